@@ -1,0 +1,82 @@
+"""The run's record: what happened, when, to whom; equal runs have equal digests.
+
+An entry is a plain tuple `(time_ns, sequence, kind, actor, fields)`.  Recording is an append and
+nothing else (it is on the path of every request); encoding and digesting wait until somebody asks.
+Fields are JSON values only, and never anything that differs between equal runs (no `id()`, no
+real time, no path of the machine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Entry(NamedTuple):
+    """One thing that happened."""
+
+    time_ns: int
+    sequence: int
+    kind: str
+    """`request`, `watch`, `fault`, `container`, `node`, `event`, `process`, `log` ..."""
+    actor: str
+    """The process it happened to or that did it: `operator`, `kube-scheduler`, `node-1` ..."""
+    fields: dict[str, Any]
+
+
+class Journal:
+    """Entries in the order in which they happened.
+
+    `now_ns` is a function that gives the present instant.
+    """
+
+    __slots__ = ("_entries", "_listeners", "_now_ns")
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._entries: list[tuple[int, int, str, str, dict[str, Any]]] = []
+        self._now_ns = now_ns
+        self._listeners: list[Callable[[Entry], None]] = []
+
+    def record(self, kind: str, actor: str, **fields: Any) -> None:
+        """Append an entry at the present instant."""
+        entries = self._entries
+        entries.append((self._now_ns(), len(entries), kind, actor, fields))
+        if self._listeners:
+            entry = Entry(*entries[-1])
+            for listener in self._listeners:
+                listener(entry)
+
+    def listen(self, listener: Callable[[Entry], None]) -> None:
+        """Call `listener` with every entry from here on (progress displays, checkers)."""
+        self._listeners.append(listener)
+
+    def entries(self, kind: str | None = None, actor: str | None = None) -> list[Entry]:
+        """All entries, or those of one kind and/or actor."""
+        return [
+            Entry(*e)
+            for e in self._entries
+            if (kind is None or e[2] == kind) and (actor is None or e[3] == actor)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return (Entry(*e) for e in self._entries)
+
+    def lines(self) -> Iterator[bytes]:
+        """Each entry as a line of canonical JSON (sorted keys)."""
+        encode = msgspec.json.Encoder(order="sorted").encode
+        for entry in self._entries:
+            yield encode(entry)
+
+    def digest(self) -> str:
+        """A hash of the whole journal: equal for equal runs, on every machine."""
+        digest = blake2b(digest_size=16)
+        for line in self.lines():
+            digest.update(line)
+            digest.update(b"\n")
+        return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""The network between hosts: latency, and partitions that hold messages back until they heal.
+
+The model is TCP's: a message into a partition is retransmitted and arrives after the partition
+has healed, unless whoever waits for the answer gives up first.  Nothing is lost in silence and
+nothing is reordered between two hosts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.sim.tasks import Event
+
+if TYPE_CHECKING:
+    from pytest_kubesim.sim.kernel import Kernel
+
+
+class Network:
+    """Who reaches whom, and how fast.
+
+    `latency_ns` is the pair (least, most) of the one-way latency of a message, in nanoseconds;
+    (0, 0) means that a message takes no time and its sender does not suspend.
+    """
+
+    __slots__ = ("_cuts", "_healed", "_kernel", "_sent", "_slow", "latency_ns")
+
+    def __init__(self, kernel: Kernel, latency_ns: tuple[int, int] = (0, 0)) -> None:
+        self._kernel = kernel
+        self.latency_ns = latency_ns
+        self._cuts: dict[tuple[str, str], int] = {}
+        self._slow: dict[tuple[str, str], tuple[int, int]] = {}
+        self._healed = Event(kernel)
+        self._sent = 0
+
+    def reachable(self, source: str, target: str) -> bool:
+        """Whether a message from host `source` gets to host `target` now."""
+        return not self._cuts or (
+            self._cuts.get((source, target), 0) == 0
+            and self._cuts.get((source, "*"), 0) == 0
+            and self._cuts.get(("*", target), 0) == 0
+        )
+
+    def cut(self, source: str, target: str) -> None:
+        """Cut the way from `source` to `target` (one direction; "*" is every host)."""
+        self._cuts[source, target] = self._cuts.get((source, target), 0) + 1
+
+    def heal(self, source: str, target: str) -> None:
+        """Undo one `cut`; held messages go on when the last one is healed."""
+        count = self._cuts.get((source, target), 0) - 1
+        if count > 0:
+            self._cuts[source, target] = count
+        else:
+            self._cuts.pop((source, target), None)
+        self._healed.set()
+        self._healed.clear()
+
+    def slow(self, source: str, target: str, latency_ns: tuple[int, int] | None) -> None:
+        """Give the way from `source` to `target` a latency of its own; None takes it back."""
+        if latency_ns is None:
+            self._slow.pop((source, target), None)
+        else:
+            self._slow[source, target] = latency_ns
+
+    def instant(self, source: str, target: str) -> bool:
+        """Whether a message takes no time now: the sender need not suspend."""
+        return (
+            not self._slow and self.latency_ns[1] == 0 and (
+                not self._cuts or self.reachable(source, target)
+            )
+        )
+
+    async def transit(self, source: str, target: str) -> None:
+        """Carry a message: suspends for its latency and for as long as the way is cut."""
+        if self.instant(source, target):
+            return
+        while not self.reachable(source, target):
+            await self._healed.future()
+        low, high = self._slow.get((source, target), self.latency_ns)
+        if high > 0:
+            self._sent += 1
+            delay_ns = self._kernel.rng.between_ns(low, high, "net", source, target, self._sent)
+            await self._kernel.sleep(delay_ns)

@@ -1,0 +1,166 @@
+"""What passes between a client and an API server: requests, responses, watch streams.
+
+The records are the same for a kubelet in this process and for kubectl on a socket.  In-process
+components hand over and receive decoded objects (`Request.obj`, `Response.obj`: immutable by
+convention); the doors decode and encode at the edge, and encoded bytes are cached with what they
+encode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import attrs
+import msgspec
+
+Object = dict[str, Any]
+
+_encode = msgspec.json.Encoder().encode
+
+
+@attrs.frozen(slots=True)
+class UserInfo:
+    """Who asks, as authentication found out."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
+
+
+@attrs.frozen(slots=True)
+class Request:
+    """A request to an API server.
+
+    `path` is without the query and not decoded; `query` holds decoded pairs in order; header names
+    are lower case.  `obj` is the body of an in-process client, already decoded.  `user` is set by
+    clients that are trusted to say who they are (the simulator's own components, the test); all
+    others bring a token or a certificate.  `client` names the process for faults and the journal,
+    `host` where it runs.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    obj: Object | None = None
+    user: UserInfo | None = None
+    certificate: UserInfo | None = None
+    client: str = ""
+    host: str = ""
+
+    def header(self, name: str, default: str = "") -> str:
+        """The first header of that (lower case) name."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return default
+
+    def param(self, name: str, default: str = "") -> str:
+        """The first query parameter of that name."""
+        for key, value in self.query:
+            if key == name:
+                return value
+        return default
+
+
+@attrs.define(slots=True)
+class Response:
+    """A whole response: an object (encoded when somebody needs bytes) or ready bytes."""
+
+    status: int
+    obj: Object | None = None
+    body: bytes | None = None
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encoded(self) -> bytes:
+        """The body as bytes; encodes `obj` once."""
+        if self.body is None:
+            self.body = b"" if self.obj is None else _encode(self.obj)
+        return self.body
+
+
+class WatchEvent:
+    """One event of a watch.  Shared by all watchers that see it alike; its frame is encoded once."""
+
+    __slots__ = ("_frame", "object", "revision", "type")
+
+    def __init__(self, type_: str, obj: Object, revision: int) -> None:
+        self.type = type_
+        """ADDED, MODIFIED, DELETED, BOOKMARK or ERROR."""
+        self.object = obj
+        self.revision = revision
+        self._frame: bytes | None = None
+
+    def frame(self) -> bytes:
+        """The event as a line of JSON."""
+        if self._frame is None:
+            self._frame = _encode({"type": self.type, "object": self.object}) + b"\n"
+        return self._frame
+
+    def __repr__(self) -> str:
+        meta = self.object.get("metadata", {})
+        return f"<{self.type} {meta.get('name', '')} @{self.revision}>"
+
+
+class WatchStream(Protocol):
+    """A response that goes on: events until somebody closes it."""
+
+    status: int
+    content_type: str
+    headers: tuple[tuple[str, str], ...]
+
+    async def next(self) -> WatchEvent | None:
+        """The next event, waiting for it; None once the stream has ended."""
+        ...
+
+    def next_nowait(self) -> WatchEvent | None:
+        """The next event if one is there now."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended; events that are still queued can be read."""
+        ...
+
+    def close(self) -> None:
+        """End it from the client's side."""
+        ...
+
+    def encode(self, event: WatchEvent) -> bytes:
+        """The event as it goes over the wire in the negotiated encoding."""
+        ...
+
+
+class UpgradeStream(Protocol):
+    """A connection that stops being HTTP: exec, attach, port-forward (see kubelet.server)."""
+
+    status: int
+    subprotocol: str
+    headers: tuple[tuple[str, str], ...]
+
+
+Answer = Response | WatchStream
+
+
+class Handler(Protocol):
+    """The one seam between every door and an API server."""
+
+    async def handle(self, request: Request) -> Response | WatchStream:
+        """Answer `request`.  Never raises for what a client can cause: that is a response."""
+        ...
+
+
+class ConnectionLost(Exception):  # noqa: N818 - what the client sees, not our error
+    """The connection was refused, reset or timed out before an answer came.
+
+    `kind` is `refused`, `reset` or `timeout`; every door turns it into what its library raises.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
