@@ -1,0 +1,294 @@
+"""What a kind is to the API server: a `Resource` (data) with a `Strategy` (hooks).
+
+The law, as in upstream's `pkg/registry/rest/{create,update,delete}.go`: hooks are called in this
+order, and every hook is a function of its arguments that returns what it makes; nothing it is
+given may be mutated.
+
+    create:  default -> prepare_for_create -> (name, uid, timestamps) -> admission -> validate
+             -> warnings_on_create -> canonicalize -> begin_create -> store
+    update:  default -> prepare_for_update -> admission -> validate_update -> warnings_on_update
+             -> canonicalize -> begin_update -> store
+
+(Defaulting happens when a request is decoded, once more after admission, and again when an object
+is read in another version.)  A file `registry/<group>/<kind>.py` ends with `KIND = Kind(...)`, which
+`registry.generic` finds by the file's name; a kind without a file gets the base class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, GroupVersionResource
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apimachinery.schema import Schema
+    from pytest_kubesim.apimachinery.validation import FieldError
+    from pytest_kubesim.sim.rng import Rng
+    from pytest_kubesim.wire import UserInfo
+
+
+class Reader(Protocol):
+    """Looks at other objects as of now, for the few hooks that upstream lets do so."""
+
+    def get(self, resource: GroupResource, namespace: str, name: str) -> Object | None:
+        """One object at its storage version, or None."""
+        ...
+
+    def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
+        """All objects of a resource, of one namespace if given, by key."""
+        ...
+
+
+@attrs.define(slots=True)
+class Context:
+    """What a hook may know of the request it serves."""
+
+    now: str
+    """The present instant, RFC 3339 in seconds: what goes into `metav1.Time` fields."""
+    now_ns: int
+    """The same in nanoseconds since the epoch."""
+    user: UserInfo
+    rng: Rng
+    reader: Reader
+    namespace: str = ""
+    name: str = ""
+    verb: str = ""
+    subresource: str = ""
+    dry_run: bool = False
+    field_manager: str = ""
+    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """The Create/Update/Patch/DeleteOptions of the request, as JSON."""
+    warnings: list[str] = attrs.field(factory=list[str])
+    state: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    """The API server's own state (allocators), by the name of who keeps it."""
+
+    def warn(self, text: str) -> None:
+        """Add a `Warning` header to the answer, once."""
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+
+class Strategy:
+    """The hooks of a kind; override what is particular.  The base class fits a plain kind.
+
+    Upstream: `rest.RESTCreateStrategy`, `RESTUpdateStrategy`, `RESTDeleteStrategy`.
+    """
+
+    allow_create_on_update: bool = False
+    """PUT of a name that does not exist creates it."""
+    allow_unconditional_update: bool = True
+    """PUT without a resourceVersion overwrites."""
+    default_garbage_collection_policy: str = "Background"
+    """`Background`, `Orphan` or `Unsupported`: what deletion without a policy means."""
+    reset_fields: tuple[tuple[str, ...], ...] = ()
+    """Paths that this endpoint does not let a writer own: ("status",) for the main resource of a
+    kind with a status subresource, ("spec", "metadata.labels"...) for `/status`."""
+
+    def default(self, obj: Object) -> Object:
+        """Fill in what `defaults.go` fills in, at the version served."""
+        return obj
+
+    def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
+        """Drop what a client may not set (status), set what the server sets (generation: 1)."""
+        del ctx
+        return obj
+
+    def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
+        """All that is wrong with a new object, in upstream's order (metadata is checked apart)."""
+        del ctx, obj
+        return []
+
+    def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
+        """What deserves a warning (deprecated or suspicious fields)."""
+        del ctx, obj
+        return []
+
+    def canonicalize(self, obj: Object) -> Object:
+        """Bring a valid object into the form in which it is stored."""
+        return obj
+
+    def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
+        """Keep what a client may not change here (status), raise the generation."""
+        del ctx, old
+        return obj
+
+    def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
+        """All that is wrong with a change."""
+        del ctx, obj, old
+        return []
+
+    def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
+        """What deserves a warning in a change."""
+        del ctx, obj, old
+        return []
+
+    def validate_name(self, name: str, prefix: bool) -> list[str]:
+        """What is wrong with a name (`prefix`: a generateName); DNS subdomains by default."""
+        from pytest_kubesim.apimachinery.validation import name_is_dns_subdomain
+
+        return name_is_dns_subdomain(name, prefix)
+
+    def begin_create(self, ctx: Context, obj: Object) -> Object:
+        """Last step before a new object is stored: allocate (cluster IPs, node ports)."""
+        del ctx
+        return obj
+
+    def begin_update(self, ctx: Context, obj: Object, old: Object) -> Object:
+        """Last step before a changed object is stored."""
+        del ctx, old
+        return obj
+
+    def after_delete(self, ctx: Context, obj: Object) -> None:
+        """The object is gone from the store: release what `begin_create` allocated."""
+
+    def check_graceful_delete(self, ctx: Context, obj: Object, seconds: int | None) -> int | None:
+        """The grace period in seconds that applies to a deletion, or None: delete at once.
+
+        `seconds` is what the client asked for.  Pods alone differ upstream.
+        """
+        del ctx, obj, seconds
+        return None
+
+    def decorate(self, obj: Object) -> Object:
+        """Change what is read, on its way out (services do upstream)."""
+        return obj
+
+    def selectable_fields(self, obj: Object) -> dict[str, str]:
+        """What field selectors see, besides `metadata.name` and `metadata.namespace`."""
+        del obj
+        return {}
+
+    selectable: tuple[str, ...] = ()
+    """The names that `selectable_fields` knows: others are refused with 400."""
+
+
+PLAIN = Strategy()
+"""For kinds of which nothing particular is known."""
+
+
+@attrs.frozen(slots=True)
+class Column:
+    """A column of a Table answer (`metav1.TableColumnDefinition`)."""
+
+    name: str
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@attrs.frozen(slots=True)
+class Printer:
+    """How a kind is shown as a Table (`pkg/printers/internalversion/printers.go`).
+
+    `row(obj, now_ns)` gives the cells of one object, in the order of `columns`.
+    """
+
+    columns: tuple[Column, ...]
+    row: Callable[[Object, int], list[Any]]
+
+
+@attrs.frozen(slots=True)
+class Scale:
+    """Where `/scale` finds things: paths into the object."""
+
+    spec_replicas: tuple[str, ...] = ("spec", "replicas")
+    status_replicas: tuple[str, ...] = ("status", "replicas")
+    selector: tuple[str, ...] | None = ("spec", "selector")
+    selector_is_string: bool = False
+    """The selector in the object is a string (custom resources), not a LabelSelector or map."""
+
+
+@attrs.frozen(slots=True)
+class Conversion:
+    """How a served version differs from the version that is stored."""
+
+    to_storage: Callable[[Object], Object]
+    from_storage: Callable[[Object], Object]
+
+
+@attrs.frozen(slots=True)
+class Kind:
+    """What a file `registry/<group>/<kind>.py` says of its kind."""
+
+    strategy: Strategy = PLAIN
+    status: Strategy | None = None
+    """Hooks of `/status`; None: as generic says (only status, labels... of upstream's default)."""
+    others: Mapping[str, Strategy] = attrs.field(factory=dict[str, Strategy])
+    """Hooks of further subresources that update the object: ephemeralcontainers, resize,
+    approval, finalize."""
+    printer: Printer | None = None
+    scale: Scale | None = None
+    conversions: Mapping[str, Conversion] = attrs.field(factory=dict[str, Conversion])
+    """By version; the version that is stored has none."""
+
+
+@attrs.frozen(slots=True)
+class Subresource:
+    """A subresource as discovery names it."""
+
+    name: str
+    kind: GroupVersionKind
+    verbs: tuple[str, ...]
+
+
+@attrs.frozen(slots=True, eq=False)
+class Resource:
+    """A kind in one version, as data: all that the handlers need to serve it.
+
+    Built-in kinds come from `registry.generic`, custom ones from their CRD.
+    """
+
+    group: str
+    version: str
+    kind: str
+    plural: str
+    singular: str
+    namespaced: bool
+    verbs: tuple[str, ...]
+    schema: Schema | None
+    strategy: Strategy
+    list_kind: str
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    status_strategy: Strategy | None = None
+    other_strategies: Mapping[str, Strategy] = attrs.field(factory=dict[str, Strategy])
+    subresources: Mapping[str, Subresource] = attrs.field(factory=dict[str, Subresource])
+    storage_prefix: str = ""
+    """Where the objects lie in etcd, such as `/registry/deployments`, without a slash at the end."""
+    storage_version: str = ""
+    conversion: Conversion | None = None
+    printer: Printer | None = None
+    scale: Scale | None = None
+    custom: bool = False
+    """Served for a CustomResourceDefinition: decoded, pruned and validated by its own schema."""
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or `version` in the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def gvk(self) -> GroupVersionKind:
+        """Group, version, kind."""
+        return GroupVersionKind(self.group, self.version, self.kind)
+
+    @property
+    def gvr(self) -> GroupVersionResource:
+        """Group, version, resource."""
+        return GroupVersionResource(self.group, self.version, self.plural)
+
+    @property
+    def group_resource(self) -> GroupResource:
+        """Group and resource: how messages name it."""
+        return GroupResource(self.group, self.plural)
+
+    def key(self, namespace: str, name: str) -> str:
+        """The key in etcd of one object."""
+        if self.namespaced:
+            return f"{self.storage_prefix}/{namespace}/{name}"
+        return f"{self.storage_prefix}/{name}"
