@@ -1,0 +1,508 @@
+"""What is said to etcd and what it answers.
+
+Records follow ``etcdserverpb`` and ``mvccpb``, with Python's names; nothing in them is ever changed after it
+was made. Keys are ``str`` (their order is the order of their UTF-8 bytes, as in etcd); values are opaque.
+``range_end`` is etcd's: ``""`` means the single key, ``"\\0"`` means every key from ``key`` on. The errors
+carry the gRPC code and text that etcd's clients see (``api/v3rpc/rpctypes/error.go``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import attrs
+
+FROM_KEY = "\0"
+"""The ``range_end`` that means "every key greater than or equal to ``key``"."""
+
+NO_LEASE = 0
+"""The lease id of a key that has none."""
+
+CompareTarget: TypeAlias = Literal["VERSION", "CREATE", "MOD", "VALUE", "LEASE"]
+CompareResult: TypeAlias = Literal["EQUAL", "GREATER", "LESS", "NOT_EQUAL"]
+EventType: TypeAlias = Literal["PUT", "DELETE"]
+WatchFilter: TypeAlias = Literal["NOPUT", "NODELETE"]
+SortOrder: TypeAlias = Literal["NONE", "ASCEND", "DESCEND"]
+SortTarget: TypeAlias = Literal["KEY", "VERSION", "CREATE", "MOD", "VALUE"]
+AlarmType: TypeAlias = Literal["NOSPACE", "CORRUPT"]
+
+
+def prefix_end(prefix: str) -> str:
+    """The ``range_end`` that makes ``[prefix, range_end)`` all keys that begin with ``prefix``.
+
+    Follows ``GetPrefixRangeEnd`` of etcd's ``client/v3/op.go``, with code points for bytes.
+    """
+    for position in range(len(prefix) - 1, -1, -1):
+        if (point := ord(prefix[position])) < 0x10FFFF:
+            # The code points of surrogates are not characters and have no UTF-8 form.
+            following = 0xE000 if point == 0xD7FF else point + 1
+            return prefix[:position] + chr(following)
+    return FROM_KEY
+
+
+@attrs.frozen
+class KeyValue:
+    """A key at one revision. A tombstone has ``version`` and ``create_revision`` 0 and no value."""
+
+    key: str
+    value: Any
+    create_revision: int
+    mod_revision: int
+    version: int
+    lease: int = NO_LEASE
+
+
+@attrs.frozen
+class Event:
+    """A change of one key. ``prev_kv`` is the key before it, ``None`` if it did not exist."""
+
+    type: EventType
+    kv: KeyValue
+    prev_kv: KeyValue | None = None
+
+    @property
+    def is_create(self) -> bool:
+        """Whether the key did not exist before."""
+        return self.type == "PUT" and self.kv.create_revision == self.kv.mod_revision
+
+
+@attrs.frozen
+class RangeRequest:
+    """Read a key or a range. ``revision`` 0 is the newest, ``limit`` 0 is no limit."""
+
+    key: str
+    range_end: str = ""
+    revision: int = 0
+    limit: int = 0
+    count_only: bool = False
+    keys_only: bool = False
+    serializable: bool = False
+    sort_order: SortOrder = "NONE"
+    sort_target: SortTarget = "KEY"
+    min_mod_revision: int = 0
+    max_mod_revision: int = 0
+    min_create_revision: int = 0
+    max_create_revision: int = 0
+
+
+@attrs.frozen
+class RangeResponse:
+    """``revision`` is the store's own; ``count`` is of all keys in the range, ``limit`` or not."""
+
+    revision: int
+    kvs: tuple[KeyValue, ...]
+    more: bool
+    count: int
+
+
+@attrs.frozen
+class PutRequest:
+    """Write a key. ``ignore_value`` and ``ignore_lease`` keep what the key has."""
+
+    key: str
+    value: Any = None
+    lease: int = NO_LEASE
+    prev_kv: bool = False
+    ignore_value: bool = False
+    ignore_lease: bool = False
+
+
+@attrs.frozen
+class PutResponse:
+    """``prev_kv`` is filled only when the request asked for it."""
+
+    revision: int
+    prev_kv: KeyValue | None = None
+
+
+@attrs.frozen
+class DeleteRangeRequest:
+    """Delete a key or a range."""
+
+    key: str
+    range_end: str = ""
+    prev_kv: bool = False
+
+
+@attrs.frozen
+class DeleteRangeResponse:
+    """``prev_kvs`` is filled only when the request asked for it."""
+
+    revision: int
+    deleted: int
+    prev_kvs: tuple[KeyValue, ...] = ()
+
+
+@attrs.frozen
+class Compare:
+    """One condition of a transaction; of a key that does not exist every number is 0.
+
+    A comparison of the value of a key that does not exist is false, whatever the ``result``.
+    """
+
+    key: str
+    target: CompareTarget
+    result: CompareResult
+    operand: Any
+    range_end: str = ""
+
+
+@attrs.frozen
+class TxnRequest:
+    """If all of ``compare`` hold then ``success`` else ``failure``, as one revision."""
+
+    compare: tuple[Compare, ...] = ()
+    success: tuple[RequestOp, ...] = ()
+    failure: tuple[RequestOp, ...] = ()
+
+
+@attrs.frozen
+class TxnResponse:
+    """``responses`` has one entry for each operation of the branch that was taken."""
+
+    revision: int
+    succeeded: bool
+    responses: tuple[ResponseOp, ...]
+
+
+RequestOp: TypeAlias = RangeRequest | PutRequest | DeleteRangeRequest | TxnRequest
+ResponseOp: TypeAlias = RangeResponse | PutResponse | DeleteRangeResponse | TxnResponse
+
+
+@attrs.frozen
+class CompactionRequest:
+    """Forget what was superseded at or before ``revision``."""
+
+    revision: int
+
+
+@attrs.frozen
+class CompactionResponse:
+    """Answers a ``CompactionRequest``."""
+
+    revision: int
+
+
+@attrs.frozen
+class LeaseGrantRequest:
+    """``ttl`` is in seconds; ``id`` 0 lets the member choose."""
+
+    ttl: int
+    id: int = NO_LEASE
+
+
+@attrs.frozen
+class LeaseGrantResponse:
+    """``ttl`` is what was granted, in seconds: the smallest is the lessor's."""
+
+    revision: int
+    id: int
+    ttl: int
+
+
+@attrs.frozen
+class LeaseRevokeRequest:
+    """End a lease; the keys attached to it are deleted in one revision."""
+
+    id: int
+
+
+@attrs.frozen
+class LeaseRevokeResponse:
+    """Answers a ``LeaseRevokeRequest``."""
+
+    revision: int
+
+
+@attrs.frozen
+class LeaseCheckpoint:
+    """A lease has ``remaining_ttl`` seconds left, as its primary lessor knew."""
+
+    id: int
+    remaining_ttl: int
+
+
+@attrs.frozen
+class LeaseCheckpointRequest:
+    """Tells every member what is left of leases, so that a new leader does not start them afresh."""
+
+    checkpoints: tuple[LeaseCheckpoint, ...]
+
+
+@attrs.frozen
+class LeaseCheckpointResponse:
+    """Answers a ``LeaseCheckpointRequest``."""
+
+    revision: int
+
+
+@attrs.frozen
+class LeaseTimeToLiveResponse:
+    """``ttl`` is what is left in seconds, -1 if the lease does not exist."""
+
+    revision: int
+    id: int
+    ttl: int
+    granted_ttl: int
+    keys: tuple[str, ...]
+
+
+@attrs.frozen
+class AlarmRequest:
+    """Raise or clear an alarm on a member."""
+
+    action: Literal["ACTIVATE", "DEACTIVATE"]
+    alarm: AlarmType
+
+
+@attrs.frozen
+class AlarmResponse:
+    """``alarms`` are those that are now raised, in order of name."""
+
+    revision: int
+    alarms: tuple[AlarmType, ...]
+
+
+@attrs.frozen
+class StatusResponse:
+    """What a member says of itself."""
+
+    revision: int
+    version: str
+    member_id: int
+    leader: int
+    raft_term: int
+    raft_index: int
+    alarms: tuple[AlarmType, ...]
+
+
+@attrs.frozen
+class HashKVResponse:
+    """A hash of all history from ``compact_revision`` to ``hash_revision``."""
+
+    revision: int
+    hash: int
+    compact_revision: int
+    hash_revision: int
+
+
+@attrs.frozen
+class WatchResponse:
+    """Events of one watcher, ordered by revision.
+
+    No events is a progress notice: all up to ``revision`` was delivered. ``compact_revision`` other than 0
+    ends the watcher: what it wanted next has been compacted.
+    """
+
+    revision: int
+    events: tuple[Event, ...] = ()
+    compact_revision: int = 0
+
+
+InternalRaftRequest: TypeAlias = (
+    PutRequest
+    | DeleteRangeRequest
+    | TxnRequest
+    | CompactionRequest
+    | LeaseGrantRequest
+    | LeaseRevokeRequest
+    | LeaseCheckpointRequest
+    | AlarmRequest
+)
+"""What members must agree on before they apply it."""
+
+ApplyResponse: TypeAlias = (
+    PutResponse
+    | DeleteRangeResponse
+    | TxnResponse
+    | CompactionResponse
+    | LeaseGrantResponse
+    | LeaseRevokeResponse
+    | LeaseCheckpointResponse
+    | AlarmResponse
+)
+
+
+class EtcdError(Exception):
+    """What etcd refuses or fails to do. ``code`` is gRPC's, ``text`` is etcd's description."""
+
+    code: ClassVar[str] = "Unknown"
+    text: ClassVar[str] = "etcdserver: unknown error"
+
+    def __init__(self) -> None:
+        super().__init__(self.text)
+
+
+class ErrEmptyKey(EtcdError):  # noqa: N818 -- upstream's name
+    """A request without a key."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: key is not provided"
+
+
+class ErrKeyNotFound(EtcdError):  # noqa: N818 -- upstream's name
+    """A put that keeps the value or lease of a key that does not exist."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: key not found"
+
+
+class ErrValueProvided(EtcdError):  # noqa: N818 -- upstream's name
+    """A put with a value that says to ignore it."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: value is provided"
+
+
+class ErrLeaseProvided(EtcdError):  # noqa: N818 -- upstream's name
+    """A put with a lease that says to ignore it."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: lease is provided"
+
+
+class ErrTooManyOps(EtcdError):  # noqa: N818 -- upstream's name
+    """A transaction longer than the member allows."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: too many operations in txn request"
+
+
+class ErrDuplicateKey(EtcdError):  # noqa: N818 -- upstream's name
+    """A transaction that would change a key twice."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: duplicate key given in txn request"
+
+
+class ErrRequestTooLarge(EtcdError):  # noqa: N818 -- upstream's name
+    """A request of more bytes than the member allows."""
+
+    code = "InvalidArgument"
+    text = "etcdserver: request is too large"
+
+
+class ErrTooManyRequests(EtcdError):  # noqa: N818 -- upstream's name
+    """Too much is waiting to be applied."""
+
+    code = "ResourceExhausted"
+    text = "etcdserver: too many requests"
+
+
+class ErrCompacted(EtcdError):  # noqa: N818 -- upstream's name
+    """The revision is older than what compaction left."""
+
+    code = "OutOfRange"
+    text = "etcdserver: mvcc: required revision has been compacted"
+
+
+class ErrFutureRev(EtcdError):  # noqa: N818 -- upstream's name
+    """The revision does not exist yet."""
+
+    code = "OutOfRange"
+    text = "etcdserver: mvcc: required revision is a future revision"
+
+
+class ErrNoSpace(EtcdError):  # noqa: N818 -- upstream's name
+    """The NOSPACE alarm is raised: only reads and deletes are served."""
+
+    code = "ResourceExhausted"
+    text = "etcdserver: mvcc: database space exceeded"
+
+
+class ErrLeaseNotFound(EtcdError):  # noqa: N818 -- upstream's name
+    """No such lease."""
+
+    code = "NotFound"
+    text = "etcdserver: requested lease not found"
+
+
+class ErrLeaseExist(EtcdError):  # noqa: N818 -- upstream's name
+    """A lease of that id exists."""
+
+    code = "FailedPrecondition"
+    text = "etcdserver: lease already exists"
+
+
+class ErrLeaseTTLTooLarge(EtcdError):  # noqa: N818 -- upstream's name
+    """A lease longer than 9,000,000,000 seconds."""
+
+    code = "OutOfRange"
+    text = "etcdserver: too large lease TTL"
+
+
+class ErrEmptyWatcherRange(EtcdError):  # noqa: N818 -- upstream's name
+    """A watch whose range ends before it begins."""
+
+    code = "Unknown"
+    text = "mvcc: watcher range is empty"
+
+
+class ErrNoLeader(EtcdError):  # noqa: N818 -- upstream's name
+    """The member knows no leader."""
+
+    code = "Unavailable"
+    text = "etcdserver: no leader"
+
+
+class ErrNotLeader(EtcdError):  # noqa: N818 -- upstream's name
+    """The member is not the leader."""
+
+    code = "FailedPrecondition"
+    text = "etcdserver: not leader"
+
+
+class ErrLeaderChanged(EtcdError):  # noqa: N818 -- upstream's name
+    """The leader changed while the request waited."""
+
+    code = "Unavailable"
+    text = "etcdserver: leader changed"
+
+
+class ErrStopped(EtcdError):  # noqa: N818 -- upstream's name
+    """The member is stopping."""
+
+    code = "Unavailable"
+    text = "etcdserver: server stopped"
+
+
+class ErrTimeout(EtcdError):  # noqa: N818 -- upstream's name
+    """No agreement in time; the request may or may not be applied."""
+
+    code = "Unavailable"
+    text = "etcdserver: request timed out"
+
+
+class ErrTimeoutDueToLeaderFail(EtcdError):  # noqa: N818 -- upstream's name
+    """No agreement in time since the leader was lost meanwhile."""
+
+    code = "Unavailable"
+    text = "etcdserver: request timed out, possibly due to previous leader failure"
+
+
+class ErrTimeoutDueToConnectionLost(EtcdError):  # noqa: N818 -- upstream's name
+    """No agreement in time since the leader cannot be reached."""
+
+    code = "Unavailable"
+    text = "etcdserver: request timed out, possibly due to connection lost"
+
+
+class ErrTimeoutWaitAppliedIndex(EtcdError):  # noqa: N818 -- upstream's name
+    """The member lags behind what was agreed."""
+
+    code = "Unavailable"
+    text = "etcdserver: request timed out, waiting for the applied index took too long"
+
+
+class ErrUnhealthy(EtcdError):  # noqa: N818 -- upstream's name
+    """The cluster has no quorum."""
+
+    code = "Unavailable"
+    text = "etcdserver: unhealthy cluster"
+
+
+class ErrCorrupt(EtcdError):  # noqa: N818 -- upstream's name
+    """The CORRUPT alarm is raised: members disagree on their data."""
+
+    code = "DataLoss"
+    text = "etcdserver: corrupt cluster"

@@ -1,0 +1,365 @@
+"""The store: every key at every revision since the last compaction.
+
+A change is staged, then committed; what was staged together becomes one main revision. For example, on a new
+store, whose revision is 1::
+
+    put a=1                     revision 2: a created 2, modified 2, version 1
+    put a=2                     revision 3: a created 2, modified 3, version 2
+    stage put b=1, delete a     revision 4: b at 4.0, the tombstone of a at 4.1
+    range at 0  -> b            at 3 -> a=2            at 5 -> ErrFutureRev
+    compact 3                   at 2 -> ErrCompacted   at 3 -> a=2
+
+Follows ``kvstore.go`` and ``kvstore_txn.go``. Upstream reads everything through the index; here the newest
+record of each living key also stands in a dictionary, since nearly every read is of the newest.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pytest_kubesim.etcd.messages import (
+    NO_LEASE,
+    ErrCompacted,
+    ErrFutureRev,
+    Event,
+    KeyValue,
+    RangeResponse,
+)
+from pytest_kubesim.etcd.mvcc.hash import hash_by_revision
+from pytest_kubesim.etcd.mvcc.index import SortedKeys
+from pytest_kubesim.etcd.mvcc.key_index import KeyIndex
+from pytest_kubesim.etcd.mvcc.kvstore_txn import apply_txn
+from pytest_kubesim.etcd.mvcc.revision import Revision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pytest_kubesim.etcd.lease import Lessor
+    from pytest_kubesim.etcd.messages import Compare, HashKVResponse, RequestOp, TxnResponse
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """A whole store at one moment. It shares every record with the store it was taken from.
+
+    ``revision`` and ``compacted`` are the store's; the rest is the store's own business.
+    """
+
+    revision: int
+    compacted: int
+    epoch: int
+    live: dict[str, KeyValue]
+    index: dict[str, KeyIndex]
+    live_keys: SortedKeys
+    dead_keys: SortedKeys
+    history: list[Event]
+
+
+def _mod_revision(event: Event) -> int:
+    return event.kv.mod_revision
+
+
+class KVStore:
+    """Keys, their history, and the leases they hang on.
+
+    ``lessor`` is told which keys are attached to which lease; without one, lease ids are only recorded.
+    """
+
+    def __init__(self, lessor: Lessor | None = None) -> None:
+        self.lessor = lessor
+        self._revision = 1
+        self._compacted = -1
+        self._epoch = 0
+        self._live: dict[str, KeyValue] = {}
+        self._index: dict[str, KeyIndex] = {}
+        self._live_keys = SortedKeys()
+        # Keys that are deleted but have history; a range at an old revision looks at them too.
+        self._dead_keys = SortedKeys()
+        # All changes since the compacted revision, in order.
+        self._history: list[Event] = []
+        self._staged: list[Event] = []
+
+    @property
+    def revision(self) -> int:
+        """The main revision of the last committed change; 1 before the first."""
+        return self._revision
+
+    @property
+    def compacted(self) -> int:
+        """The main revision of the last compaction, -1 before the first."""
+        return self._compacted
+
+    @property
+    def visible_revision(self) -> int:
+        """The revision that a read sees: the next one while a transaction has staged changes."""
+        return self._revision + 1 if self._staged else self._revision
+
+    # Reading
+
+    def latest(self, key: str) -> KeyValue | None:
+        """The newest record of a key, ``None`` if it does not exist."""
+        return self._live.get(key)
+
+    def range(
+        self,
+        key: str,
+        range_end: str = "",
+        *,
+        revision: int = 0,
+        limit: int = 0,
+        count_only: bool = False,
+        keys_only: bool = False,
+    ) -> RangeResponse:
+        """Read ``key``, or ``[key, range_end)`` in order of keys, at a main revision (0: the newest).
+
+        ``keys_only`` leaves out the value and the lease, as upstream does since it answers from the index.
+
+        Raises ``ErrFutureRev``, ``ErrCompacted``. Follows ``rangeKeys``.
+        """
+        visible = self.visible_revision
+        if revision > visible:
+            raise ErrFutureRev
+        at = revision if revision > 0 else visible
+        if at < self._compacted:
+            raise ErrCompacted
+        if at == visible:
+            found, count = self._newest(key, range_end, limit, count_only=count_only)
+        else:
+            found, count = self._at(at, key, range_end, limit)
+        if count_only:
+            return RangeResponse(visible, (), False, count)
+        if keys_only:
+            found = [
+                KeyValue(kv.key, None, kv.create_revision, kv.mod_revision, kv.version)
+                for kv in found
+            ]
+        return RangeResponse(visible, tuple(found), len(found) < count, count)
+
+    def history_since(self, revision: int) -> list[Event]:
+        """All changes from a main revision on, in order; it must not be less than the compacted one."""
+        history = self._history
+        return history[bisect_left(history, revision, key=_mod_revision) :]
+
+    def entries(self) -> Iterator[tuple[Revision, KeyValue]]:
+        """Every record that is kept, with its revision, by key; what a backend would hold."""
+        for index in self._index.values():
+            yield from index.entries()
+
+    def _newest(
+        self, key: str, range_end: str, limit: int, *, count_only: bool
+    ) -> tuple[list[KeyValue], int]:
+        live = self._live
+        if not range_end:
+            kv = live.get(key)
+            return ([], 0) if kv is None else ([kv], 1)
+        if count_only:
+            return [], self._live_keys.count(key, range_end)
+        keys = self._live_keys.range(key, range_end, limit)
+        count = self._live_keys.count(key, range_end) if limit else len(keys)
+        return list(map(live.__getitem__, keys)), count
+
+    def _at(
+        self, revision: int, key: str, range_end: str, limit: int
+    ) -> tuple[list[KeyValue], int]:
+        index = self._index
+        if not range_end:
+            known = index.get(key)
+            kv = None if known is None else known.get(revision)
+            return ([], 0) if kv is None else ([kv], 1)
+        keys = self._live_keys.range(key, range_end)
+        if dead := self._dead_keys.range(key, range_end):
+            keys = sorted(keys + dead)
+        found = [kv for name in keys if (kv := index[name].get(revision)) is not None]
+        return (found[:limit] if limit else found), len(found)
+
+    # Writing
+
+    def put(self, key: str, value: Any, lease: int = NO_LEASE) -> int:
+        """Write one key as a revision of its own, which is returned."""
+        self.stage_put(key, value, lease)
+        return self.commit()
+
+    def delete_range(self, key: str, range_end: str = "") -> tuple[int, int]:
+        """Delete a key or a range as one revision; returns how many there were, and the revision."""
+        deleted = self.stage_delete_range(key, range_end)
+        return deleted, self.commit()
+
+    def stage_put(self, key: str, value: Any, lease: int = NO_LEASE) -> None:
+        """Write a key as part of the transaction that ``commit`` ends."""
+        main = self._revision + 1
+        staged = self._staged
+        previous = self._live.get(key)
+        index = self._index.get(key)
+        if previous is None:
+            kv = KeyValue(key, value, main, main, 1, lease)
+            if index is None:
+                index = self._index[key] = KeyIndex(key, self._epoch)
+            else:
+                self._dead_keys.remove(key)
+            self._live_keys.add(key)
+        else:
+            kv = KeyValue(
+                key, value, previous.create_revision, main, previous.version + 1, lease
+            )
+        assert index is not None
+        if index.epoch != self._epoch:
+            index = self._own(index)
+        index.put(Revision(main, len(staged)), kv)
+        self._live[key] = kv
+        staged.append(Event("PUT", kv, previous))
+        held = NO_LEASE if previous is None else previous.lease
+        if held != lease and self.lessor is not None:
+            if held:
+                self.lessor.detach(held, (key,))
+            if lease:
+                self.lessor.attach(lease, (key,))
+
+    def stage_delete_range(self, key: str, range_end: str = "") -> int:
+        """Delete as part of the transaction that ``commit`` ends; returns how many keys there were."""
+        if range_end:
+            keys = self._live_keys.range(key, range_end)
+        else:
+            keys = [key] if key in self._live else []
+        for name in keys:
+            self._stage_delete(name)
+        return len(keys)
+
+    def _stage_delete(self, key: str) -> None:
+        previous = self._live.pop(key)
+        tombstone = KeyValue(key, None, 0, self._revision + 1, 0)
+        index = self._index[key]
+        if index.epoch != self._epoch:
+            index = self._own(index)
+        index.tombstone(Revision(self._revision + 1, len(self._staged)), tombstone)
+        self._live_keys.remove(key)
+        self._dead_keys.add(key)
+        self._staged.append(Event("DELETE", tombstone, previous))
+        if previous.lease and self.lessor is not None:
+            self.lessor.detach(previous.lease, (key,))
+
+    def commit(self) -> int:
+        """End the transaction: what was staged becomes the next revision. Returns the newest one."""
+        if events := self._staged:
+            self._staged = []
+            self._revision += 1
+            self._history += events
+            self.committed(self._revision, events)
+        return self._revision
+
+    def committed(self, revision: int, events: list[Event]) -> None:
+        """Called after each commit that changed something; a store with watchers tells them."""
+
+    def txn(
+        self,
+        compares: Sequence[Compare],
+        success: Sequence[RequestOp],
+        failure: Sequence[RequestOp] = (),
+    ) -> TxnResponse:
+        """If all conditions hold then ``success`` else ``failure``, as one revision.
+
+        Raises what ``kvstore_txn.apply_txn`` raises.
+        """
+        return apply_txn(self, compares, success, failure)
+
+    # Compaction
+
+    def compact(self, revision: int) -> None:
+        """Forget all that was superseded at or before a main revision.
+
+        Raises ``ErrCompacted`` if that was done before, ``ErrFutureRev``. Upstream deletes in the background;
+        the difference shows only in its disk usage.
+        """
+        if revision <= self._compacted:
+            raise ErrCompacted
+        if revision > self._revision:
+            raise ErrFutureRev
+        self._compacted = revision
+        history = self._history
+        older = bisect_left(history, revision, key=_mod_revision)
+        newer = bisect_left(history, revision + 1, key=_mod_revision)
+        # A key that did not change since the last compaction has one revision and loses nothing.
+        for key in dict.fromkeys(event.kv.key for event in history[:newer]):
+            self._compact_key(key, revision)
+        # What a change replaced is gone when the change itself is the oldest revision left.
+        at = [attrs.evolve(event, prev_kv=None) for event in history[older:newer]]
+        self._history = at + history[newer:]
+
+    def _compact_key(self, key: str, revision: int) -> None:
+        index = self._index[key]
+        if index.epoch != self._epoch:
+            index = self._own(index)
+        index.compact(revision)
+        if index.is_empty():
+            del self._index[key]
+            self._dead_keys.remove(key)
+
+    # Copies
+
+    def snapshot(self) -> Snapshot:
+        """The store at this moment, in a time that hardly depends on its size: records are shared."""
+        assert not self._staged, "a snapshot in the middle of a transaction"
+        taken = Snapshot(
+            revision=self._revision,
+            compacted=self._compacted,
+            epoch=self._epoch,
+            live=self._live.copy(),
+            index=self._index.copy(),
+            live_keys=self._live_keys.copy(),
+            dead_keys=self._dead_keys.copy(),
+            history=self._history.copy(),
+        )
+        # From here on every index belongs to the snapshot, and is copied before it changes.
+        self._epoch += 1
+        return taken
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Become what the snapshot holds, of this store or of another one.
+
+        The lessor is left alone: who restores a store restores its lessor as well.
+        """
+        assert not self._staged, "a restore in the middle of a transaction"
+        self._revision = snapshot.revision
+        self._compacted = snapshot.compacted
+        self._epoch = max(self._epoch, snapshot.epoch) + 1
+        self._live = snapshot.live.copy()
+        self._index = snapshot.index.copy()
+        self._live_keys = snapshot.live_keys.copy()
+        self._dead_keys = snapshot.dead_keys.copy()
+        self._history = snapshot.history.copy()
+
+    def hash_kv(
+        self, revision: int = 0, *, encode: Callable[[Any], bytes] = bytes
+    ) -> HashKVResponse:
+        """A hash of all that is kept up to a main revision (0: the newest), equal for equal stores.
+
+        ``encode`` gives the bytes of a value; for values that are bytes the hash is the one etcd computes.
+        Upstream remembers hashes from the time of a compaction and answers those at exactly the compacted
+        revision; this store always computes.
+
+        Raises ``ErrFutureRev``, ``ErrCompacted``. Follows ``hashByRev``.
+        """
+        if 0 < revision < self._compacted:
+            raise ErrCompacted
+        if revision > self._revision:
+            raise ErrFutureRev
+        at = revision or self._revision
+        keep = {kept for index in self._index.values() if (kept := index.keep(at)) is not None}
+        return hash_by_revision(
+            sorted(self.entries(), key=_revision_of),
+            keep,
+            revision=self._revision,
+            compact_revision=self._compacted,
+            hash_revision=at,
+            encode=encode,
+        )
+
+    def _own(self, index: KeyIndex) -> KeyIndex:
+        twin = self._index[index.key] = index.copy(self._epoch)
+        return twin
+
+
+def _revision_of(entry: tuple[Revision, KeyValue]) -> Revision:
+    return entry[0]
