@@ -1,0 +1,256 @@
+"""Reflectors and shared informers: a process's local view of a collection, and who hears of changes.
+
+The law: handlers hear of every change of the *view*, in order, each with the object as the view has
+it; the view lags the server by the watch's latency, may skip states while it is cut off, never goes
+back.  A reflector lists (at resourceVersion 0, as upstream: what the watch cache has), then watches
+from there; a 410 makes it list again, a lost connection makes it back off and watch on.
+
+Follows `client-go/tools/cache/{reflector,shared_informer}.go` and `client-go/informers/factory.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pytest_kubesim.apimachinery.status import APIStatus
+from pytest_kubesim.client_go.store import Store, key_of
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.tasks import Event
+from pytest_kubesim.wire import ConnectionLost, WatchEvent
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
+    from pytest_kubesim.client_go.rest import RESTClient
+
+BACKOFF_MIN_NS, BACKOFF_MAX_NS = 800_000_000, 30 * NS
+"""`reflector.go`: 800 ms doubling to 30 s."""
+
+_RETRY_NOW = {"Expired", "Gone"}
+
+
+@attrs.frozen(slots=True)
+class Handlers:
+    """What one listener wants to hear."""
+
+    add: Callable[[Object], object] | None
+    update: Callable[[Object, Object], object] | None
+    delete: Callable[[Object], object] | None
+
+
+class SharedIndexInformer:
+    """One collection (or a selection of it) as one process sees it."""
+
+    def __init__(
+        self,
+        client: RESTClient,
+        gvr: GroupVersionResource,
+        *,
+        namespace: str = "",
+        field_selector: str = "",
+        label_selector: str = "",
+        transform: Callable[[Object], Object] | None = None,
+    ) -> None:
+        self.client = client
+        self.gvr = gvr
+        self.namespace = namespace
+        self.field_selector = field_selector
+        self.label_selector = label_selector
+        self.store = Store()
+        self.synced = Event(client.process.kernel)
+        """Set once the first list is in the store."""
+        self.last_resource_version = ""
+        self._transform = transform
+        self._handlers: list[Handlers] = []
+        self._started = False
+        self._failures = 0
+
+    @property
+    def has_synced(self) -> bool:
+        """Whether the first list is in the store."""
+        return self.synced.is_set()
+
+    def add_event_handler(
+        self,
+        *,
+        add: Callable[[Object], object] | None = None,
+        update: Callable[[Object, Object], object] | None = None,
+        delete: Callable[[Object], object] | None = None,
+    ) -> None:
+        """Call `add(obj)`, `update(old, new)`, `delete(obj)` at every change of the view.
+
+        A handler that comes late hears `add` of all that is there already.
+        """
+        self._handlers.append(Handlers(add, update, delete))
+        if add is not None:
+            for obj in self.store.list():
+                add(obj)
+
+    def start(self) -> None:
+        """Begin to list and watch; once."""
+        if not self._started:
+            self._started = True
+            self.client.process.spawn(self._run(), name=f"reflector {self.gvr.resource}")
+
+    # -- the reflector ------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        version = ""
+        while True:
+            try:
+                if not version:
+                    version = await self._list()
+                version = await self._watch(version)
+                self._failures = 0
+            except APIStatus as error:
+                if error.reason in _RETRY_NOW:
+                    version = ""
+                    continue
+                await self._back_off()
+            except ConnectionLost:
+                await self._back_off()
+
+    async def _back_off(self) -> None:
+        kernel = self.client.process.kernel
+        delay_ns = min(BACKOFF_MIN_NS << min(self._failures, 8), BACKOFF_MAX_NS)
+        self._failures += 1
+        jitter_ns = kernel.rng.between_ns(
+            0, delay_ns, "reflector", self.client.process.name, self.gvr.resource, self._failures
+        )
+        await kernel.sleep(delay_ns + jitter_ns, periodic=True)
+
+    async def _list(self) -> str:
+        answer = await self.client.list(
+            self.gvr,
+            self.namespace,
+            resource_version="0",
+            field_selector=self.field_selector,
+            label_selector=self.label_selector,
+        )
+        version = answer["metadata"]["resourceVersion"]
+        self._replace(answer.get("items") or [])
+        self.last_resource_version = version
+        self.synced.set()
+        return version
+
+    async def _watch(self, version: str) -> str:
+        process = self.client.process
+        timeout = 300 + process.kernel.rng.below(
+            300, "watch-timeout", process.name, self.gvr.resource, process.kernel.now_ns
+        )
+        watch = await self.client.watch(
+            self.gvr,
+            self.namespace,
+            resource_version=version,
+            field_selector=self.field_selector,
+            label_selector=self.label_selector,
+            timeout_seconds=timeout,
+        )
+        try:
+            while events := await watch.next():
+                for event in events:
+                    version = self._take(event) or version
+                self.last_resource_version = version
+        finally:
+            watch.close()
+        return version
+
+    def _take(self, event: WatchEvent) -> str:
+        obj = event.object
+        kind = event.type
+        if kind == "ERROR":
+            raise APIStatus(
+                obj.get("code", 500), obj.get("reason", ""), obj.get("message", "")
+            )
+        version: str = obj["metadata"].get("resourceVersion", "")
+        if kind == "BOOKMARK":
+            return version
+        if self._transform is not None:
+            obj = self._transform(obj)
+        if kind == "DELETED":
+            self._remove(obj)
+        else:
+            self._put(obj)
+        return version
+
+    # -- the view -----------------------------------------------------------------------------
+
+    def _put(self, obj: Object) -> None:
+        old = self.store.put(obj)
+        if old is None:
+            for handlers in self._handlers:
+                if handlers.add is not None:
+                    handlers.add(obj)
+        else:
+            for handlers in self._handlers:
+                if handlers.update is not None:
+                    handlers.update(old, obj)
+
+    def _remove(self, obj: Object) -> None:
+        if self.store.remove(key_of(obj)) is None:
+            return
+        for handlers in self._handlers:
+            if handlers.delete is not None:
+                handlers.delete(obj)
+
+    def _replace(self, items: list[Any]) -> None:
+        if self._transform is not None:
+            items = [self._transform(obj) for obj in items]
+        present = {key_of(obj) for obj in items}
+        for key in self.store.keys():
+            if key not in present:
+                gone = self.store.get(key)
+                assert gone is not None
+                self._remove(gone)
+        for obj in items:
+            old = self.store.get(key_of(obj))
+            if old is None or old is not obj:
+                self._put(obj)
+
+
+class SharedInformerFactory:
+    """The informers of one process: one for each collection, shared by all who ask.
+
+    Parameters: `client` through which they list and watch.
+    """
+
+    def __init__(self, client: RESTClient) -> None:
+        self.client = client
+        self._informers: dict[tuple[Any, ...], SharedIndexInformer] = {}
+        self._started = False
+
+    def informer(
+        self,
+        gvr: GroupVersionResource,
+        *,
+        namespace: str = "",
+        field_selector: str = "",
+        label_selector: str = "",
+    ) -> SharedIndexInformer:
+        """The informer of that selection; made (and started, if the factory is) when first asked."""
+        key = (gvr, namespace, field_selector, label_selector)
+        informer = self._informers.get(key)
+        if informer is None:
+            informer = self._informers[key] = SharedIndexInformer(
+                self.client,
+                gvr,
+                namespace=namespace,
+                field_selector=field_selector,
+                label_selector=label_selector,
+            )
+            if self._started:
+                informer.start()
+        return informer
+
+    def start(self) -> None:
+        """Start all informers, and from here on each one that is asked for."""
+        self._started = True
+        for informer in list(self._informers.values()):
+            informer.start()
+
+    async def wait_for_cache_sync(self) -> None:
+        """Wait until every informer has its first list."""
+        for informer in list(self._informers.values()):
+            await informer.synced.wait()

@@ -1,0 +1,368 @@
+"""A client: one process's way to an API server, through the network.
+
+Every call is a coroutine; where no latency, partition or fault is in the way it completes without
+suspending.  Objects that come back are the server's own, shared and immutable.  Errors are
+`apimachinery.status.APIStatus` for what the server answered and `wire.ConnectionLost` for what it
+could not.
+
+Follows `client-go/rest/request.go` and the generated typed clients.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent, WatchStream
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
+    from pytest_kubesim.sim.network import Network
+    from pytest_kubesim.sim.process import Process
+    from pytest_kubesim.sim.tasks import Task
+    from pytest_kubesim.wire import Handler
+
+PATCH_TYPES = {
+    "strategic": "application/strategic-merge-patch+json",
+    "merge": "application/merge-patch+json",
+    "json": "application/json-patch+json",
+    "apply": "application/apply-patch+yaml",
+}
+
+DEFAULT_TIMEOUT_NS = 30 * NS
+CONNECTION_LOST_NS = 45 * NS
+"""How long a watch survives on a dead connection: HTTP/2's 30 s read idle and 15 s ping timeout
+(`k8s.io/apimachinery/pkg/util/net/http.go`)."""
+
+
+def path_of(gvr: GroupVersionResource, namespace: str, name: str = "", subresource: str = "") -> str:
+    """The URL path of a collection, an object or a subresource."""
+    parts = ["/api/", gvr.version] if not gvr.group else ["/apis/", gvr.group, "/", gvr.version]
+    if namespace:
+        parts += ["/namespaces/", namespace]
+    parts += ["/", gvr.resource]
+    if name:
+        parts += ["/", name]
+    if subresource:
+        parts += ["/", subresource]
+    return "".join(parts)
+
+
+class RESTClient:
+    """The requests of one identity in one process.
+
+    Parameters: `process` that asks (its host is where messages come from); `handler`, the API
+    server; `network` between them; `user` it is; `user_agent` it sends; `server_host`, the
+    server's place in the network; `timeout_ns` after which a request without an answer is given up;
+    `watch_latency_ns`, least and most time that a watch event is under way.
+    """
+
+    __slots__ = (
+        "_handler",
+        "_headers",
+        "_network",
+        "_watches",
+        "process",
+        "server_host",
+        "timeout_ns",
+        "user",
+        "watch_latency_ns",
+    )
+
+    def __init__(
+        self,
+        process: Process,
+        handler: Handler,
+        network: Network,
+        *,
+        user: UserInfo,
+        user_agent: str,
+        server_host: str = "control-plane",
+        timeout_ns: int = DEFAULT_TIMEOUT_NS,
+        watch_latency_ns: tuple[int, int] = (0, 0),
+    ) -> None:
+        self.process = process
+        self._handler = handler
+        self._network = network
+        self.user = user
+        self.server_host = server_host
+        self.timeout_ns = timeout_ns
+        self.watch_latency_ns = watch_latency_ns
+        self._headers = (("user-agent", user_agent), ("accept", "application/json"))
+        self._watches = 0
+
+    def as_user(self, user: UserInfo, user_agent: str | None = None) -> RESTClient:
+        """The same way to the server under another identity."""
+        return RESTClient(
+            self.process,
+            self._handler,
+            self._network,
+            user=user,
+            user_agent=user_agent or self._headers[0][1],
+            server_host=self.server_host,
+            timeout_ns=self.timeout_ns,
+            watch_latency_ns=self.watch_latency_ns,
+        )
+
+    # -- the verbs ----------------------------------------------------------------------------
+
+    async def get(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        name: str,
+        *,
+        resource_version: str | None = None,
+        subresource: str = "",
+    ) -> Object:
+        """GET an object."""
+        query = (("resourceVersion", resource_version),) if resource_version is not None else ()
+        return await self._call("GET", path_of(gvr, namespace, name, subresource), query)
+
+    async def list(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str | None = None,
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> Object:
+        """GET a collection: the List object."""
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            limit=str(limit) if limit else "",
+        )
+        if continue_token:
+            query += (("continue", continue_token),)
+        elif resource_version is not None:
+            query += (("resourceVersion", resource_version),)
+        return await self._call("GET", path_of(gvr, namespace), query)
+
+    async def create(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        obj: Object,
+        *,
+        name: str = "",
+        subresource: str = "",
+        field_manager: str = "",
+        dry_run: bool = False,
+    ) -> Object:
+        """POST an object (or, with `name` and `subresource`, to a subresource)."""
+        query = _query(fieldManager=field_manager, dryRun="All" if dry_run else "")
+        return await self._call("POST", path_of(gvr, namespace, name, subresource), query, obj)
+
+    async def update(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        obj: Object,
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+    ) -> Object:
+        """PUT an object (or its `status`, `scale` ...)."""
+        path = path_of(gvr, namespace, obj["metadata"]["name"], subresource)
+        return await self._call("PUT", path, _query(fieldManager=field_manager), obj)
+
+    async def patch(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        name: str,
+        patch: Any,
+        *,
+        patch_type: str = "strategic",
+        subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
+    ) -> Object:
+        """PATCH an object; `patch_type` is `strategic`, `merge`, `json` or `apply`."""
+        query = _query(fieldManager=field_manager, force="true" if force else "")
+        return await self._call(
+            "PATCH",
+            path_of(gvr, namespace, name, subresource),
+            query,
+            patch,
+            content_type=PATCH_TYPES[patch_type],
+        )
+
+    async def delete(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        name: str,
+        *,
+        grace_period_seconds: int | None = None,
+        propagation_policy: str | None = None,
+        uid: str | None = None,
+        resource_version: str | None = None,
+    ) -> Object:
+        """DELETE an object, with preconditions if `uid` or `resource_version` is given."""
+        options: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        if propagation_policy is not None:
+            options["propagationPolicy"] = propagation_policy
+        preconditions: dict[str, Any] = {}
+        if uid is not None:
+            preconditions["uid"] = uid
+        if resource_version is not None:
+            preconditions["resourceVersion"] = resource_version
+        if preconditions:
+            options["preconditions"] = preconditions
+        return await self._call("DELETE", path_of(gvr, namespace, name), (), options)
+
+    async def delete_collection(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> Object:
+        """DELETE a collection."""
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        return await self._call("DELETE", path_of(gvr, namespace), query)
+
+    async def raw(self, method: str, path: str, body: Object | None = None) -> Object:
+        """Any other request that is answered with an object (discovery)."""
+        return await self._call(method, path, (), body)
+
+    async def watch(
+        self,
+        gvr: GroupVersionResource,
+        namespace: str = "",
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_seconds: int | None = None,
+        allow_bookmarks: bool = True,
+    ) -> RemoteWatch:
+        """Open a watch; its events come through the network, in order."""
+        query = (
+            ("watch", "true"),
+            ("resourceVersion", resource_version),
+            *_query(
+                labelSelector=label_selector,
+                fieldSelector=field_selector,
+                allowWatchBookmarks="true" if allow_bookmarks else "",
+                timeoutSeconds=str(timeout_seconds) if timeout_seconds else "",
+            ),
+        )
+        answer = await self._send(Request(
+            "GET", path_of(gvr, namespace), query, self._headers, user=self.user,
+            client=self.process.name, host=self.process.host,
+        ))
+        if isinstance(answer, Response):
+            raise status.from_object(cast("Object", answer.obj))
+        self._watches += 1
+        return RemoteWatch(self, answer, f"{self.process.name}/{gvr.resource}/{self._watches}")
+
+    # -- inside -------------------------------------------------------------------------------
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        query: tuple[tuple[str, str], ...] = (),
+        obj: Any = None,
+        *,
+        content_type: str = "application/json",
+    ) -> Object:
+        headers = self._headers
+        if obj is not None:
+            headers = (*headers, ("content-type", content_type))
+        answer = await self._send(Request(
+            method, path, query, headers, obj=obj, user=self.user,
+            client=self.process.name, host=self.process.host,
+        ))
+        assert isinstance(answer, Response)
+        if answer.status >= 400:
+            raise status.from_object(cast("Object", answer.obj))
+        return cast("Object", answer.obj)
+
+    async def _send(self, request: Request) -> Response | WatchStream:
+        network, host = self._network, self.process.host
+        if network.instant(host, self.server_host) and network.instant(self.server_host, host):
+            return await self._handler.handle(request)
+        return await self._with_timeout(self._through_network(request))
+
+    async def _through_network(self, request: Request) -> Response | WatchStream:
+        host = self.process.host
+        await self._network.transit(host, self.server_host)
+        answer = await self._handler.handle(request)
+        await self._network.transit(self.server_host, host)
+        return answer
+
+    async def _with_timeout(
+        self, coro: Coroutine[Any, Any, Response | WatchStream]
+    ) -> Response | WatchStream:
+        task: Task[Any] = self.process.spawn(coro, name="request", daemon=True)
+        if not await self.process.kernel.wait_any(task, timeout_ns=self.timeout_ns):
+            task.cancel()
+            raise ConnectionLost(
+                "timeout",
+                "net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+            )
+        return task.result()
+
+    @property
+    def network(self) -> Network:
+        """The network it goes through."""
+        return self._network
+
+
+class RemoteWatch:
+    """A watch as its client sees it: later than the server sent it, in the same order."""
+
+    __slots__ = ("_batch", "_client", "_name", "_stream")
+
+    def __init__(self, client: RESTClient, stream: WatchStream, name: str) -> None:
+        self._client = client
+        self._stream = stream
+        self._name = name
+        self._batch = 0
+
+    async def next(self) -> list[WatchEvent]:
+        """The events that have arrived since the last call, at least one; [] when it has ended.
+
+        Raises: `ConnectionLost` when the way has been cut for longer than a connection lives.
+        """
+        client, stream = self._client, self._stream
+        first = await stream.next()
+        if first is None:
+            return []
+        low, high = client.watch_latency_ns
+        kernel = client.process.kernel
+        if high:
+            self._batch += 1
+            await kernel.sleep(kernel.rng.between_ns(low, high, "watch", self._name, self._batch))
+        events = [first]
+        while (event := stream.next_nowait()) is not None:
+            events.append(event)
+        network, server, host = client.network, client.server_host, client.process.host
+        if not network.instant(server, host):
+            arrival = client.process.spawn(network.transit(server, host), name="watch", daemon=True)
+            if not await kernel.wait_any(arrival, timeout_ns=CONNECTION_LOST_NS, periodic=True):
+                arrival.cancel()
+                stream.close()
+                raise ConnectionLost("timeout", "http2: client connection lost")
+        return events
+
+    def close(self) -> None:
+        """End it."""
+        self._stream.close()
+
+
+def _query(**pairs: str) -> tuple[tuple[str, str], ...]:
+    return tuple((k, v) for k, v in pairs.items() if v)
