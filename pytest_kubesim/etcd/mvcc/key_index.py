@@ -19,7 +19,7 @@ that ended exactly there leaves its tombstone, since a watch may still start at 
     compact(6)   {} -> the key is forgotten
 
 Follows ``key_index.go``. Beside each revision stands the record that etcd's backend keeps under it, so that a
-read is one step. An index belongs to the ``epoch`` of the store that made it: a store of another epoch copies
+read is one step; generations need no structure of their own, since a tombstone ends one. An index belongs to the ``epoch`` of the store that made it: a store of another epoch copies
 it before it changes it, by which snapshots share what did not change.
 """
 
@@ -36,106 +36,83 @@ if TYPE_CHECKING:
     from pytest_kubesim.etcd.messages import KeyValue
 
 
-class Generation:
-    """The revisions of a key from one creation on, with their records; the last may be a tombstone."""
-
-    __slots__ = ("records", "revisions")
-
-    def __init__(self, revisions: list[Revision], records: list[KeyValue]) -> None:
-        self.revisions = revisions
-        self.records = records
-
-
 class KeyIndex:
-    """All generations of a key, oldest first; the last is empty when the key does not exist."""
+    """The revisions of one key, oldest first, each with its record; a tombstone ends a generation."""
 
-    __slots__ = ("epoch", "generations", "key")
+    __slots__ = ("epoch", "key", "records", "revisions")
 
-    def __init__(self, key: str, epoch: int = 0) -> None:
+    def __init__(self, key: str, epoch: int, revision: Revision, record: KeyValue) -> None:
         self.key = key
         self.epoch = epoch
-        self.generations = [Generation([], [])]
+        self.revisions = [revision]
+        self.records = [record]
 
-    def put(self, revision: Revision, record: KeyValue) -> None:
-        """Add a revision to the present generation."""
-        generation = self.generations[-1]
-        generation.revisions.append(revision)
-        generation.records.append(record)
-
-    def tombstone(self, revision: Revision, record: KeyValue) -> None:
-        """End the present generation, which must not be empty, and begin the next."""
-        assert self.generations[-1].revisions, f"tombstone on {self.key!r}, which does not exist"
-        self.put(revision, record)
-        self.generations.append(Generation([], []))
+    def add(self, revision: Revision, record: KeyValue) -> None:
+        """A put or a tombstone; a tombstone only while the key exists."""
+        assert record.version or self.records[-1].version, f"{self.key!r} does not exist"
+        self.revisions.append(revision)
+        self.records.append(record)
 
     def get(self, at: int) -> KeyValue | None:
         """The record in force at the main revision ``at``, ``None`` where the key did not exist."""
-        newest = len(self.generations) - 1
-        for number in range(newest, -1, -1):
-            revisions = self.generations[number].revisions
-            if not revisions or revisions[0].main > at:
-                continue
-            if number != newest and revisions[-1].main <= at:
-                return None
-            records = self.generations[number].records
-            if revisions[-1].main <= at:
-                return records[-1]
-            return records[bisect_right(revisions, (at, LAST_SUB)) - 1]
-        return None
+        position = self._position(at)
+        if position < 0:
+            return None
+        record = self.records[position]
+        return record if record.version else None
 
     def since(self, at: int) -> list[Revision]:
         """Revisions from the main revision ``at`` on; of several with one main, the last."""
-        found: dict[int, Revision] = {}
-        for generation in self.generations:
-            for revision in generation.revisions:
-                if revision.main >= at:
-                    found[revision.main] = revision
-        return list(found.values())
+        last = {revision.main: revision for revision in self.revisions if revision.main >= at}
+        return list(last.values())
 
-    def compact(self, at: int) -> None:
-        """Drop what was superseded at or before the main revision ``at``."""
-        first, kept = self._kept(at)
-        self.generations = self.generations[first:]
-        if kept > 0:
-            oldest = self.generations[0]
-            self.generations[0] = Generation(oldest.revisions[kept:], oldest.records[kept:])
+    def superseded(self, at: int) -> int:
+        """How many of the oldest revisions a compaction at the main revision ``at`` drops."""
+        position = self._position(at)
+        if position < 0:
+            return 0
+        ended = not self.records[position].version and self.revisions[position].main < at
+        return position + 1 if ended else position
+
+    def drop(self, count: int) -> None:
+        """Forget the oldest ``count`` revisions."""
+        del self.revisions[:count], self.records[:count]
 
     def keep(self, at: int) -> Revision | None:
-        """The one revision at or before ``at`` that a compaction there would leave.
+        """The one revision at or before ``at`` that counts for a hash after a compaction there.
 
-        A tombstone is left by ``compact`` but not counted here: upstream keeps the hashes of older versions,
-        which dropped it, the same.
+        Compaction leaves a tombstone that is exactly there; it does not count, as in ``keep`` upstream, since
+        older versions dropped it.
         """
-        first, kept = self._kept(at)
-        revisions = self.generations[first].revisions
-        if kept < 0 or (kept == len(revisions) - 1 and first != len(self.generations) - 1):
+        position = self._position(at)
+        if position < 0 or not self.records[position].version:
             return None
-        return revisions[kept]
+        return self.revisions[position]
+
+    def generations(self) -> list[list[Revision]]:
+        """The revisions by generation, oldest first; the last is empty when the key does not exist."""
+        found: list[list[Revision]] = [[]]
+        for revision, record in self.entries():
+            found[-1].append(revision)
+            if not record.version:
+                found.append([])
+        return found
 
     def is_empty(self) -> bool:
         """Whether nothing of the key is left."""
-        return len(self.generations) == 1 and not self.generations[0].revisions
+        return not self.revisions
 
     def copy(self, epoch: int) -> KeyIndex:
         """The same index for a store of another epoch."""
-        twin = KeyIndex(self.key, epoch)
-        twin.generations = [
-            Generation(generation.revisions.copy(), generation.records.copy())
-            for generation in self.generations
-        ]
+        twin = KeyIndex(self.key, epoch, self.revisions[0], self.records[0])
+        twin.revisions = self.revisions.copy()
+        twin.records = self.records.copy()
         return twin
 
     def entries(self) -> Iterator[tuple[Revision, KeyValue]]:
         """Every revision that is kept, oldest first, with its record."""
-        for generation in self.generations:
-            yield from zip(generation.revisions, generation.records, strict=True)
+        return zip(self.revisions, self.records, strict=True)
 
-    def _kept(self, at: int) -> tuple[int, int]:
-        # The first generation that ended at or after the revision, and the position in it of the largest
-        # revision at or before (-1: none).
-        first = 0
-        while first < len(self.generations) - 1:
-            if self.generations[first].revisions[-1].main >= at:
-                break
-            first += 1
-        return first, bisect_right(self.generations[first].revisions, (at, LAST_SUB)) - 1
+    def _position(self, at: int) -> int:
+        # Of the largest revision at or before the main one; -1 if there is none.
+        return bisect_right(self.revisions, (at, LAST_SUB)) - 1

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.etcd.messages import (
+    FROM_KEY,
     NO_LEASE,
     ErrCompacted,
     ErrFutureRev,
@@ -54,7 +55,6 @@ class Snapshot:
     live: dict[str, KeyValue]
     index: dict[str, KeyIndex]
     live_keys: SortedKeys
-    dead_keys: SortedKeys
     history: list[Event]
 
 
@@ -76,8 +76,6 @@ class KVStore:
         self._live: dict[str, KeyValue] = {}
         self._index: dict[str, KeyIndex] = {}
         self._live_keys = SortedKeys()
-        # Keys that are deleted but have history; a range at an old revision looks at them too.
-        self._dead_keys = SortedKeys()
         # All changes since the compacted revision, in order.
         self._history: list[Event] = []
         self._staged: list[Event] = []
@@ -164,16 +162,31 @@ class KVStore:
     def _at(
         self, revision: int, key: str, range_end: str, limit: int
     ) -> tuple[list[KeyValue], int]:
-        index = self._index
         if not range_end:
-            known = index.get(key)
-            kv = None if known is None else known.get(revision)
+            index = self._index.get(key)
+            kv = None if index is None else index.get(revision)
             return ([], 0) if kv is None else ([kv], 1)
-        keys = self._live_keys.range(key, range_end)
-        if dead := self._dead_keys.range(key, range_end):
-            keys = sorted(keys + dead)
-        found = [kv for name in keys if (kv := index[name].get(revision)) is not None]
-        return (found[:limit] if limit else found), len(found)
+        # Only what changed since then was different then.
+        live = self._live
+        then = {
+            name: self._index[name].get(revision)
+            for name in dict.fromkeys(event.kv.key for event in self.history_since(revision + 1))
+            if key <= name and (range_end == FROM_KEY or name < range_end)
+        }
+        for event in self._staged:
+            if key <= event.kv.key and (range_end == FROM_KEY or event.kv.key < range_end):
+                then[event.kv.key] = self._index[event.kv.key].get(revision)
+        keys = self._live_keys.range(key, range_end, limit + len(then) if limit else 0)
+        if gone := [name for name in then if name not in live]:
+            keys = sorted(keys + gone)
+        found = [
+            kv for name in keys if (kv := then[name] if name in then else live[name]) is not None
+        ]
+        if not limit:
+            return found, len(found)
+        count = self._live_keys.count(key, range_end) - len(then) + len(gone)
+        count += sum(kv is not None for kv in then.values())
+        return found[:limit], count
 
     # Writing
 
@@ -195,19 +208,17 @@ class KVStore:
         index = self._index.get(key)
         if previous is None:
             kv = KeyValue(key, value, main, main, 1, lease)
-            if index is None:
-                index = self._index[key] = KeyIndex(key, self._epoch)
-            else:
-                self._dead_keys.remove(key)
             self._live_keys.add(key)
         else:
             kv = KeyValue(
                 key, value, previous.create_revision, main, previous.version + 1, lease
             )
-        assert index is not None
-        if index.epoch != self._epoch:
-            index = self._own(index)
-        index.put(Revision(main, len(staged)), kv)
+        if index is None:
+            self._index[key] = KeyIndex(key, self._epoch, Revision(main, len(staged)), kv)
+        else:
+            if index.epoch != self._epoch:
+                index = self._own(index)
+            index.add(Revision(main, len(staged)), kv)
         self._live[key] = kv
         staged.append(Event("PUT", kv, previous))
         held = NO_LEASE if previous is None else previous.lease
@@ -233,9 +244,8 @@ class KVStore:
         index = self._index[key]
         if index.epoch != self._epoch:
             index = self._own(index)
-        index.tombstone(Revision(self._revision + 1, len(self._staged)), tombstone)
+        index.add(Revision(self._revision + 1, len(self._staged)), tombstone)
         self._live_keys.remove(key)
-        self._dead_keys.add(key)
         self._staged.append(Event("DELETE", tombstone, previous))
         if previous.lease and self.lessor is not None:
             self.lessor.detach(previous.lease, (key,))
@@ -289,12 +299,14 @@ class KVStore:
 
     def _compact_key(self, key: str, revision: int) -> None:
         index = self._index[key]
+        superseded = index.superseded(revision)
+        if not superseded:
+            return
         if index.epoch != self._epoch:
             index = self._own(index)
-        index.compact(revision)
+        index.drop(superseded)
         if index.is_empty():
             del self._index[key]
-            self._dead_keys.remove(key)
 
     # Copies
 
@@ -308,7 +320,6 @@ class KVStore:
             live=self._live.copy(),
             index=self._index.copy(),
             live_keys=self._live_keys.copy(),
-            dead_keys=self._dead_keys.copy(),
             history=self._history.copy(),
         )
         # From here on every index belongs to the snapshot, and is copied before it changes.
@@ -327,7 +338,6 @@ class KVStore:
         self._live = snapshot.live.copy()
         self._index = snapshot.index.copy()
         self._live_keys = snapshot.live_keys.copy()
-        self._dead_keys = snapshot.dead_keys.copy()
         self._history = snapshot.history.copy()
 
     def hash_kv(

@@ -26,7 +26,7 @@ from pytest_kubesim.etcd.messages import FROM_KEY, ErrEmptyWatcherRange, WatchRe
 from pytest_kubesim.etcd.mvcc.kvstore import KVStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from pytest_kubesim.etcd.lease import Lessor
     from pytest_kubesim.etcd.messages import Event, WatchFilter
@@ -159,7 +159,7 @@ class WatchableStore(KVStore):
         self._synced = _WatcherGroup()
         self._unsynced: dict[int, Watcher] = {}
         self._watchers_made = 0
-        self._undelivered: deque[tuple[Iterable[Watcher] | None, int, list[Event]]] = deque()
+        self._undelivered: deque[tuple[Watcher | None, int, list[Event]]] = deque()
         self._delivering = False
 
     def watch(
@@ -222,8 +222,9 @@ class WatchableStore(KVStore):
         """Send the watcher the present revision, without events, if it is synced; says whether it is."""
         if not self.is_synced(watcher) or self.revision < watcher.start_revision:
             return False
-        self._undelivered.append(((watcher,), self.revision, []))
-        self._deliver()
+        self._undelivered.append((watcher, self.revision, []))
+        if not self._delivering:
+            self._deliver()
         return True
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -239,21 +240,20 @@ class WatchableStore(KVStore):
 
     def committed(self, revision: int, events: list[Event]) -> None:
         """Tell the watchers."""
-        if self._synced.watchers:
-            self._undelivered.append((None, revision, events))
+        if not self._synced.watchers:
+            return
+        self._undelivered.append((None, revision, events))
+        if not self._delivering:
             self._deliver()
 
     def _deliver(self) -> None:
-        if self._delivering:
-            return
         self._delivering = True
         try:
             while self._undelivered:
-                only, revision, events = self._undelivered.popleft()
-                if only is not None:
-                    for watcher in only:
-                        if not watcher.cancelled:
-                            watcher.send(WatchResponse(revision))
+                told, revision, events = self._undelivered.popleft()
+                if told is not None:
+                    if not told.cancelled:
+                        told.send(WatchResponse(revision))
                 elif len(events) == 1:
                     self._notify_one(revision, events[0])
                 else:
