@@ -1,0 +1,539 @@
+"""What Go makes of JSON: which fields it does not know, what it refuses, what it prints back.
+
+A built-in object passes through a Go struct on its way in and through protobuf on its way to etcd.
+Both leave traces: unknown keys are gone, ``replicas: "3"`` is refused, ``status`` appears as
+``{}``, ``rules: []`` as ``rules: null``, ``cpu: 0.5`` as ``500m``. This file is that passage.
+
+The law: nothing is changed in place; what is equal afterwards may be shared with what came in.
+Every struct is compiled once, at its first use, into closures over its keys: a request runs those,
+and only an object with a mistake is walked again to word the error.
+
+Follows ``sigs.k8s.io/json/internal/golang/encoding/json/{decode,encode}.go`` and the
+``MarshalJSON`` methods of ``apimachinery``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from pytest_kubesim.apimachinery import golang
+from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.schema import Schema, schema_named
+
+_Encode: TypeAlias = Callable[[Any], Any]
+_Accepts: TypeAlias = Callable[[Any], bool]
+
+_MAX_STRICT_ERRORS = 100
+_PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+_ZERO_TIME = "0001-01-01T00:00:00Z"
+_PLAIN_TIME = re.compile(
+    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{6})?Z"
+)
+_EMBEDDED_RESOURCE_KEYS = frozenset({"apiVersion", "kind", "metadata"})
+_INTS = {"int32": 1 << 31, "int64": 1 << 63}
+
+
+def unknown_fields(schema: Schema, obj: Object) -> list[str]:
+    """The strict decoder's complaints, in document order: ``unknown field "spec.ports[0].foo"``.
+
+    At most a hundred, each once. Works for custom resources too, where a key is known that the
+    structural schema declares or preserves.
+    """
+    if schema.go.kind == "struct" and _knows(schema.name)(obj):
+        return []
+    found: dict[str, None] = {}
+    for path in _unknown(schema, obj, ""):
+        found[f"unknown field {golang.quote(path)}"] = None
+        if len(found) == _MAX_STRICT_ERRORS:
+            break
+    return list(found)
+
+
+def drop_unknown(schema: Schema, obj: Any) -> Any:
+    """The value without the keys that its schema does not know, at any depth."""
+    if isinstance(obj, list):
+        item = schema.items
+        return obj if item is None else [drop_unknown(item, element) for element in obj]
+    if not isinstance(obj, dict) or _is_leaf(schema):
+        return obj
+    kept: Object = {}
+    for key, value in obj.items():
+        child = schema.child(key)
+        if child is not None:
+            kept[key] = drop_unknown(child, value)
+        elif _keeps(schema, key):
+            kept[key] = value
+    return kept
+
+
+def check_types(schema: Schema, obj: Object) -> str | None:
+    """The Go decoder's error for a built-in object, or None if every value fits its field.
+
+    The text is the decoder's own, such as ``json: cannot unmarshal string into Go struct field
+    DeploymentSpec.spec.replicas of type int32``: the first mismatch in document order, unless a
+    type that decodes itself (a time, a quantity) refuses, which ends the decoding at once.
+    """
+    if _accepts(schema)(obj):
+        return None
+    saved: list[str] = []
+    try:
+        _explain(schema, obj, "", (), saved)
+    except _Refused as refused:
+        return str(refused)
+    return saved[0] if saved else None
+
+
+def roundtrip(schema: Schema, obj: Object) -> Object:
+    """A built-in object as it comes back out of Go: decoded, stored, encoded.
+
+    The values must fit (``check_types``). Keys come in the order of the struct.
+    """
+    return _encoder(schema)(obj)
+
+
+# -- decoding: what is unknown ---------------------------------------------------------------------
+
+
+def _is_leaf(schema: Schema) -> bool:
+    return schema.go.kind not in ("", "struct", "map", "slice")
+
+
+def _keeps(schema: Schema, key: str) -> bool:
+    return schema.preserve_unknown or (
+        schema.embedded_resource and key in _EMBEDDED_RESOURCE_KEYS
+    )
+
+
+def _unknown(schema: Schema, value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        if (item := schema.items) is not None:
+            for index, element in enumerate(value):
+                yield from _unknown(item, element, f"{path}[{index}]")
+    elif isinstance(value, dict) and not _is_leaf(schema):
+        for key, element in value.items():
+            below = f"{path}.{key}" if path else key
+            child = schema.child(key)
+            if child is not None:
+                yield from _unknown(child, element, below)
+            elif not _keeps(schema, key):
+                yield below
+
+
+@functools.cache
+def _knows(name: str) -> _Accepts:
+    """Whether an object holds known keys only, for a built-in struct."""
+    known: frozenset[str] = frozenset()
+    inner: list[tuple[str, _Accepts]] | None = None
+
+    def knows(value: Any) -> bool:
+        nonlocal known, inner
+        if inner is None:
+            properties = schema_named(name).properties
+            known = frozenset(properties)
+            inner = [
+                (key, walk)
+                for key, child in properties.items()
+                if (walk := _knows_below(child)) is not None
+            ]
+        if type(value) is not dict:
+            return True
+        if not value.keys() <= known:
+            return False
+        for key, walk in inner:
+            element = value.get(key)
+            if element and not walk(element):
+                return False
+        return True
+
+    return knows
+
+
+def _knows_below(schema: Schema) -> _Accepts | None:
+    if schema.go.kind == "struct":
+        return _knows(schema.name)
+    if schema.go.kind == "slice" and schema.items is not None:
+        walk = _knows_below(schema.items)
+        if walk is not None:
+            return lambda value: type(value) is not list or all(map(walk, value))
+    if schema.go.kind == "map" and schema.additional_properties is not None:
+        walk = _knows_below(schema.additional_properties)
+        if walk is not None:
+            return lambda value: type(value) is not dict or all(map(walk, value.values()))
+    return None
+
+
+# -- decoding: what does not fit -------------------------------------------------------------------
+
+
+class _Refused(Exception):
+    """A type that decodes itself ended the decoding."""
+
+
+def _accepts(schema: Schema) -> _Accepts:
+    """Whether Go decodes a value without an error; None always fits."""
+    kind = schema.go.kind
+    if kind == "struct":
+        return _accepts_struct(schema.name)
+    if kind in ("slice", "map"):
+        child = schema.items if kind == "slice" else schema.additional_properties
+        assert child is not None
+        inner = _accepts(child)
+        if kind == "slice":
+            return lambda value: value is None or (type(value) is list and all(map(inner, value)))
+        return lambda value: value is None or (
+            type(value) is dict and all(map(inner, value.values()))
+        )
+    if kind == "int":
+        limit = _INTS[schema.format]
+        return lambda value: value is None or (type(value) is int and -limit <= value < limit)
+    return _ACCEPTS[kind]
+
+
+@functools.cache
+def _accepts_struct(name: str) -> _Accepts:
+    fields: dict[str, _Accepts] | None = None
+
+    def accepts(value: Any) -> bool:
+        nonlocal fields
+        if fields is None:
+            fields = {key: _accepts(child) for key, child in schema_named(name).properties.items()}
+        if type(value) is not dict:
+            return value is None
+        for key, element in value.items():
+            if element is not None and key in fields and not fields[key](element):
+                return False
+        return True
+
+    return accepts
+
+
+def _accepts_bytes(value: Any) -> bool:
+    return value is None or (type(value) is str and _base64_error(value) is None)
+
+
+def _accepts_schema(value: Any) -> bool:
+    return type(value) is not dict or _accepts_struct(_PROPS)(value)
+
+
+def _accepts_self_decoding(kind: str, value: Any) -> bool:
+    return value is None or _refusal(kind, value) is None
+
+
+_ACCEPTS: dict[str, _Accepts] = {
+    "string": lambda value: value is None or type(value) is str,
+    "bool": lambda value: value is None or type(value) is bool,
+    "float": lambda value: value is None or type(value) in (int, float),
+    "bytes": _accepts_bytes,
+    "intstr": lambda value: (
+        value is None or type(value) is str or (type(value) is int and abs(value) < 1 << 31)
+    ),
+    "raw": lambda _value: True,
+    "time": functools.partial(_accepts_self_decoding, "time"),
+    "microtime": functools.partial(_accepts_self_decoding, "microtime"),
+    "duration": functools.partial(_accepts_self_decoding, "duration"),
+    "quantity": functools.partial(_accepts_self_decoding, "quantity"),
+    "schema_or_bool": lambda value: type(value) in (bool, dict) and _accepts_schema(value),
+    "schema_or_array": lambda value: (
+        all(map(_accepts_struct(_PROPS), value)) if type(value) is list else _accepts_schema(value)
+    ),
+    "schema_or_strings": lambda value: (
+        all(type(element) in (str, type(None)) for element in value)
+        if type(value) is list
+        else _accepts_schema(value)
+    ),
+}
+
+
+def _explain(
+    schema: Schema, value: Any, struct: str, path: tuple[str, ...], saved: list[str]
+) -> None:
+    """Walks like the decoder: appends what it would save, raises what would end it."""
+    kind = schema.go.kind
+    if value is None or kind == "raw":
+        return
+    if kind == "struct" and isinstance(value, dict):
+        name = schema.name.rpartition(".")[2]
+        properties = schema.properties
+        for key, element in value.items():
+            if (child := properties.get(key)) is not None:
+                _explain(child, element, name, (*path, *child.go.embedded, key), saved)
+    elif kind == "map" and isinstance(value, dict) and (values := schema.additional_properties):
+        for element in value.values():
+            _explain(values, element, struct, path, saved)
+    elif kind == "slice" and isinstance(value, list) and (item := schema.items):
+        for element in value:
+            _explain(item, element, struct, path, saved)
+    elif kind.startswith("schema_or_"):
+        _explain_schema(kind, value, struct, path)
+    elif kind in ("time", "microtime", "duration", "quantity", "intstr"):
+        _explain_self_decoding(kind, value, struct, path)
+    elif kind == "bytes" and isinstance(value, str):
+        if (error := _base64_error(value)) is not None:
+            saved.append(error)
+    elif not _accepts(schema)(value):
+        saved.append(_mismatch(value, kind, schema.go.type_name, struct, path))
+
+
+def _explain_self_decoding(kind: str, value: Any, struct: str, path: tuple[str, ...]) -> None:
+    if kind == "intstr":
+        if not _ACCEPTS["intstr"](value):
+            raise _Refused(_mismatch(value, "int", "int32", struct, path))
+    elif kind != "quantity" and not isinstance(value, str):
+        raise _Refused(_mismatch(value, "string", "string", struct, path))
+    elif (error := _refusal(kind, value)) is not None:
+        raise _Refused(error)
+
+
+def _explain_schema(kind: str, value: Any, struct: str, path: tuple[str, ...]) -> None:
+    """The types of a CRD that are a schema or something else; errors inside name the outer struct.
+
+    Follows ``apiextensions/v1/marshal.go``.
+    """
+    saved: list[str] = []
+    if isinstance(value, dict):
+        _explain(schema_named(_PROPS), value, struct, path, saved)
+    elif isinstance(value, list) and kind != "schema_or_bool":
+        for element in value:
+            if kind == "schema_or_array":
+                _explain(schema_named(_PROPS), element, struct, path, saved)
+            elif element is not None and not isinstance(element, str):
+                saved.append(_mismatch(element, "string", "string", struct, path))
+    elif kind == "schema_or_bool" and not isinstance(value, bool):
+        raise _Refused("boolean or JSON schema expected")
+    if saved:
+        raise _Refused(re.sub(r"(?<=struct field )\w+", struct, saved[0]))
+
+
+def _mismatch(value: Any, kind: str, type_name: str, struct: str, path: tuple[str, ...]) -> str:
+    """``UnmarshalTypeError.Error``. Numbers show their digits only where a number is wanted."""
+    if isinstance(value, bool):
+        shown = "bool"
+    elif isinstance(value, int | float):
+        shown = f"number {golang.json_text(value)}" if kind in ("int", "float") else "number"
+    else:
+        shown = {str: "string", list: "array", dict: "object"}[type(value)]
+    if not path:
+        return f"json: cannot unmarshal {shown} into Go value of type {type_name}"
+    field = ".".join((struct, *path))
+    return f"json: cannot unmarshal {shown} into Go struct field {field} of type {type_name}"
+
+
+@functools.lru_cache(4096)
+def _text_refusal(kind: str, text: str) -> str | None:
+    """Why a time, duration or quantity is none, in Go's words."""
+    try:
+        _canonical(kind, text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _refusal(kind: str, value: Any) -> str | None:
+    if kind == "quantity":
+        text = value if isinstance(value, str) else golang.json_text(value)
+        return _text_refusal(kind, text.strip())
+    if not isinstance(value, str):
+        return "not a string"
+    plain = _PLAIN_TIME.fullmatch(value)
+    if plain and kind == ("microtime" if plain.group(1) else "time"):
+        return None
+    return _text_refusal(kind, value)
+
+
+def _base64_error(text: str) -> str | None:
+    """``base64.CorruptInputError`` with the offset that Go reports."""
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        cleaned = text.replace("\r", "").replace("\n", "")
+        if cleaned != text:
+            return _base64_error(cleaned)
+    else:
+        return None
+    return f"illegal base64 data at input byte {_corrupt_offset(text)}"
+
+
+def _corrupt_offset(text: str) -> int:
+    """Where ``Encoding.decodeQuantum`` gives up: the first bad character or a short last group."""
+    end = len(text.rstrip("="))
+    for index, character in enumerate(text[:end]):
+        if not (character.isascii() and (character.isalnum() or character in "+/")):
+            return index
+    if end % 4 < 2:
+        return end if end < len(text) else max(end - end % 4, 0)
+    wanted = 4 - end % 4
+    return end + wanted if len(text) - end > wanted else end - end % 4
+
+
+# -- encoding --------------------------------------------------------------------------------------
+
+_UNLESS_NONE, _UNLESS_ZERO, _ALWAYS = range(3)
+
+
+def _encoder(schema: Schema) -> _Encode:
+    found = _encoder_below(schema)
+    return found if found is not None else (lambda value: value)
+
+
+def _encoder_below(schema: Schema) -> _Encode | None:
+    """How a value is printed back; None where it stays as it is."""
+    kind = schema.go.kind
+    if kind == "struct":
+        return _struct_encoder(schema.name)
+    if kind == "slice" and schema.items is not None:
+        return _list_encoder(schema.items)
+    if kind == "map" and schema.additional_properties is not None:
+        return _map_encoder(schema.additional_properties)
+    return _ENCODE.get(kind)
+
+
+@functools.cache
+def _struct_encoder(name: str) -> _Encode:
+    plan: list[tuple[str, _Encode | None, int, Any]] | None = None
+
+    def encode(value: Object) -> Object:
+        nonlocal plan
+        if plan is None:
+            plan = [_field_plan(key, child) for key, child in schema_named(name).properties.items()]
+        out: Object = {}
+        get = value.get
+        for key, convert, mode, zero in plan:
+            element = get(key)
+            if element is None:
+                if mode == _ALWAYS:
+                    out[key] = zero
+                continue
+            if convert is not None:
+                element = convert(element)
+            if element or mode != _UNLESS_ZERO:
+                out[key] = element
+        return out
+
+    return encode
+
+
+def _field_plan(key: str, schema: Schema) -> tuple[str, _Encode | None, int, Any]:
+    """``omitempty`` drops nil pointers and empty values, never structs; ``omitzero`` zero times."""
+    go = schema.go
+    convert = _encoder_below(schema)
+    if go.pointer:
+        return key, convert, _ALWAYS if go.always else _UNLESS_NONE, None
+    if go.omit_zero:
+        return key, convert, _UNLESS_ZERO, None
+    if go.kind in ("string", "bool", "int", "float", "bytes", "slice", "map") and not go.always:
+        return key, convert, _UNLESS_ZERO, None
+    if go.kind in ("slice", "map"):
+        return key, _or_null(convert), _ALWAYS, None
+    return key, convert, _ALWAYS, _zero(schema)
+
+
+def _or_null(convert: _Encode | None) -> _Encode:
+    """An empty list that Go prints: protobuf does not tell it from none at all."""
+    if convert is None:
+        return lambda value: value or None
+    return lambda value: convert(value) or None
+
+
+def _zero(schema: Schema) -> Any:
+    go = schema.go
+    if go.pointer:
+        return None
+    if go.kind == "struct":
+        return _struct_encoder(schema.name)({})
+    return {
+        "string": "",
+        "bytes": "",
+        "bool": False,
+        "int": 0,
+        "float": 0,
+        "intstr": 0,
+        "quantity": "0",
+        "duration": "0s",
+        "schema_or_bool": False,
+    }.get(go.kind)
+
+
+def _list_encoder(item: Schema) -> _Encode | None:
+    convert = _encoder_below(item)
+    zero = _zero(item)
+    if convert is None:
+        return lambda value: (
+            [zero if element is None else element for element in value] if None in value else value
+        )
+    return lambda value: [zero if element is None else convert(element) for element in value]
+
+
+def _map_encoder(values: Schema) -> _Encode | None:
+    convert = _encoder_below(values)
+    zero = _zero(values)
+    if convert is None:
+        return lambda value: (
+            {key: zero if element is None else element for key, element in value.items()}
+            if None in value.values()
+            else value
+        )
+    return lambda value: {
+        key: zero if element is None else convert(element) for key, element in value.items()
+    }
+
+
+@functools.lru_cache(4096)
+def _canonical(kind: str, text: str) -> str | None:
+    """The one way in which a time, duration or quantity is printed; None for the zero time.
+
+    Raises ``ValueError`` with Go's text where it cannot be read.
+    """
+    from pytest_kubesim.apimachinery import quantity, timestamps  # noqa: PLC0415 - siblings
+
+    if kind == "quantity":
+        return quantity.canonical(text)
+    if kind == "duration":
+        return timestamps.canonical_duration(text)
+    found = timestamps.canonical(text) if kind == "time" else timestamps.canonical_micro(text)
+    return None if found.startswith(_ZERO_TIME[:-1]) else found
+
+
+def _encode_quantity(value: Any) -> str | None:
+    text = value if type(value) is str else golang.json_text(value)
+    return _canonical("quantity", text.strip())
+
+
+def _encode_time(value: str) -> str | None:
+    plain = len(value) == len(_ZERO_TIME) and value[-1] == "Z" and value != _ZERO_TIME
+    return value if plain else _canonical("time", value)
+
+
+def _encode_float(value: float) -> float:
+    return int(value) if value == int(value) and abs(value) < 1e21 else value
+
+
+def _encode_schema(value: Any) -> Any:
+    if type(value) is dict:
+        return _struct_encoder(_PROPS)(value)
+    return value if type(value) is bool else None
+
+
+def _encode_schemas(value: Any) -> Any:
+    if type(value) is list:
+        return [_struct_encoder(_PROPS)(element or {}) for element in value] or None
+    return _struct_encoder(_PROPS)(value) if type(value) is dict else None
+
+
+_ENCODE: dict[str, _Encode] = {
+    "bytes": lambda value: base64.b64encode(base64.b64decode(value)).decode(),
+    "float": _encode_float,
+    "time": _encode_time,
+    "microtime": functools.partial(_canonical, "microtime"),
+    "duration": functools.partial(_canonical, "duration"),
+    "quantity": _encode_quantity,
+    "schema_or_bool": _encode_schema,
+    "schema_or_array": _encode_schemas,
+    "schema_or_strings": lambda value: (
+        (value or None) if type(value) is list else _encode_schemas(value)
+    ),
+}
