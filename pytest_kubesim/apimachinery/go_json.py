@@ -460,26 +460,33 @@ def _zero(schema: Schema) -> Any:
 
 def _list_encoder(item: Schema) -> _Encode | None:
     convert = _encoder_below(item)
-    zero = _zero(item)
+    fill = _filler(item)
     if convert is None:
         return lambda value: (
-            [zero if element is None else element for element in value] if None in value else value
+            [fill() if element is None else element for element in value]
+            if None in value
+            else value
         )
-    return lambda value: [zero if element is None else convert(element) for element in value]
+    return lambda value: [fill() if element is None else convert(element) for element in value]
 
 
 def _map_encoder(values: Schema) -> _Encode | None:
     convert = _encoder_below(values)
-    zero = _zero(values)
+    fill = _filler(values)
     if convert is None:
         return lambda value: (
-            {key: zero if element is None else element for key, element in value.items()}
+            {key: fill() if element is None else element for key, element in value.items()}
             if None in value.values()
             else value
         )
     return lambda value: {
-        key: zero if element is None else convert(element) for key, element in value.items()
+        key: fill() if element is None else convert(element) for key, element in value.items()
     }
+
+
+def _filler(schema: Schema) -> Callable[[], Any]:
+    """What a null element becomes; asked for late, since a struct may hold a list of itself."""
+    return lambda: _zero(schema)
 
 
 @functools.lru_cache(4096)
