@@ -1,7 +1,7 @@
 """How the API server speaks to etcd.
 
-Every method is a coroutine function; against a member that is alone, and without a fault, none suspends, so a
-caller driven by ``send`` pays for a call and no more. For example::
+Every method is a coroutine function; against a member that is alone, and without a fault, none
+suspends, so a caller driven by ``send`` pays for a call and no more. For example::
 
     created = await client.txn(
         [Compare("a", "MOD", "EQUAL", 0)], [PutRequest("a", 1)], [RangeRequest("a")]
@@ -76,9 +76,7 @@ class Client:
     ) -> RangeResponse:
         """Read ``[key, range_end)`` in order of keys, at a revision (0: the newest)."""
         return await self.member.range(
-            RangeRequest(
-                key, range_end, revision, limit, count_only, keys_only, serializable
-            )
+            RangeRequest(key, range_end, revision, limit, count_only, keys_only, serializable)
         )
 
     async def put(
@@ -126,7 +124,9 @@ class Client:
         """Have the watcher told how far it is; says whether it is synced and so was told."""
         return self.member.store.progress(watcher)
 
-    async def lease_grant(self, ttl_seconds: int, *, lease_id: int = NO_LEASE) -> LeaseGrantResponse:
+    async def lease_grant(
+        self, ttl_seconds: int, *, lease_id: int = NO_LEASE
+    ) -> LeaseGrantResponse:
         """Begin a lease."""
         return await self.member.lease_grant(LeaseGrantRequest(ttl_seconds, lease_id))
 

@@ -1,17 +1,18 @@
 """Leases: keys that go away unless somebody keeps them.
 
-Only the primary lessor, the leader's, lets leases expire; on the others they last forever. Time comes in with
-each call, as nanoseconds of any one clock. For example::
+Only the primary lessor, the leader's, lets leases expire; on the others they last forever. Time
+comes in with each call, as nanoseconds of any one clock. For example::
 
     promote at 0s                 primary
     grant 7 for 10s, at 0s        expires at 10s
     attach a, b to 7
     renew 7 at 6s                 expires at 16s
-    expired at 12s -> []          at 16s -> [7]       again at 17s -> [], at 19s -> [7] if still not revoked
+    expired at 12s -> []          at 16s -> [7]
+    expired at 17s -> []          at 19s -> [7], if it is still not revoked
     revoke 7 -> [a, b]            the caller deletes them
 
-A long lease is checkpointed every five minutes: what is left of it is told to all members, so that a new
-leader continues it instead of starting it afresh. Follows ``server/lease/lessor.go``.
+A long lease is checkpointed every five minutes: what is left of it is told to all members, so that
+a new leader continues it instead of starting it afresh. Follows ``server/lease/lessor.go``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ MAX_CHECKPOINTS = 1000
 
 @attrs.define(eq=False)
 class Lease:
-    """One lease. ``ttl`` and ``remaining_ttl`` are seconds; ``expiry_ns`` is ``None`` for "never"."""
+    """One lease. ``ttl`` and ``remaining_ttl`` are seconds; ``expiry_ns`` ``None`` is "never"."""
 
     id: int
     ttl: int
@@ -91,7 +92,8 @@ class Lessor:
         self._checkpoint_interval_ns = checkpoint_interval_ns
         self._leases: dict[int, Lease] = {}
         self._lease_of: dict[str, int] = {}
-        # Heaps of (time, lease); an entry counts only while it is the one that _due has for its lease.
+        # Heaps of (time, lease); an entry counts only while it is the one that _due has for its
+        # lease.
         self._expiries: list[tuple[int, int]] = []
         self._due: dict[int, int] = {}
         self._checkpoints: list[tuple[int, int]] = []
@@ -116,7 +118,10 @@ class Lessor:
     # What everyone applies
 
     def grant(self, lease_id: int, ttl_seconds: int, now_ns: int) -> Lease:
-        """Begin a lease. Raises ``ErrLeaseNotFound`` (id 0), ``ErrLeaseTTLTooLarge``, ``ErrLeaseExist``."""
+        """Begin a lease.
+
+        Raises ``ErrLeaseNotFound`` if the id is 0, ``ErrLeaseTTLTooLarge``, ``ErrLeaseExist``.
+        """
         if lease_id == NO_LEASE:
             raise ErrLeaseNotFound
         if ttl_seconds > MAX_TTL_SECONDS:
@@ -130,9 +135,9 @@ class Lessor:
         return lease
 
     def revoke(self, lease_id: int) -> list[str]:
-        """End a lease; returns its keys in order, for the caller to delete. Raises ``ErrLeaseNotFound``.
+        """End a lease; returns its keys in order, for the caller to delete.
 
-        The keys stay attached to nothing: deleting them need not detach them.
+        Raises ``ErrLeaseNotFound``.
         """
         lease = self._leases.pop(lease_id, None)
         if lease is None:
@@ -152,7 +157,7 @@ class Lessor:
             self._lease_of[key] = lease_id
 
     def detach(self, lease_id: int, keys: Iterable[str]) -> None:
-        """Let keys outlive a lease; nothing to do if the lease is gone, as upstream only logs that."""
+        """Let keys outlive a lease. That the lease is gone is no error: upstream only logs it."""
         lease = self._leases.get(lease_id)
         if lease is None:
             return
@@ -172,7 +177,7 @@ class Lessor:
     # What only the primary does
 
     def promote(self, now_ns: int, extend_ns: int = 0) -> None:
-        """Become primary: every lease begins again, ``extend_ns`` longer, with what is left of it."""
+        """Become primary: each lease begins again with what is left, ``extend_ns`` longer."""
         self.primary = True
         for lease in self._leases.values():
             self._schedule(lease.id, lease.refresh(now_ns, extend_ns))
@@ -192,8 +197,8 @@ class Lessor:
     def renew(self, lease_id: int, now_ns: int) -> int:
         """Begin a lease again; returns its TTL in seconds.
 
-        Raises ``ErrNotLeader`` if not primary, ``ErrLeaseNotFound`` if there is none or it has expired: upstream
-        waits there until it is revoked.
+        Raises ``ErrNotLeader`` if not primary, ``ErrLeaseNotFound`` if there is none or it has
+        expired: upstream waits there until it is revoked.
         """
         if not self.primary:
             raise ErrNotLeader
@@ -204,7 +209,7 @@ class Lessor:
         return lease.ttl
 
     def expired(self, now_ns: int, limit: int = REVOKE_RATE // 2) -> list[int]:
-        """The leases to revoke now, by expiry, at most ``limit``; each again after three seconds."""
+        """The leases to revoke now, by expiry, at most ``limit``; each again after 3 seconds."""
         found: list[int] = []
         while len(found) < limit and (due := self._next_expiry()) is not None and due <= now_ns:
             _, lease_id = heappop(self._expiries)
@@ -247,9 +252,7 @@ class Lessor:
         self.demote()
         self.primary = snapshot.primary
         self._leases = {lease.id: _copy(lease) for lease in snapshot.leases}
-        self._lease_of = {
-            key: lease.id for lease in self._leases.values() for key in lease.keys
-        }
+        self._lease_of = {key: lease.id for lease in self._leases.values() for key in lease.keys}
         for lease in self._leases.values():
             if lease.expiry_ns is not None:
                 self._schedule(lease.id, lease.expiry_ns)
@@ -274,8 +277,8 @@ class Lessor:
             heappush(self._checkpoints, (now_ns + self._checkpoint_interval_ns, lease.id))
 
     def _spread(self, now_ns: int, extend_ns: int) -> None:
-        # Leases that would all expire within one second are moved apart, so that revoking the pile does not
-        # take the whole rate.
+        # Leases that would all expire within one second are moved apart, so that revoking the pile
+        # does not take the whole rate.
         target = 3 * REVOKE_RATE // 4
         leases = self.leases()
         base = leases[0].remaining_ns(now_ns) or 0

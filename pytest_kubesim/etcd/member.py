@@ -1,15 +1,17 @@
 """One etcd member: it checks a request, has it agreed upon, and applies it to its store.
 
-Law: the store changes only in ``apply``, and ``apply`` depends on the request, the store and the clock alone.
-Agreement is a ``Proposer``; a member alone is its own, and then no method here ever suspends. For example::
+Law: the store changes only in ``apply``, and ``apply`` depends on the request, the store and the
+clock alone. Agreement is a ``Proposer``; a member alone is its own, and then no method here ever
+suspends. For example::
 
     member = Member()
     await member.put(PutRequest("a", 1))          -> PutResponse(revision=2)
     await member.range(RangeRequest("a"))         -> a=1, created 2, modified 2, version 1
 
-``consult`` lets faults in. It is asked at ``etcd.request`` before a request is looked at, at ``etcd.response``
-when it is done but not answered, and at ``etcd.watch`` when a watch begins; it may raise an ``EtcdError``, or
-return an awaitable, which is awaited. Follows ``server/etcdserver/v3_server.go`` and ``apply``.
+``consult`` lets faults in. It is asked at ``etcd.request`` before a request is looked at, at
+``etcd.response`` when it is done but not answered, and at ``etcd.watch`` when a watch begins; it
+may raise an ``EtcdError``, or return an awaitable, which is awaited. Follows
+``server/etcdserver/v3_server.go`` and ``apply``.
 """
 
 from __future__ import annotations
@@ -79,7 +81,7 @@ class Proposer(Protocol):
         ...
 
     async def read_index(self) -> int:
-        """Return once this member has applied all that was agreed before the call; the index of that."""
+        """Return, with its index, once all that was agreed before the call is applied here."""
         ...
 
 
@@ -97,8 +99,8 @@ class MemberSnapshot:
 class Member:
     """One member with its store.
 
-    ``clock`` gives the present in nanoseconds, for leases. ``value_size`` gives the bytes of a value; without
-    it no request is too large.
+    ``clock`` gives the present in nanoseconds, for leases. ``value_size`` gives the bytes of a
+    value; without it no request is too large.
     """
 
     def __init__(
@@ -150,7 +152,7 @@ class Member:
         return response
 
     async def put(self, request: PutRequest) -> PutResponse:
-        """Write. Raises ``ErrLeaseNotFound``, ``ErrNoSpace`` and what ``v3rpc.check_put`` raises."""
+        """Write. Raises ``ErrLeaseNotFound``, ``ErrNoSpace`` and as ``v3rpc.check_put``."""
         response = await self._do(request)
         assert isinstance(response, PutResponse)
         return response
@@ -198,8 +200,8 @@ class Member:
     ) -> Watcher:
         """Watch. What the watcher missed is delivered before this returns.
 
-        Raises ``ErrCompacted`` if the revision is negative, ``ErrEmptyWatcherRange``. That the revision is
-        compacted is told to the callback, as upstream does.
+        Raises ``ErrCompacted`` if the revision is negative, ``ErrEmptyWatcherRange``. That the
+        revision is compacted is told to the callback, as upstream does.
         """
         if self.consult is not None:
             await self._consult(
@@ -234,7 +236,7 @@ class Member:
         return response
 
     async def lease_renew(self, lease_id: int) -> int:
-        """Begin a lease again; returns its TTL in seconds, 0 if there is none, as keep-alive answers."""
+        """Begin a lease again; returns its TTL in seconds, 0 if there is none."""
         lease = self.lessor.lookup(lease_id)
         if lease is not None and lease.remaining_ttl:
             await self.proposer.propose(LeaseCheckpointRequest((LeaseCheckpoint(lease_id, 0),)))
@@ -257,9 +259,10 @@ class Member:
         )
 
     async def tick(self) -> int | None:
-        """Revoke what expired and checkpoint what is due; returns when to call again, in nanoseconds.
+        """Revoke what expired and checkpoint what is due.
 
-        ``None`` means that nothing is due until a lease is granted. Upstream's loop looks every 500 ms.
+        Returns when to call again, in nanoseconds; ``None`` means that nothing is due until a lease
+        is granted. Upstream's loop looks every 500 ms.
         """
         now_ns = self.clock()
         for lease_id in self.lessor.expired(now_ns):
@@ -297,7 +300,7 @@ class Member:
         return self.store.hash_kv(revision, encode=encode)
 
     def apply(self, request: InternalRaftRequest, /) -> ApplyResponse:
-        """Change the store as the request says: what every member does with every agreed request."""
+        """Change the store: what every member does with every request that was agreed."""
         self.applied_index += 1
         store = self.store
         if isinstance(request, PutRequest):

@@ -1,13 +1,15 @@
-"""What is said to etcd and what it answers.
+r"""What is said to etcd and what it answers.
 
-Records follow ``etcdserverpb`` and ``mvccpb``, with Python's names; nothing in them is ever changed after it
-was made. Keys are ``str`` (their order is the order of their UTF-8 bytes, as in etcd); values are opaque.
-``range_end`` is etcd's: ``""`` means the single key, ``"\\0"`` means every key from ``key`` on. The errors
-carry the gRPC code and text that etcd's clients see (``api/v3rpc/rpctypes/error.go``).
+Records follow ``etcdserverpb`` and ``mvccpb``, with Python's names; nothing in them is ever changed
+after it was made. Keys are ``str`` (their order is the order of their UTF-8 bytes, as in etcd);
+values are opaque. ``range_end`` is etcd's: ``""`` means the single key, ``"\0"`` means every key
+from ``key`` on. The errors carry the gRPC code and text that etcd's clients see
+(``api/v3rpc/rpctypes/error.go``).
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import attrs
@@ -17,6 +19,9 @@ FROM_KEY = "\0"
 
 NO_LEASE = 0
 """The lease id of a key that has none."""
+
+_SURROGATES = 0xD800
+_AFTER_SURROGATES = 0xE000
 
 CompareTarget: TypeAlias = Literal["VERSION", "CREATE", "MOD", "VALUE", "LEASE"]
 CompareResult: TypeAlias = Literal["EQUAL", "GREATER", "LESS", "NOT_EQUAL"]
@@ -33,9 +38,9 @@ def prefix_end(prefix: str) -> str:
     Follows ``GetPrefixRangeEnd`` of etcd's ``client/v3/op.go``, with code points for bytes.
     """
     for position in range(len(prefix) - 1, -1, -1):
-        if (point := ord(prefix[position])) < 0x10FFFF:
-            # The code points of surrogates are not characters and have no UTF-8 form.
-            following = 0xE000 if point == 0xD7FF else point + 1
+        if (point := ord(prefix[position])) < sys.maxunicode:
+            # Surrogates are not characters and have no UTF-8 form.
+            following = _AFTER_SURROGATES if point + 1 == _SURROGATES else point + 1
             return prefix[:position] + chr(following)
     return FROM_KEY
 
@@ -224,7 +229,7 @@ class LeaseCheckpoint:
 
 @attrs.frozen
 class LeaseCheckpointRequest:
-    """Tells every member what is left of leases, so that a new leader does not start them afresh."""
+    """Tells members what is left of leases, so that a new leader does not start them afresh."""
 
     checkpoints: tuple[LeaseCheckpoint, ...]
 
@@ -290,8 +295,8 @@ class HashKVResponse:
 class WatchResponse:
     """Events of one watcher, ordered by revision.
 
-    No events is a progress notice: all up to ``revision`` was delivered. ``compact_revision`` other than 0
-    ends the watcher: what it wanted next has been compacted.
+    No events is a progress notice: all up to ``revision`` was delivered. ``compact_revision`` other
+    than 0 ends the watcher: what it wanted next has been compacted.
     """
 
     revision: int

@@ -110,9 +110,7 @@ def _changes(branch: Sequence[RequestOp]) -> _Changes:
     return puts, deletes
 
 
-def _check_put_once(
-    key: str, puts: dict[str, None], deletes: Iterable[tuple[str, str]]
-) -> None:
+def _check_put_once(key: str, puts: dict[str, None], deletes: Iterable[tuple[str, str]]) -> None:
     if key in puts or any(_deletes(key, *span) for span in deletes):
         raise ErrDuplicateKey
 

@@ -1,7 +1,7 @@
 """The hash by which members find out that they disagree.
 
-CRC-32C over the backend's entries as etcd writes them: the revision, then the record as protobuf. For example,
-the record of ``put a=1 lease=7`` that created revision 2 is hashed as::
+CRC-32C over the backend's entries as etcd writes them: the revision, then the record as protobuf.
+For example, the record of ``put a=1 lease=7`` that created revision 2 is hashed as::
 
     00 00 00 00 00 00 00 02 '_' 00 00 00 00 00 00 00 00
     0a 01 'a'  10 02  18 02  20 01  2a 01 '1'  30 07
@@ -85,9 +85,9 @@ def _protobuf(kv: KeyValue, encode: Callable[[Any], bytes]) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    number &= (1 << 64) - 1
+    number &= (1 << 64) - 1  # a negative int64 is sent as unsigned
     encoded = bytearray()
-    while number > 0x7F:
+    while number >> 7:
         encoded.append(number & 0x7F | 0x80)
         number >>= 7
     encoded.append(number)

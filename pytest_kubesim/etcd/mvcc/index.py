@@ -1,12 +1,12 @@
-"""The ordered set of keys.
+r"""The ordered set of keys.
 
-A list of sorted buckets: a search is two bisections, an insertion moves at most one bucket, a range is a few
-slices. ``index.go`` has a B-tree here; in Python the slices of the interpreter are faster than any tree. For
-example, with buckets of two::
+A list of sorted buckets: a search is two bisections, an insertion moves at most one bucket, a range
+is a few slices. ``index.go`` has a B-tree here; in Python the slices of the interpreter are faster
+than any tree. For example, with buckets of two::
 
     add a, add b, add d    [a b d]  -> split -> [a] [b d]
     range("b", "")         [b]
-    range("b", "\\0")       [b d]
+    range("b", "\0")       [b d]
 """
 
 from __future__ import annotations

@@ -10,17 +10,19 @@ gives the generations, newest first::
     {4.0, 5.0(t)}
     {1.0, 2.0, 3.0(t)}
 
-Compaction at a revision drops what was superseded at or before it. A generation that ended before it goes; one
-that ended exactly there leaves its tombstone, since a watch may still start at the compacted revision::
+Compaction at a revision drops what was superseded at or before it. A generation that ended before
+it goes; one that ended exactly there leaves its tombstone, since a watch may still start at the
+compacted revision::
 
     compact(2)   {} {4.0, 5.0(t)} {2.0, 3.0(t)}
     compact(4)   {} {4.0, 5.0(t)}
     compact(5)   {} {5.0(t)}
     compact(6)   {} -> the key is forgotten
 
-Follows ``key_index.go``. Beside each revision stands the record that etcd's backend keeps under it, so that a
-read is one step; generations need no structure of their own, since a tombstone ends one. An index belongs to the ``epoch`` of the store that made it: a store of another epoch copies
-it before it changes it, by which snapshots share what did not change.
+Follows ``key_index.go``. Beside each revision stands the record that etcd's backend keeps under it,
+so that a read is one step; generations need no structure of their own, since a tombstone ends one.
+An index belongs to the ``epoch`` of the store that made it: a store of another epoch copies it
+before it changes it, by which snapshots share what did not change.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class KeyIndex:
-    """The revisions of one key, oldest first, each with its record; a tombstone ends a generation."""
+    """The revisions of one key, oldest first, each with its record."""
 
     __slots__ = ("epoch", "key", "records", "revisions")
 
@@ -81,8 +83,8 @@ class KeyIndex:
     def keep(self, at: int) -> Revision | None:
         """The one revision at or before ``at`` that counts for a hash after a compaction there.
 
-        Compaction leaves a tombstone that is exactly there; it does not count, as in ``keep`` upstream, since
-        older versions dropped it.
+        Compaction leaves a tombstone that is exactly there; it does not count, as in ``keep``
+        upstream, since older versions dropped it.
         """
         position = self._position(at)
         if position < 0 or not self.records[position].version:
@@ -90,7 +92,7 @@ class KeyIndex:
         return self.revisions[position]
 
     def generations(self) -> list[list[Revision]]:
-        """The revisions by generation, oldest first; the last is empty when the key does not exist."""
+        """The revisions by generation, oldest first; the last is empty unless the key exists."""
         found: list[list[Revision]] = [[]]
         for revision, record in self.entries():
             found[-1].append(revision)

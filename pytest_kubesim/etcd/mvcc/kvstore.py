@@ -1,7 +1,7 @@
 """The store: every key at every revision since the last compaction.
 
-A change is staged, then committed; what was staged together becomes one main revision. For example, on a new
-store, whose revision is 1::
+A change is staged, then committed; what was staged together becomes one main revision. For example,
+on a new store, whose revision is 1::
 
     put a=1                     revision 2: a created 2, modified 2, version 1
     put a=2                     revision 3: a created 2, modified 3, version 2
@@ -9,8 +9,9 @@ store, whose revision is 1::
     range at 0  -> b            at 3 -> a=2            at 5 -> ErrFutureRev
     compact 3                   at 2 -> ErrCompacted   at 3 -> a=2
 
-Follows ``kvstore.go`` and ``kvstore_txn.go``. Upstream reads everything through the index; here the newest
-record of each living key also stands in a dictionary, since nearly every read is of the newest.
+Follows ``kvstore.go`` and ``kvstore_txn.go``. Upstream reads everything through the index; here the
+newest record of each living key also stands in a dictionary, since nearly every read is of the
+newest.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def _mod_revision(event: Event) -> int:
 class KVStore:
     """Keys, their history, and the leases they hang on.
 
-    ``lessor`` is told which keys are attached to which lease; without one, lease ids are only recorded.
+    ``lessor`` is told which keys are attached to which lease; without one, lease ids are only
+    recorded.
     """
 
     def __init__(self, lessor: Lessor | None = None) -> None:
@@ -111,9 +113,10 @@ class KVStore:
         count_only: bool = False,
         keys_only: bool = False,
     ) -> RangeResponse:
-        """Read ``key``, or ``[key, range_end)`` in order of keys, at a main revision (0: the newest).
+        """Read ``key``, or ``[key, range_end)`` in order, at a main revision (0: the newest).
 
-        ``keys_only`` leaves out the value and the lease, as upstream does since it answers from the index.
+        ``keys_only`` leaves out the value and the lease, as upstream does since it answers from the
+        index.
 
         Raises ``ErrFutureRev``, ``ErrCompacted``. Follows ``rangeKeys``.
         """
@@ -137,7 +140,7 @@ class KVStore:
         return RangeResponse(visible, tuple(found), len(found) < count, count)
 
     def history_since(self, revision: int) -> list[Event]:
-        """All changes from a main revision on, in order; it must not be less than the compacted one."""
+        """All changes from a main revision on, in order; at the least the compacted one."""
         history = self._history
         return history[bisect_left(history, revision, key=_mod_revision) :]
 
@@ -196,7 +199,7 @@ class KVStore:
         return self.commit()
 
     def delete_range(self, key: str, range_end: str = "") -> tuple[int, int]:
-        """Delete a key or a range as one revision; returns how many there were, and the revision."""
+        """Delete a key or a range; returns how many there were, and the revision."""
         deleted = self.stage_delete_range(key, range_end)
         return deleted, self.commit()
 
@@ -210,9 +213,7 @@ class KVStore:
             kv = KeyValue(key, value, main, main, 1, lease)
             self._live_keys.add(key)
         else:
-            kv = KeyValue(
-                key, value, previous.create_revision, main, previous.version + 1, lease
-            )
+            kv = KeyValue(key, value, previous.create_revision, main, previous.version + 1, lease)
         if index is None:
             self._index[key] = KeyIndex(key, self._epoch, Revision(main, len(staged)), kv)
         else:
@@ -229,7 +230,7 @@ class KVStore:
                 self.lessor.attach(lease, (key,))
 
     def stage_delete_range(self, key: str, range_end: str = "") -> int:
-        """Delete as part of the transaction that ``commit`` ends; returns how many keys there were."""
+        """Delete as part of the transaction that ``commit`` ends; returns how many there were."""
         if range_end:
             keys = self._live_keys.range(key, range_end)
         else:
@@ -251,7 +252,7 @@ class KVStore:
             self.lessor.detach(previous.lease, (key,))
 
     def commit(self) -> int:
-        """End the transaction: what was staged becomes the next revision. Returns the newest one."""
+        """End the transaction: what was staged becomes the next revision. Returns the newest."""
         if events := self._staged:
             self._staged = []
             self._revision += 1
@@ -279,8 +280,8 @@ class KVStore:
     def compact(self, revision: int) -> None:
         """Forget all that was superseded at or before a main revision.
 
-        Raises ``ErrCompacted`` if that was done before, ``ErrFutureRev``. Upstream deletes in the background;
-        the difference shows only in its disk usage.
+        Raises ``ErrCompacted`` if that was done before, ``ErrFutureRev``. Upstream deletes in the
+        background; the difference shows only in its disk usage.
         """
         if revision <= self._compacted:
             raise ErrCompacted
@@ -311,7 +312,7 @@ class KVStore:
     # Copies
 
     def snapshot(self) -> Snapshot:
-        """The store at this moment, in a time that hardly depends on its size: records are shared."""
+        """The store at this moment, cheaply: records are shared."""
         assert not self._staged, "a snapshot in the middle of a transaction"
         taken = Snapshot(
             revision=self._revision,
@@ -345,9 +346,9 @@ class KVStore:
     ) -> HashKVResponse:
         """A hash of all that is kept up to a main revision (0: the newest), equal for equal stores.
 
-        ``encode`` gives the bytes of a value; for values that are bytes the hash is the one etcd computes.
-        Upstream remembers hashes from the time of a compaction and answers those at exactly the compacted
-        revision; this store always computes.
+        ``encode`` gives the bytes of a value; for values that are bytes the hash is the one etcd
+        computes. Upstream remembers hashes from the time of a compaction and answers those at
+        exactly the compacted revision; this store always computes.
 
         Raises ``ErrFutureRev``, ``ErrCompacted``. Follows ``hashByRev``.
         """

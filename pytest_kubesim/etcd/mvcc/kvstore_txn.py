@@ -1,7 +1,7 @@
-"""Requests applied to a store: a range with its filters and order, a put, a deletion, a transaction.
+"""Requests applied to a store: a range with filters and order, a put, a deletion, a transaction.
 
-A transaction decides first, checks then, and only then changes, so that it is applied whole or not at all.
-For example, on a store where a=1 was modified at revision 5::
+A transaction decides first, checks then, and only then changes, so that it is applied whole or not
+at all. For example, on a store where a=1 was modified at revision 5::
 
     compare mod(a) EQUAL 5        holds
     success put a=2, range a      6.0 is written; the range sees it: a=2, modified 6
@@ -139,7 +139,8 @@ def apply_txn(
 ) -> TxnResponse:
     """Apply a transaction as one revision.
 
-    Raises ``ErrLeaseNotFound``, ``ErrKeyNotFound``, ``ErrFutureRev``, ``ErrCompacted``; the store is as before.
+    Raises ``ErrLeaseNotFound``, ``ErrKeyNotFound``, ``ErrFutureRev``, ``ErrCompacted``; the store
+    is as before.
     """
     branch = _decide(store, compare, success, failure)
     _check(store, branch)
@@ -148,7 +149,7 @@ def apply_txn(
 
 
 def is_read_only(request: TxnRequest) -> bool:
-    """Whether no branch can change anything; follows ``IsTxnReadonly``, which trusts no inner one."""
+    """Whether there are only reads. Follows ``IsTxnReadonly``, which trusts no inner one."""
     return all(isinstance(step, RangeRequest) for step in request.success + request.failure)
 
 
@@ -187,12 +188,13 @@ def _holds(store: KVStore, condition: Compare) -> bool:
         kv = store.latest(condition.key)
         kvs = () if kv is None else (kv,)
     if not kvs:
-        # An absent value cannot be told from an empty one on the wire, so upstream lets it equal nothing.
+        # An absent value cannot be told from an empty one on the wire, so upstream lets it equal
+        # nothing.
         if condition.target == "VALUE":
             return False
         kvs = (_NOTHING,)
     target, result = _TARGETS[condition.target], _RESULTS[condition.result]
-    for kv in kvs:
+    for kv in kvs:  # noqa: SIM110 -- a generator would cost more than the comparison
         if not result(target(kv), condition.operand):
             return False
     return True

@@ -1,7 +1,7 @@
 """The version of a change: which transaction, and which change within it.
 
-Every transaction that changes something has one ``main``; its changes count ``sub`` from 0. Revisions are
-ordered as tuples are. Follows ``revision.go``.
+Every transaction that changes something has one ``main``; its changes count ``sub`` from 0.
+Revisions are ordered as tuples are. Follows ``revision.go``.
 """
 
 from __future__ import annotations

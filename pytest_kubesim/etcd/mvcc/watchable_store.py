@@ -1,17 +1,18 @@
 """The store that tells watchers what changed.
 
-A watcher is synced, and hears of each commit as it happens, or unsynced, and is behind: ``sync_watchers``
-reads it the history it missed and makes it a synced one. For example, on a store at revision 4 whose
-revisions 2 to 4 changed a, b, a::
+A watcher is synced, and hears of each commit as it happens, or unsynced, and is behind:
+``sync_watchers`` reads it the history it missed and makes it a synced one. For example, on a store
+at revision 4 whose revisions 2 to 4 changed a, b, a::
 
     watch a from 0      synced;   hears from revision 5 on
     watch a from 3      unsynced; sync_watchers() delivers revision 4, then it is synced
     watch a from 9      synced;   hears nothing before revision 9
     compact 4, then watch a from 3, sync_watchers(): compact_revision 4, and the watcher is ended
 
-A callback may write, watch and cancel: what it causes is delivered after what is being delivered, so every
-watcher hears of revisions in order. Follows ``watchable_store.go`` and ``watcher_group.go``; where upstream
-is free to choose the order in which watchers hear, here it is that of their creation.
+A callback may write, watch and cancel: what it causes is delivered after what is being delivered,
+so every watcher hears of revisions in order. Follows ``watchable_store.go`` and
+``watcher_group.go``; where upstream is free to choose the order in which watchers hear, here it is
+that of their creation.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ _FILTERED: dict[WatchFilter, str] = {"NOPUT": "PUT", "NODELETE": "DELETE"}
 
 
 class Watcher:
-    """One watch of a key or a range. Its callback gets a ``WatchResponse`` each time, and must not raise.
+    """One watch of a key or a range; its callback gets ``WatchResponse`` and must not raise.
 
-    ``start_revision`` is what was asked for; ``min_revision`` is the least revision it has yet to hear of.
+    ``start_revision`` is what was asked for; ``min_revision`` is the least revision it has yet to
+    hear of.
     """
 
     def __init__(
@@ -89,9 +91,9 @@ class Watcher:
 class _WatcherGroup:
     """Watchers by what they watch: one look-up for single keys, one bisection for all ranges.
 
-    The ranges cut the keys into segments, each with the watchers that cover all of it. Segments are computed
-    anew when a key is looked up after the ranges changed, which is rare: the API server keeps a watch for
-    each resource.
+    The ranges cut the keys into segments, each with the watchers that cover all of it. Segments are
+    computed anew when a key is looked up after the ranges changed, which is rare: the API server
+    keeps a watch for each resource.
     """
 
     def __init__(self) -> None:
@@ -174,7 +176,8 @@ class WatchableStore(KVStore):
     ) -> Watcher:
         """Watch a key or a range from a main revision on; 0 means from the next one.
 
-        What happened already is delivered by ``sync_watchers``. ``filters`` name the events to leave out.
+        What happened already is delivered by ``sync_watchers``. ``filters`` name the events to
+        leave out.
 
         Raises ``ErrEmptyWatcherRange``. Follows ``watchStream.Watch``.
         """
@@ -211,7 +214,8 @@ class WatchableStore(KVStore):
     def sync_watchers(self) -> int:
         """Deliver history to the watchers that are behind; returns how many still are.
 
-        One call delivers at most ``MAX_REVISIONS`` revisions to each, as upstream's loop does at a time.
+        One call delivers at most ``MAX_REVISIONS`` revisions to each, as upstream's loop does at a
+        time.
         """
         for watcher in list(self._unsynced.values()):
             if not watcher.cancelled:
@@ -219,7 +223,7 @@ class WatchableStore(KVStore):
         return len(self._unsynced)
 
     def progress(self, watcher: Watcher) -> bool:
-        """Send the watcher the present revision, without events, if it is synced; says whether it is."""
+        """Send the watcher the present revision, without events, if it is synced; says if so."""
         if not self.is_synced(watcher) or self.revision < watcher.start_revision:
             return False
         self._undelivered.append((watcher, self.revision, []))

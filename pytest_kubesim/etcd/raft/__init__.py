@@ -1,1 +1,1 @@
-"""The room of consensus between etcd members: a ``member.Proposer`` that agrees before it applies."""
+"""The room of consensus between members: a ``member.Proposer`` that agrees, then applies."""
