@@ -167,3 +167,22 @@ def json_text(value: Any, *, sort_keys: bool = True) -> str:
         items = cast("Iterable[Any]", value)
         return "[" + ",".join(json_text(item, sort_keys=sort_keys) for item in items) + "]"
     return str(value)
+
+
+def parse_int(text: str, bits: int = 64, *, function: str = "ParseInt") -> int:
+    """``strconv.ParseInt`` in base 10, and ``Atoi`` where ``function`` says so.
+
+    Raises ``ValueError`` with Go's text for what is no number and for what is out of range.
+    """
+    digits = text[1:] if text[:1] in {"+", "-"} else text
+    if not digits or not digits.isascii() or not digits.isdigit():
+        raise ValueError(f"strconv.{function}: parsing {quote(text)}: invalid syntax")
+    number = int(text)
+    if not -(1 << (bits - 1)) <= number < 1 << (bits - 1):
+        raise ValueError(f"strconv.{function}: parsing {quote(text)}: value out of range")
+    return number
+
+
+def atoi(text: str) -> int:
+    """``strconv.Atoi``; raises ``ValueError`` with Go's text."""
+    return parse_int(text, function="Atoi")
