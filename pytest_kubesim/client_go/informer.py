@@ -1,4 +1,4 @@
-"""Reflectors and shared informers: a process's local view of a collection, and who hears of changes.
+"""Reflectors and shared informers: a process's view of a collection, and who hears of changes.
 
 The law: handlers hear of every change of the *view*, in order, each with the object as the view has
 it; the view lags the server by the watch's latency, may skip states while it is cut off, never goes
@@ -229,7 +229,7 @@ class SharedInformerFactory:
         field_selector: str = "",
         label_selector: str = "",
     ) -> SharedIndexInformer:
-        """The informer of that selection; made (and started, if the factory is) when first asked."""
+        """The informer of that selection; made (and started, if the factory is) on demand."""
         key = (gvr, namespace, field_selector, label_selector)
         informer = self._informers.get(key)
         if informer is None:

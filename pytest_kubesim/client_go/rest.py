@@ -38,7 +38,9 @@ CONNECTION_LOST_NS = 45 * NS
 (`k8s.io/apimachinery/pkg/util/net/http.go`)."""
 
 
-def path_of(gvr: GroupVersionResource, namespace: str, name: str = "", subresource: str = "") -> str:
+def path_of(
+    gvr: GroupVersionResource, namespace: str, name: str = "", subresource: str = ""
+) -> str:
     """The URL path of a collection, an object or a subresource."""
     parts = ["/api/", gvr.version] if not gvr.group else ["/apis/", gvr.group, "/", gvr.version]
     if namespace:
