@@ -242,14 +242,18 @@ def _typed(go_type: str, facts: Mapping[str, Any]) -> Schema:
         has_default="d" in facts,
         default=facts.get("d"),
         enum=tuple(facts.get("E", ())),
-        **_shared_children(target),
+        **_shared_children(target, tuple(facts.get("I", ()))),
     )
 
 
-def _shared_children(target: Schema) -> dict[str, Any]:
+def _shared_children(target: Schema, item_enum: tuple[Any, ...]) -> dict[str, Any]:
     """A field's node takes its children from its type's node, so that each is made once."""
     if target.go.kind == "struct":
         return {"make_properties": lambda: target.properties}
+    if item_enum and target.items is not None:
+        return {"items": attrs.evolve(target.items, enum=item_enum)}
+    if item_enum and target.additional_properties is not None:
+        return {"values": attrs.evolve(target.additional_properties, enum=item_enum)}
     return {}
 
 

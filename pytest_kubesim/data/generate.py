@@ -23,9 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from pytest_kubesim.data.go_source import LEAVES, GoTypes
 
 _ZERO_DEFAULTS: tuple[Any, ...] = ({}, "", 0, False, None)
+_CBOR = re.compile(r"application/(apply-patch\+)?cbor")
+_LOGS = "logs"
+"""Kubernetes serves ``/logs`` only where a flag asks for it."""
 _UNLISTED_STORAGE_VERSIONS = {"jfWCUB31mvA=": "apiextensions.k8s.io/v1beta1"}
 """CustomResourceDefinitions are hashed under a version that is not served any more."""
 _SHORT = {
@@ -38,10 +43,16 @@ _SHORT = {
 
 def compact(module: Path) -> dict[str, Any]:
     """Everything that is written, by file name without ending, as JSON values."""
-    documents = _documents(module)
-    schemas = _merged_schemas(documents)
     go_types = GoTypes(module)
     enums = dict(_enums(module, go_types))
+    documents = _documents(module)
+    swagger = json.loads((module / "api/openapi-spec/swagger.json").read_text())
+    for document in documents.values():
+        _as_served(document, document.get("components", {}).get("schemas", {}), enums)
+        document["info"]["version"] = _minor(module)
+    _as_served(swagger, swagger["definitions"], enums)
+    schemas = _merged_schemas(documents)
+    discovery = _discovery(module, go_types)
     return {
         "schemas": {
             name: _compact_schema(name, schema, go_types, enums.get(name, {}))
@@ -54,10 +65,10 @@ def compact(module: Path) -> dict[str, Any]:
             ]
             for name, schema in sorted(schemas.items())
         },
-        "discovery": _discovery(module, go_types),
+        "discovery": discovery,
         "protobuf": _protobuf(module, go_types),
         "openapi_v3": documents,
-        "openapi_v2": json.loads((module / "api/openapi-spec/swagger.json").read_text()),
+        "openapi_v2": _only_served(swagger, discovery, _minor(module)),
     }
 
 
@@ -77,8 +88,80 @@ def _documents(module: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted((module / "api/openapi-spec/v3").glob("*_openapi.json")):
         path = file.name.removesuffix("_openapi.json").replace("__", "/")
-        found[path] = json.loads(file.read_text())
+        if path != _LOGS:
+            found[path] = json.loads(file.read_text())
     return found
+
+
+def _as_served(document: Any, schemas: dict[str, Any], enums: dict[str, dict[str, _Enum]]) -> None:
+    """Makes a published document what a default API server answers: no CBOR, but enums."""
+    _drop_cbor(document)
+    for name, schema in schemas.items():
+        for key, enum in enums.get(name, {}).items():
+            if (field := schema.get("properties", {}).get(key)) is not None:
+                inner = field.get("items") or field.get("additionalProperties")
+                (inner if enum.of_items else field)["enum"] = list(enum.values)
+                field["description"] = enum.description
+
+
+def _drop_cbor(node: Any) -> None:
+    if isinstance(node, dict):
+        for key in [key for key in node if _CBOR.match(key)]:
+            del node[key]
+        for value in node.values():
+            _drop_cbor(value)
+    elif isinstance(node, list):
+        node[:] = [value for value in node if not _CBOR.match(str(value))]
+        for value in node:
+            _drop_cbor(value)
+
+
+def _only_served(
+    swagger: dict[str, Any], discovery: list[dict[str, Any]], minor: str
+) -> dict[str, Any]:
+    """The v2 document without what is off by default, and without what only that refers to."""
+    off = (f"/{_LOGS}/",) + tuple(
+        f"/apis/{group['group']}/{entry['version']}/"
+        for group in discovery
+        for entry in group["versions"]
+        if not entry["served"]
+    ) + tuple(
+        f"/apis/{group['group']}/"
+        for group in discovery
+        if not any(entry["served"] for entry in group["versions"])
+    )
+    paths = {path: item for path, item in swagger["paths"].items() if not path.startswith(off)}
+    definitions: dict[str, Any] = swagger["definitions"]
+    parameters: dict[str, Any] = swagger["parameters"]
+    reached: dict[str, Any] = {}
+    pending = _references(paths)
+    while pending:
+        reference = pending.pop()
+        if reference not in reached:
+            kind, _, name = reference[2:].partition("/")
+            reached[reference] = (definitions if kind == "definitions" else parameters)[name]
+            pending += _references(reached[reference])
+    return {
+        **swagger,
+        "info": {**swagger["info"], "version": minor},
+        "paths": paths,
+        "definitions": {k: v for k, v in definitions.items() if f"#/definitions/{k}" in reached},
+        "parameters": {k: v for k, v in parameters.items() if f"#/parameters/{k}" in reached},
+    }
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [found for value in node.values() for found in _references(value)]
+    if isinstance(node, list):
+        return [found for value in node for found in _references(value)]
+    return []
+
+
+def _minor(module: Path) -> str:
+    """``1.37`` of a directory ``kubernetes@v1.37.2``."""
+    return ".".join(module.name.partition("@v")[2].split(".")[:2])
 
 
 def _merged_schemas(documents: dict[str, Any]) -> dict[str, Any]:
@@ -101,7 +184,7 @@ def _properties(schema: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _compact_schema(
-    name: str, schema: dict[str, Any], go_types: GoTypes, enums: dict[str, list[str]]
+    name: str, schema: dict[str, Any], go_types: GoTypes, enums: dict[str, _Enum]
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
     if kinds := schema.get("x-kubernetes-group-version-kind"):
@@ -134,18 +217,27 @@ def _compact_schema(
             facts["s"] = strategy.split(",")
         if spec.get("default") not in _ZERO_DEFAULTS:
             facts["d"] = spec["default"]
-        if field.name in enums:
-            facts["E"] = enums[field.name]
+        if enum := enums.get(field.name):
+            facts["I" if enum.of_items else "E"] = enum.values
         out.setdefault("p", {})[field.name] = [field.type, facts] if facts else [field.type]
     return out
 
 
 _PROPERTY = re.compile(r'^\t{5}"([\w$-]+)": \{$')
-_ENUM = re.compile(r"^\t+Enum:\s+\[\]interface\{\}\{(.*)\},$")
+_PROPERTY_DEPTH = 7
+_DESCRIPTION = re.compile(r'^\t{7}Description: (".*"),$')
+_ENUM = re.compile(r"^(\t+)Enum:\s+\[\]interface\{\}\{(.*)\},$")
 _GO_REF = re.compile(r'^\t+(?:"(io\.k8s[\w.-]+)"|([\w.]+)\{\}\.OpenAPIModelName\(\)): +(schema_\w+)\(')
 
 
-def _enums(module: Path, go_types: GoTypes) -> Iterator[tuple[str, dict[str, list[str]]]]:
+@attrs.frozen
+class _Enum:
+    values: tuple[str, ...]
+    of_items: bool
+    description: str
+
+
+def _enums(module: Path, go_types: GoTypes) -> Iterator[tuple[str, dict[str, _Enum]]]:
     """Which strings a field may hold, by schema and field; the published specs leave them out."""
     sources = [module / "pkg/generated/openapi/zz_generated.openapi.go"]
     for owner in ("k8s.io/apiextensions-apiserver", "k8s.io/kube-aggregator"):
@@ -167,8 +259,8 @@ def _enums(module: Path, go_types: GoTypes) -> Iterator[tuple[str, dict[str, lis
         yield from _enums_of(text, names)
 
 
-def _enums_of(text: str, names: dict[str, str]) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    schema, key, found = "", "", dict[str, list[str]]()
+def _enums_of(text: str, names: dict[str, str]) -> Iterator[tuple[str, dict[str, _Enum]]]:
+    schema, key, description, found = "", "", "", dict[str, _Enum]()
     for line in text.splitlines():
         if line.startswith("func schema_"):
             if found and schema:
@@ -176,9 +268,12 @@ def _enums_of(text: str, names: dict[str, str]) -> Iterator[tuple[str, dict[str,
             found = {}
             schema = names.get(line[5 : line.index("(")], "")
         elif match := _PROPERTY.match(line):
-            key = match.group(1)
+            key, description = match.group(1), ""
+        elif match := _DESCRIPTION.match(line):
+            description = json.loads(match.group(1))
         elif match := _ENUM.match(line):
-            found[key] = json.loads(f"[{match.group(1)}]")
+            of_items = len(match.group(1)) > _PROPERTY_DEPTH
+            found[key] = _Enum(tuple(json.loads(f"[{match.group(2)}]")), of_items, description)
     if found and schema:
         yield schema, found
 
@@ -274,8 +369,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--module", type=Path, required=True)
     module: Path = parser.parse_args().module
-    minor = ".".join(module.name.partition("@v")[2].split(".")[:2])
-    write(compact(module), Path(__file__).parent / f"v{minor.replace('.', '_')}")
+    write(compact(module), Path(__file__).parent / f"v{_minor(module).replace('.', '_')}")
 
 
 if __name__ == "__main__":
