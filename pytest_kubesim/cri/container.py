@@ -1,0 +1,291 @@
+"""A container: its record for the kubelet, and its world for the program in it.
+
+State machine: created --start--> running --exit or kill--> exited.  Nothing leads back; a restart
+is another container with the next attempt.  Whatever the program scheduled ends with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pytest_kubesim.cri.durations import Duration, duration_ns
+from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
+from pytest_kubesim.sim.kernel import Sleep, to_datetime
+from pytest_kubesim.sim.tasks import Event
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.programs import Main
+    from pytest_kubesim.cri.services import PodSandbox
+    from pytest_kubesim.sim.kernel import Timer
+    from pytest_kubesim.sim.process import Process
+    from pytest_kubesim.sim.tasks import Future, Task
+
+CREATED, RUNNING, EXITED = "created", "running", "exited"
+
+MAX_LOG_LINES = 10_000
+
+
+@attrs.frozen(slots=True)
+class ContainerConfig:
+    """What a container is made from."""
+
+    name: str
+    attempt: int
+    image: str
+    image_ref: str = ""
+    image_name: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    working_dir: str = ""
+    memory_limit: int | None = None
+    termination_message_policy: str = "File"
+    spec_hash: str = ""
+    user: tuple[int, int, tuple[int, ...]] = (0, 0, (0,))
+
+
+@attrs.frozen(slots=True)
+class LogLine:
+    """A line that a container wrote."""
+
+    time_ns: int
+    stream: str
+    text: str
+
+
+Override = Callable[[Probe], "ProbeResult | None"]
+
+
+class Container:
+    """One run of a program in a pod.  Programs use what is documented as theirs."""
+
+    __slots__ = (
+        "_host",
+        "_on_change",
+        "_sigterm",
+        "_task",
+        "_timers",
+        "config",
+        "created_ns",
+        "exit_code",
+        "exited",
+        "finished_ns",
+        "id",
+        "logs",
+        "message",
+        "name",
+        "probe_override",
+        "program",
+        "reason",
+        "sandbox",
+        "signal_handler",
+        "started_ns",
+        "state",
+        "termination_message",
+    )
+
+    def __init__(
+        self,
+        id_: str,
+        config: ContainerConfig,
+        sandbox: PodSandbox,
+        program: Program,
+        host: Process,
+        on_change: Callable[[str, Container], object],
+    ) -> None:
+        self.id = id_
+        self.name = config.name
+        self.config = config
+        self.sandbox = sandbox
+        self.program = program
+        self.state = CREATED
+        self.created_ns = host.kernel.now_ns
+        self.started_ns: int | None = None
+        self.finished_ns: int | None = None
+        self.exit_code: int | None = None
+        self.reason = ""
+        self.message = ""
+        self.termination_message = ""
+        """What the program leaves at its termination message path."""
+        self.logs: list[LogLine] = []
+        self.signal_handler: Callable[[], object] | None = None
+        """What a program set to hear of SIGTERM instead of dying of it."""
+        self.probe_override: Override | None = None
+        self.exited: Event = Event(host.kernel)
+        self._host = host
+        self._on_change = on_change
+        self._timers: list[Timer] = []
+        self._task: Task[Any] | None = None
+        self._sigterm: Event | None = None
+
+    # -- for programs -------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """The time on the node's clock."""
+        return to_datetime(self.now_ns())
+
+    def now_ns(self) -> int:
+        """The time on the node's clock, in nanoseconds."""
+        return self._host.now_ns()
+
+    def sleep(self, duration: Duration, *, periodic: bool = False) -> Sleep:
+        """`await` it to let time pass; `periodic` for loops that never end."""
+        return self._host.kernel.sleep(duration_ns(duration), periodic=periodic)
+
+    def log(self, text: object, *, stream: str = "stdout") -> None:
+        """Write lines to the container's log."""
+        now_ns = self.now_ns()
+        for line in str(text).split("\n"):
+            self.logs.append(LogLine(now_ns, stream, line))
+        if len(self.logs) > MAX_LOG_LINES:
+            del self.logs[: len(self.logs) - MAX_LOG_LINES]
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Its environment variables."""
+        return self.config.env
+
+    @property
+    def image(self) -> str:
+        """The image, as the pod names it."""
+        return self.config.image
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Command and arguments, as the pod gives them."""
+        return self.config.command + self.config.args
+
+    @property
+    def restart_count(self) -> int:
+        """How many times it was started before."""
+        return self.config.attempt
+
+    @property
+    def pod_name(self) -> str:
+        """The name of its pod."""
+        return self.sandbox.config.name
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of its pod."""
+        return self.sandbox.config.namespace
+
+    @property
+    def pod_uid(self) -> str:
+        """The UID of its pod."""
+        return self.sandbox.config.uid
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The labels of its pod when it was started."""
+        return self.sandbox.config.labels
+
+    @property
+    def node(self) -> str:
+        """The node it runs on."""
+        return self._host.host
+
+    @property
+    def pod_ip(self) -> str:
+        """The address of its pod."""
+        return self.sandbox.ip
+
+    def sigterm(self) -> Future[None]:
+        """`await` it to wait for SIGTERM, which then no longer kills: the program returns itself."""
+        if self._sigterm is None:
+            self._sigterm = Event(self._host.kernel)
+            self.signal_handler = self._sigterm.set
+        return self._sigterm.future()
+
+    def changed(self) -> None:
+        """Say that the answer to probes may be another one now."""
+        if self.state == RUNNING:
+            self._on_change("probes", self)
+
+    # -- for Program records ------------------------------------------------------------------
+
+    def call_later(self, delay_ns: int, fn: Callable[..., object], *args: Any) -> None:
+        """A timer that ends with the container."""
+        self._timers.append(self._host.call_later(
+            delay_ns, fn, *args, label=f"container {self.namespace}/{self.pod_name}/{self.name}"
+        ))
+
+    def spawn(self, coro: Coroutine[Any, Any, object]) -> None:
+        """The task of its program; ends with the container."""
+        self._task = self._host.spawn(
+            coro, name=f"{self.namespace}/{self.pod_name}/{self.name}", daemon=True
+        )
+
+    def exit(self, code: int, reason: str = "") -> None:
+        """The program has ended with `code`; nothing if it has ended already."""
+        if self.state != RUNNING:
+            return
+        self.state = EXITED
+        self.finished_ns = self.now_ns()
+        self.exit_code = code
+        self.reason = reason or ("Completed" if code == 0 else "Error")
+        self.message = self._last_words(code)
+        self._leave()
+        self.exited.set()
+        self._on_change("stopped", self)
+
+    # -- for the runtime ----------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the program."""
+        self.state = RUNNING
+        self.started_ns = self.now_ns()
+        for line in self.program.lines:
+            self.log(line)
+        self._on_change("started", self)
+        self.program.begin(self)
+
+    def signal(self, name: str) -> None:
+        """Send it a signal."""
+        if self.state != RUNNING:
+            return
+        if name == "SIGKILL":
+            self.exit(137)
+        else:
+            self.program.signal(self, name)
+
+    def lose(self) -> None:
+        """Its host has gone down under it: it runs no more, and nobody has seen it end."""
+        self._timers.clear()
+        self._task = None
+
+    def bury(self, code: int, reason: str) -> None:
+        """The host is up again, and finds that it does not run: that is how it ended."""
+        self.state = EXITED
+        self.finished_ns = self.now_ns()
+        self.exit_code, self.reason = code, reason
+        self.exited.set()
+
+    def run_instead(self, program: Program | Main) -> None:
+        """Replace what runs in it, from now on (a fault: it hangs, it fails its probes)."""
+        self.program = as_program(program)
+        self.changed()
+
+    def _leave(self) -> None:
+        timers, self._timers = self._timers, []
+        for timer in timers:
+            timer.cancel()
+        task, self._task = self._task, None
+        if task is not None and task is not self._host.kernel.current_task:
+            task.kill()
+
+    def _last_words(self, code: int) -> str:
+        if self.termination_message:
+            return self.termination_message[:4096]
+        if self.config.termination_message_policy == "FallbackToLogsOnError" and code != 0:
+            tail = [line.text for line in self.logs[-80:]]
+            return ("\n".join(tail) + "\n")[-2048:] if tail else ""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"<container {self.namespace}/{self.pod_name}/{self.name} {self.state}>"

@@ -1,0 +1,282 @@
+"""Images that can be pulled, and which program a container runs.
+
+Law: any image exists and runs for ever unless the test says otherwise.  The nearest word wins: one
+about a container in a pod before one about a pod, before one about an image; among equals an exact
+name before a pattern, a longer pattern before a shorter one, and the later before the earlier.
+
+Image names are compared as references: `nginx`, `nginx:latest` and `docker.io/library/nginx` are
+one; a pattern without tag or digest speaks of all tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from fnmatch import fnmatchcase
+from hashlib import sha256
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from pytest_kubesim.cri.durations import Duration, duration_ns
+from pytest_kubesim.cri.flavours import Flavour
+from pytest_kubesim.cri.programs import Main, Program, as_program
+
+V = TypeVar("V")
+
+_DEFAULT = Program()
+
+
+@attrs.frozen(slots=True)
+class Reference:
+    """An image's name taken apart; `tag` is `latest` where neither tag nor digest is given."""
+
+    registry: str
+    path: str
+    tag: str
+    digest: str
+
+    @property
+    def repository(self) -> str:
+        """Registry and path."""
+        return f"{self.registry}/{self.path}"
+
+    @property
+    def full(self) -> str:
+        """The whole name, as containerd spells it."""
+        if self.digest:
+            return f"{self.repository}@{self.digest}"
+        return f"{self.repository}:{self.tag}"
+
+    @property
+    def short(self) -> str:
+        """The repository as Docker spells it."""
+        if self.registry != "docker.io":
+            return self.repository
+        return self.path.removeprefix("library/")
+
+
+_references: dict[str, Reference] = {}
+
+
+def parse(image: str) -> Reference:
+    """Takes an image's name apart, as `distribution/reference` does."""
+    found = _references.get(image)
+    if found is None:
+        if len(_references) > 10_000:
+            _references.clear()
+        found = _references[image] = _parse(image)
+    return found
+
+
+def _parse(image: str) -> Reference:
+    name, _, digest = image.partition("@")
+    tag = ""
+    head, colon, last = name.rpartition(":")
+    if colon and "/" not in last:
+        name, tag = head, last
+    first, slash, rest = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        registry, path = first, rest
+    else:
+        registry, path = "docker.io", name
+    if registry in ("docker.io", "index.docker.io"):
+        registry = "docker.io"
+        if "/" not in path:
+            path = f"library/{path}"
+    return Reference(registry, path, tag or ("" if digest else "latest"), digest)
+
+
+def with_tag(image: str) -> str:
+    """The image as the kubelet asks for it: with `:latest` where it has neither tag nor digest."""
+    reference = parse(image)
+    if reference.digest or image.endswith(f":{reference.tag}"):
+        return image
+    return f"{image}:{reference.tag}"
+
+
+def digest_of(image: str) -> str:
+    """The digest under which a registry knows the image: the same for equal references."""
+    reference = parse(image)
+    return reference.digest or f"sha256:{sha256(reference.full.encode()).hexdigest()}"
+
+
+def size_of(image: str) -> int:
+    """The size of the image in bytes, between 5 and 150 MB: the same for equal references."""
+    seed = sha256(digest_of(image).encode()).digest()
+    return 5_000_000 + int.from_bytes(seed[:6], "big") % 145_000_000
+
+
+def _variants(reference: Reference) -> tuple[str, ...]:
+    names = [reference.full, reference.repository]
+    if reference.registry == "docker.io":
+        names += [reference.short, reference.path]
+        if reference.tag:
+            names += [f"{reference.short}:{reference.tag}", f"{reference.path}:{reference.tag}"]
+    return tuple(names)
+
+
+class Patterns(MutableMapping[str, V], Generic[V]):
+    """Values by exact name or glob pattern; the nearest match is found, not the first."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, tuple[int, V]] = {}
+        self._globs: dict[str, tuple[int, V]] = {}
+        self._count = 0
+
+    def __setitem__(self, pattern: str, value: V) -> None:
+        self._count += 1
+        self._home(pattern)[pattern] = (self._count, value)
+
+    def __getitem__(self, pattern: str) -> V:
+        return self._home(pattern)[pattern][1]
+
+    def __delitem__(self, pattern: str) -> None:
+        del self._home(pattern)[pattern]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._exact
+        yield from self._globs
+
+    def __len__(self) -> int:
+        return len(self._exact) + len(self._globs)
+
+    def __bool__(self) -> bool:
+        return bool(self._exact or self._globs)
+
+    def _home(self, pattern: str) -> dict[str, tuple[int, V]]:
+        return self._globs if any(c in pattern for c in "*?[") else self._exact
+
+    def find(self, *names: str) -> V | None:
+        """The value of the nearest match to any of `names` (the same thing, spelled differently)."""
+        best: tuple[int, V] | None = None
+        for name in names:
+            entry = self._exact.get(name)
+            if entry is not None and (best is None or entry[0] > best[0]):
+                best = entry
+        if best is not None or not self._globs:
+            return None if best is None else best[1]
+        rank: tuple[int, int] = (-1, -1)
+        for pattern, (order, value) in self._globs.items():
+            weight = (sum(c not in "*?[]" for c in pattern), order)
+            if weight > rank and any(fnmatchcase(name, pattern) for name in names):
+                rank, best = weight, (order, value)
+        return None if best is None else best[1]
+
+
+class Programs(Patterns[Program]):
+    """Programs by pattern; takes callables as they are."""
+
+    def __setitem__(self, pattern: str, value: Program | Main) -> None:
+        super().__setitem__(pattern, as_program(value))
+
+
+@attrs.frozen(slots=True)
+class PullError:
+    """Why an image cannot be pulled: `kind` (`not_found`, `denied`, `unreachable`) or a text."""
+
+    kind: str = ""
+    text: str = ""
+
+    def message(self, flavour: Flavour, image: str) -> str:
+        """What that runtime says of it."""
+        template = {
+            "not_found": flavour.not_found,
+            "denied": flavour.denied,
+            "unreachable": flavour.unreachable,
+        }.get(self.kind, flavour.unpack)
+        reference = parse(image)
+        return template.format(
+            image=with_tag(image),
+            full=reference.full,
+            registry=reference.registry,
+            path=reference.path,
+            repository=reference.repository,
+            short=reference.short,
+            tag=reference.tag or reference.digest,
+            problem=self.text,
+        )
+
+
+class Images(MutableMapping[str, Program]):
+    """The registry of a cluster, and what its images do.
+
+    ``images["my/job:1"] = exits(0, after="3s")`` speaks of an image (patterns allowed),
+    ``images.pods["db-*"]`` of all containers of pods by name or `namespace/name`,
+    ``images.containers["db-0/postgres"]`` of a container, by `container`, `pod/container` or
+    `namespace/pod/container`.
+    """
+
+    def __init__(self) -> None:
+        self._images = Programs()
+        self.pods = Programs()
+        self.containers = Programs()
+        self._errors: Patterns[PullError | None] = Patterns()
+        self._slow: Patterns[int] = Patterns()
+
+    # -- the mapping --------------------------------------------------------------------------
+
+    def __setitem__(self, pattern: str, value: Program | Main) -> None:
+        self._images[pattern] = as_program(value)
+
+    def __getitem__(self, pattern: str) -> Program:
+        return self._images[pattern]
+
+    def __delitem__(self, pattern: str) -> None:
+        del self._images[pattern]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._images)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    # -- what the test says of pulling --------------------------------------------------------
+
+    def missing(self, pattern: str) -> None:
+        """No registry has the image."""
+        self._errors[pattern] = PullError("not_found")
+
+    def pull_error(self, pattern: str, problem: str = "denied") -> None:
+        """Pulling fails: `denied`, `unreachable`, `not_found`, or any other text."""
+        known = problem in ("denied", "unreachable", "not_found")
+        self._errors[pattern] = PullError(problem) if known else PullError("", problem)
+
+    def available(self, pattern: str) -> None:
+        """Pulling works (again)."""
+        self._errors[pattern] = None
+
+    def slow(self, pattern: str, duration: Duration) -> None:
+        """Pulling takes that long."""
+        self._slow[pattern] = duration_ns(duration)
+
+    # -- what the runtime asks ----------------------------------------------------------------
+
+    def program_for(self, image: str, namespace: str, pod: str, container: str) -> Program:
+        """The program that such a container runs."""
+        if self.containers:
+            found = self.containers.find(
+                f"{namespace}/{pod}/{container}", f"{pod}/{container}", container
+            )
+            if found is not None:
+                return found
+        if self.pods:
+            found = self.pods.find(f"{namespace}/{pod}", pod)
+            if found is not None:
+                return found
+        if self._images:
+            found = self._images.find(image, *_variants(parse(image)))
+            if found is not None:
+                return found
+        return _DEFAULT
+
+    def error_for(self, image: str) -> PullError | None:
+        """Why the image cannot be pulled now, or None."""
+        return self._find(self._errors, image)
+
+    def duration_for(self, image: str) -> int | None:
+        """How long pulling the image takes, if the test said so, in nanoseconds."""
+        return self._find(self._slow, image)
+
+    @staticmethod
+    def _find(patterns: Patterns[Any], image: str) -> Any:
+        return patterns.find(image, *_variants(parse(image))) if patterns else None
