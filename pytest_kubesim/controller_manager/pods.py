@@ -1,0 +1,142 @@
+"""What a pod's status says to a controller: ready, available, active, terminating.
+
+Functions of a pod and an instant, called for every pod at every sync: short on purpose.
+Follows `pkg/api/v1/pod/util.go` and the predicates of `pkg/controller/controller_utils.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from pytest_kubesim.apimachinery import meta, timestamps
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.client_go.store import Store
+
+CONTROLLER_INDEX = "podController"
+NODE_INDEX = "spec.nodeName"
+
+_TERMINAL = ("Succeeded", "Failed")
+
+
+def phase(pod: Object) -> str:
+    """`status.phase`."""
+    return (pod.get("status") or {}).get("phase") or ""
+
+
+def is_terminal(pod: Object) -> bool:
+    """Whether its containers have ended for good."""
+    return phase(pod) in _TERMINAL
+
+
+def is_active(pod: Object) -> bool:
+    """Whether it is neither ended nor being deleted."""
+    return phase(pod) not in _TERMINAL and not pod["metadata"].get("deletionTimestamp")
+
+
+def is_terminating(pod: Object) -> bool:
+    """Whether it is being deleted and its containers have not ended."""
+    return phase(pod) not in _TERMINAL and bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def ready_condition(pod: Object) -> Object | None:
+    """The condition `Ready`."""
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition["type"] == "Ready":
+            return cast("Object", condition)
+    return None
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether its condition `Ready` is true."""
+    condition = ready_condition(pod)
+    return condition is not None and condition["status"] == "True"
+
+
+def is_available(pod: Object, min_ready_seconds: int, now_ns: int) -> bool:
+    """Whether it has been ready for `min_ready_seconds` at `now_ns`."""
+    condition = ready_condition(pod)
+    if condition is None or condition["status"] != "True":
+        return False
+    if min_ready_seconds == 0:
+        return True
+    since = condition.get("lastTransitionTime")
+    if not since:
+        return False
+    return timestamps.parse_time(since) + min_ready_seconds * NS <= now_ns
+
+
+def next_availability_check_ns(
+    pods: Iterable[Object], min_ready_seconds: int, now_ns: int
+) -> int | None:
+    """Nanoseconds until the first of the ready pods becomes available; None if none will."""
+    if min_ready_seconds <= 0:
+        return None
+    least: int | None = None
+    for pod in pods:
+        condition = ready_condition(pod)
+        if condition is None or condition["status"] != "True":
+            continue
+        since = condition.get("lastTransitionTime")
+        if not since:
+            continue
+        wait_ns = timestamps.parse_time(since) + min_ready_seconds * NS - now_ns
+        if wait_ns > 0 and (least is None or wait_ns < least):
+            least = wait_ns
+    return least
+
+
+def ready_time(pod: Object) -> str:
+    """Since when it is ready, as RFC 3339 text; empty if it is not."""
+    condition = ready_condition(pod)
+    if condition is None or condition["status"] != "True":
+        return ""
+    return condition.get("lastTransitionTime") or ""
+
+
+# -- indexes of the pod informer -----------------------------------------------------------------
+
+
+def controller_key(namespace: str, kind: str, name: str, uid: str) -> str:
+    """Where the pods that this object controls are found in `CONTROLLER_INDEX`."""
+    return f"{namespace}/{kind}/{name}/{uid}"
+
+
+def _controller_index(pod: Object) -> tuple[str]:
+    metadata = pod["metadata"]
+    reference = meta.controller_of(pod)
+    if reference is None:
+        return (metadata["namespace"],)
+    return (
+        f"{metadata['namespace']}/{reference['kind']}/{reference['name']}/{reference['uid']}",
+    )
+
+
+def _node_index(pod: Object) -> tuple[str, ...]:
+    node = (pod.get("spec") or {}).get("nodeName")
+    return (node,) if node else ()
+
+
+def add_controller_index(store: Store) -> None:
+    """Index pods by what controls them; those that nothing controls by their namespace."""
+    store.add_indexer(CONTROLLER_INDEX, _controller_index)
+
+
+def add_node_index(store: Store) -> None:
+    """Index pods by the node they are bound to."""
+    store.add_indexer(NODE_INDEX, _node_index)
+
+
+def of_owner(store: Store, owner: Object, kind: str, *, orphans: bool) -> list[Object]:
+    """The pods that `owner` controls, and (`orphans`) those of its namespace nothing controls."""
+    metadata = owner["metadata"]
+    namespace = metadata["namespace"]
+    found = store.by_index(
+        CONTROLLER_INDEX, controller_key(namespace, kind, metadata["name"], metadata["uid"])
+    )
+    if orphans:
+        found = found + store.by_index(CONTROLLER_INDEX, namespace)
+    return found
