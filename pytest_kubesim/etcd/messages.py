@@ -338,175 +338,175 @@ class EtcdError(Exception):
         super().__init__(self.text)
 
 
-class ErrEmptyKey(EtcdError):  # noqa: N818 -- upstream's name
+class ErrEmptyKey(EtcdError):
     """A request without a key."""
 
     code = "InvalidArgument"
     text = "etcdserver: key is not provided"
 
 
-class ErrKeyNotFound(EtcdError):  # noqa: N818 -- upstream's name
+class ErrKeyNotFound(EtcdError):
     """A put that keeps the value or lease of a key that does not exist."""
 
     code = "InvalidArgument"
     text = "etcdserver: key not found"
 
 
-class ErrValueProvided(EtcdError):  # noqa: N818 -- upstream's name
+class ErrValueProvided(EtcdError):
     """A put with a value that says to ignore it."""
 
     code = "InvalidArgument"
     text = "etcdserver: value is provided"
 
 
-class ErrLeaseProvided(EtcdError):  # noqa: N818 -- upstream's name
+class ErrLeaseProvided(EtcdError):
     """A put with a lease that says to ignore it."""
 
     code = "InvalidArgument"
     text = "etcdserver: lease is provided"
 
 
-class ErrTooManyOps(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTooManyOps(EtcdError):
     """A transaction longer than the member allows."""
 
     code = "InvalidArgument"
     text = "etcdserver: too many operations in txn request"
 
 
-class ErrDuplicateKey(EtcdError):  # noqa: N818 -- upstream's name
+class ErrDuplicateKey(EtcdError):
     """A transaction that would change a key twice."""
 
     code = "InvalidArgument"
     text = "etcdserver: duplicate key given in txn request"
 
 
-class ErrRequestTooLarge(EtcdError):  # noqa: N818 -- upstream's name
+class ErrRequestTooLarge(EtcdError):
     """A request of more bytes than the member allows."""
 
     code = "InvalidArgument"
     text = "etcdserver: request is too large"
 
 
-class ErrTooManyRequests(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTooManyRequests(EtcdError):
     """Too much is waiting to be applied."""
 
     code = "ResourceExhausted"
     text = "etcdserver: too many requests"
 
 
-class ErrCompacted(EtcdError):  # noqa: N818 -- upstream's name
+class ErrCompacted(EtcdError):
     """The revision is older than what compaction left."""
 
     code = "OutOfRange"
     text = "etcdserver: mvcc: required revision has been compacted"
 
 
-class ErrFutureRev(EtcdError):  # noqa: N818 -- upstream's name
+class ErrFutureRev(EtcdError):
     """The revision does not exist yet."""
 
     code = "OutOfRange"
     text = "etcdserver: mvcc: required revision is a future revision"
 
 
-class ErrNoSpace(EtcdError):  # noqa: N818 -- upstream's name
+class ErrNoSpace(EtcdError):
     """The NOSPACE alarm is raised: only reads and deletes are served."""
 
     code = "ResourceExhausted"
     text = "etcdserver: mvcc: database space exceeded"
 
 
-class ErrLeaseNotFound(EtcdError):  # noqa: N818 -- upstream's name
+class ErrLeaseNotFound(EtcdError):
     """No such lease."""
 
     code = "NotFound"
     text = "etcdserver: requested lease not found"
 
 
-class ErrLeaseExist(EtcdError):  # noqa: N818 -- upstream's name
+class ErrLeaseExist(EtcdError):
     """A lease of that id exists."""
 
     code = "FailedPrecondition"
     text = "etcdserver: lease already exists"
 
 
-class ErrLeaseTTLTooLarge(EtcdError):  # noqa: N818 -- upstream's name
+class ErrLeaseTTLTooLarge(EtcdError):
     """A lease longer than 9,000,000,000 seconds."""
 
     code = "OutOfRange"
     text = "etcdserver: too large lease TTL"
 
 
-class ErrEmptyWatcherRange(EtcdError):  # noqa: N818 -- upstream's name
+class ErrEmptyWatcherRange(EtcdError):
     """A watch whose range ends before it begins."""
 
     code = "Unknown"
     text = "mvcc: watcher range is empty"
 
 
-class ErrNoLeader(EtcdError):  # noqa: N818 -- upstream's name
+class ErrNoLeader(EtcdError):
     """The member knows no leader."""
 
     code = "Unavailable"
     text = "etcdserver: no leader"
 
 
-class ErrNotLeader(EtcdError):  # noqa: N818 -- upstream's name
+class ErrNotLeader(EtcdError):
     """The member is not the leader."""
 
     code = "FailedPrecondition"
     text = "etcdserver: not leader"
 
 
-class ErrLeaderChanged(EtcdError):  # noqa: N818 -- upstream's name
+class ErrLeaderChanged(EtcdError):
     """The leader changed while the request waited."""
 
     code = "Unavailable"
     text = "etcdserver: leader changed"
 
 
-class ErrStopped(EtcdError):  # noqa: N818 -- upstream's name
+class ErrStopped(EtcdError):
     """The member is stopping."""
 
     code = "Unavailable"
     text = "etcdserver: server stopped"
 
 
-class ErrTimeout(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTimeout(EtcdError):
     """No agreement in time; the request may or may not be applied."""
 
     code = "Unavailable"
     text = "etcdserver: request timed out"
 
 
-class ErrTimeoutDueToLeaderFail(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTimeoutDueToLeaderFail(EtcdError):
     """No agreement in time since the leader was lost meanwhile."""
 
     code = "Unavailable"
     text = "etcdserver: request timed out, possibly due to previous leader failure"
 
 
-class ErrTimeoutDueToConnectionLost(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTimeoutDueToConnectionLost(EtcdError):
     """No agreement in time since the leader cannot be reached."""
 
     code = "Unavailable"
     text = "etcdserver: request timed out, possibly due to connection lost"
 
 
-class ErrTimeoutWaitAppliedIndex(EtcdError):  # noqa: N818 -- upstream's name
+class ErrTimeoutWaitAppliedIndex(EtcdError):
     """The member lags behind what was agreed."""
 
     code = "Unavailable"
     text = "etcdserver: request timed out, waiting for the applied index took too long"
 
 
-class ErrUnhealthy(EtcdError):  # noqa: N818 -- upstream's name
+class ErrUnhealthy(EtcdError):
     """The cluster has no quorum."""
 
     code = "Unavailable"
     text = "etcdserver: unhealthy cluster"
 
 
-class ErrCorrupt(EtcdError):  # noqa: N818 -- upstream's name
+class ErrCorrupt(EtcdError):
     """The CORRUPT alarm is raised: members disagree on their data."""
 
     code = "DataLoss"
