@@ -1,8 +1,9 @@
 """The shape of objects: one node type for built-in kinds and for custom resources.
 
 ``Schema`` says what a value at some place in an object is and how it merges. Nodes of built-in
-kinds come from the generated data and know their Go type as well (``go_json`` decodes by it);
-nodes of custom resources come from a CRD's structural schema and keep the original in ``source``.
+kinds come from the generated data and know their Go type as well (``go_decoding`` and
+``go_encoding`` go by it); nodes of custom resources come from a CRD's structural schema and keep
+the original in ``source``.
 
 The law: a node never changes. Children of built-in kinds are made when they are first asked for,
 which is how ``JSONSchemaProps`` can contain itself; each is made once.
@@ -313,6 +314,8 @@ _SCALARS = {
 
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
 _EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1."
+PROPS = _EXTENSIONS + "JSONSchemaProps"
+"""The schema of schemas: it contains itself, and some of its fields decode themselves."""
 
 
 def _leaf(name: str, kind: GoKind, **facts: Any) -> tuple[str, Schema]:

@@ -28,6 +28,8 @@ import attrs
 from pytest_kubesim.data.go_source import LEAVES, GoTypes
 
 _ZERO_DEFAULTS: tuple[Any, ...] = ({}, "", 0, False, None)
+QUICK = ("schemas", "discovery")
+"""The files that every run opens: packed so that they open fast. The others are packed small."""
 _CBOR = re.compile(r"application/(apply-patch\+)?cbor")
 _LOGS = "logs"
 """Kubernetes serves ``/logs`` only where a flag asks for it."""
@@ -76,11 +78,16 @@ def write(content: dict[str, Any], directory: Path) -> None:
     """Writes the files: what every run needs is quick to open, what few need is small."""
     directory.mkdir(exist_ok=True)
     for name, value in content.items():
-        raw = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-        if name in ("schemas", "discovery"):
+        raw = encode(value)
+        if name in QUICK:
             (directory / f"{name}.json.z").write_bytes(zlib.compress(raw, 9))
         else:
             (directory / f"{name}.json.xz").write_bytes(lzma.compress(raw, preset=9))
+
+
+def encode(value: Any) -> bytes:
+    """The bytes of a file before they are packed."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _documents(module: Path) -> dict[str, Any]:
@@ -120,15 +127,19 @@ def _only_served(
     swagger: dict[str, Any], discovery: list[dict[str, Any]], minor: str
 ) -> dict[str, Any]:
     """The v2 document without what is off by default, and without what only that refers to."""
-    off = (f"/{_LOGS}/",) + tuple(
-        f"/apis/{group['group']}/{entry['version']}/"
-        for group in discovery
-        for entry in group["versions"]
-        if not entry["served"]
-    ) + tuple(
-        f"/apis/{group['group']}/"
-        for group in discovery
-        if not any(entry["served"] for entry in group["versions"])
+    off = (
+        (f"/{_LOGS}/",)
+        + tuple(
+            f"/apis/{group['group']}/{entry['version']}/"
+            for group in discovery
+            for entry in group["versions"]
+            if not entry["served"]
+        )
+        + tuple(
+            f"/apis/{group['group']}/"
+            for group in discovery
+            if not any(entry["served"] for entry in group["versions"])
+        )
     )
     paths = {path: item for path, item in swagger["paths"].items() if not path.startswith(off)}
     definitions: dict[str, Any] = swagger["definitions"]
@@ -227,7 +238,9 @@ _PROPERTY = re.compile(r'^\t{5}"([\w$-]+)": \{$')
 _PROPERTY_DEPTH = 7
 _DESCRIPTION = re.compile(r'^\t{7}Description: (".*"),$')
 _ENUM = re.compile(r"^(\t+)Enum:\s+\[\]interface\{\}\{(.*)\},$")
-_GO_REF = re.compile(r'^\t+(?:"(io\.k8s[\w.-]+)"|([\w.]+)\{\}\.OpenAPIModelName\(\)): +(schema_\w+)\(')
+_GO_REF = re.compile(
+    r'^\t+(?:"(io\.k8s[\w.-]+)"|([\w.]+)\{\}\.OpenAPIModelName\(\)): +(schema_\w+)\('
+)
 
 
 @attrs.frozen
@@ -241,9 +254,7 @@ def _enums(module: Path, go_types: GoTypes) -> Iterator[tuple[str, dict[str, _En
     """Which strings a field may hold, by schema and field; the published specs leave them out."""
     sources = [module / "pkg/generated/openapi/zz_generated.openapi.go"]
     for owner in ("k8s.io/apiextensions-apiserver", "k8s.io/kube-aggregator"):
-        sources.append(
-            go_types.directory(owner) / "pkg/generated/openapi/zz_generated.openapi.go"
-        )
+        sources.append(go_types.directory(owner) / "pkg/generated/openapi/zz_generated.openapi.go")
     for source in sources:
         text = source.read_text()
         imports = dict(re.findall(r'^\t(\w+) "(k8s\.io/[^"]+)"$', text, re.MULTILINE))
@@ -312,7 +323,9 @@ def _served_by_default(module: Path, go_types: GoTypes) -> set[tuple[str, str]]:
     imports = dict(re.findall(r'^\t(\w+) "(k8s\.io/[^"]+)"$', text, re.MULTILINE))
     served = {("apiextensions.k8s.io", "v1"), ("apiregistration.k8s.io", "v1")}
     for block in re.findall(
-        r"tableAPIGroupVersionsEnabledByDefault = \[\]schema\.GroupVersion\{(.*?)\}", text, re.DOTALL
+        r"tableAPIGroupVersionsEnabledByDefault = \[\]schema\.GroupVersion\{(.*?)\}",
+        text,
+        re.DOTALL,
     ):
         for alias in re.findall(r"(\w+)\.SchemeGroupVersion", block):
             path = imports[alias].replace("k8s.io/kubernetes/pkg/apis/", "k8s.io/api/")

@@ -9,6 +9,7 @@ need: ``type X struct {...}``, ``type X Y``, imports, and ``json`` tags. Only th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -20,7 +21,7 @@ _FIELD = re.compile(r"^\t(?:([A-Z]\w*)\s+)?([\w.*\[\]]+)(?:\s+`([^`]*)`)?\s*(?:/
 _TAG = re.compile(r'json:"([^"]*)"')
 _GROUP_NAME = re.compile(r'GroupName\s*=\s*"([^"]*)"')
 _PRIMITIVES = frozenset(
-    "string bool byte uint8 int int32 int64 uint32 uint64 float32 float64 any".split()
+    {"string", "bool", "byte", "uint8", "int32", "int64", "uint32", "float32", "float64", "any"}
 )
 
 LEAVES = frozenset(
@@ -74,6 +75,7 @@ class GoTypes:
     """
 
     def __init__(self, module: Path) -> None:
+        """``module`` is the directory of ``k8s.io/kubernetes``; its siblings lie beside it."""
         version = module.name.partition("@v1.")[2]
         self._root = module.parent
         self._suffix = f"@v0.{version}"
@@ -94,9 +96,7 @@ class GoTypes:
         import_path, _, name = schema_name.rpartition(".")
         return self._fields(_import_path(import_path), name, ())
 
-    def _fields(
-        self, import_path: str, name: str, embedded: tuple[str, ...]
-    ) -> list[Field] | None:
+    def _fields(self, import_path: str, name: str, embedded: tuple[str, ...]) -> list[Field] | None:
         package = self._package(import_path)
         if package and name in package.named:
             target, imports = package.named[name]
@@ -147,9 +147,7 @@ class GoTypes:
             return full
         return f"{path.rpartition('/')[2]}.{name}={rendered}"
 
-    def _locate(
-        self, go_type: str, import_path: str, imports: dict[str, str]
-    ) -> tuple[str, str]:
+    def _locate(self, go_type: str, import_path: str, imports: dict[str, str]) -> tuple[str, str]:
         alias, _, name = go_type.rpartition(".")
         return (imports[alias] if alias else import_path), name
 
@@ -192,9 +190,9 @@ def _read_package(directory: Path) -> _Package:
     return _Package(structs, named, group)
 
 
-def _struct_lines(lines: object) -> list[tuple[str, str, str]]:
+def _struct_lines(lines: Iterator[str]) -> list[tuple[str, str, str]]:
     found: list[tuple[str, str, str]] = []
-    for line in lines:  # type: ignore[attr-defined]
+    for line in lines:
         if line.startswith("}"):
             break
         if line.strip().startswith("//") or not line.strip():
@@ -210,7 +208,8 @@ def _struct_lines(lines: object) -> list[tuple[str, str, str]]:
 
 def _imports(text: str) -> dict[str, str]:
     block = re.search(r"^import \((.*?)^\)", text, re.DOTALL | re.MULTILINE)
-    lines = block.group(1).splitlines() if block else re.findall(r'^import .*"$', text, re.MULTILINE)
+    single = re.findall(r'^import .*"$', text, re.MULTILINE)
+    lines = block.group(1).splitlines() if block else single
     found: dict[str, str] = {}
     for line in lines:
         if match := _IMPORT.match(line):

@@ -3,7 +3,7 @@
 The law: what is handed out is shared and must not be changed.
 
 ========================  =====================================================================
-``schemas.json.z``        a schema's keys with their Go types and merge rules (``schema.py`` reads it)
+``schemas.json.z``        a schema's keys with their Go types and merge rules
 ``descriptions.json.xz``  a schema's description, and those of its keys
 ``discovery.json.z``      groups, versions and resources in the order of discovery
 ``protobuf.json.xz``      message, field, number and type

@@ -63,9 +63,7 @@ def openapi_v3_index(version: str = load.LATEST) -> Mapping[str, Any]:
     """What ``/openapi/v3`` answers: where each document is."""
     return {
         "paths": {
-            path: {
-                "serverRelativeURL": f"/openapi/v3/{path}?hash={openapi_v3_hash(version, path)}"
-            }
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={openapi_v3_hash(version, path)}"}
             for path in sorted(openapi_v3_documents(version))
         }
     }

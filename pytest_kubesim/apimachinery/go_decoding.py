@@ -1,15 +1,11 @@
-"""What Go makes of JSON: which fields it does not know, what it refuses, what it prints back.
+"""What Go's JSON decoder says of an object: keys it does not know, values that do not fit.
 
-A built-in object passes through a Go struct on its way in and through protobuf on its way to etcd.
-Both leave traces: unknown keys are gone, ``replicas: "3"`` is refused, ``status`` appears as
-``{}``, ``rules: []`` as ``rules: null``, ``cpu: 0.5`` as ``500m``. This file is that passage.
+The law: nothing is changed in place. Every struct is compiled once, at its first use, into closures
+over its keys; a request runs those, and only an object with a mistake is walked again to word the
+error as the decoder does.
 
-The law: nothing is changed in place; what is equal afterwards may be shared with what came in.
-Every struct is compiled once, at its first use, into closures over its keys: a request runs those,
-and only an object with a mistake is walked again to word the error.
-
-Follows ``sigs.k8s.io/json/internal/golang/encoding/json/{decode,encode}.go`` and the
-``MarshalJSON`` methods of ``apimachinery``.
+Follows ``sigs.k8s.io/json/internal/golang/encoding/json/decode.go`` with its
+``kubernetes_patch.go``, and the ``UnmarshalJSON`` methods of ``apimachinery``.
 """
 
 from __future__ import annotations
@@ -22,15 +18,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from pytest_kubesim.apimachinery import golang
+from pytest_kubesim.apimachinery.go_encoding import canonical
 from pytest_kubesim.apimachinery.meta import Object
-from pytest_kubesim.apimachinery.schema import Schema, schema_named
+from pytest_kubesim.apimachinery.schema import PROPS, Schema, schema_named
 
-_Encode: TypeAlias = Callable[[Any], Any]
 _Accepts: TypeAlias = Callable[[Any], bool]
 
 _MAX_STRICT_ERRORS = 100
-_PROPS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
-_ZERO_TIME = "0001-01-01T00:00:00Z"
 _PLAIN_TIME = re.compile(
     r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{6})?Z"
 )
@@ -88,14 +82,6 @@ def check_types(schema: Schema, obj: Object) -> str | None:
     return saved[0] if saved else None
 
 
-def roundtrip(schema: Schema, obj: Object) -> Object:
-    """A built-in object as it comes back out of Go: decoded, stored, encoded.
-
-    The values must fit (``check_types``). Keys come in the order of the struct.
-    """
-    return _encoder(schema)(obj)
-
-
 # -- decoding: what is unknown ---------------------------------------------------------------------
 
 
@@ -104,9 +90,7 @@ def _is_leaf(schema: Schema) -> bool:
 
 
 def _keeps(schema: Schema, key: str) -> bool:
-    return schema.preserve_unknown or (
-        schema.embedded_resource and key in _EMBEDDED_RESOURCE_KEYS
-    )
+    return schema.preserve_unknown or (schema.embedded_resource and key in _EMBEDDED_RESOURCE_KEYS)
 
 
 def _unknown(schema: Schema, value: Any, path: str) -> Iterator[str]:
@@ -185,8 +169,8 @@ def _accepts(schema: Schema) -> _Accepts:
         inner = _accepts(child)
         if kind == "slice":
             return lambda value: value is None or (type(value) is list and all(map(inner, value)))
-        return lambda value: value is None or (
-            type(value) is dict and all(map(inner, value.values()))
+        return lambda value: (
+            value is None or (type(value) is dict and all(map(inner, value.values())))
         )
     if kind == "int":
         limit = _INTS[schema.format]
@@ -217,7 +201,7 @@ def _accepts_bytes(value: Any) -> bool:
 
 
 def _accepts_schema(value: Any) -> bool:
-    return type(value) is not dict or _accepts_struct(_PROPS)(value)
+    return type(value) is not dict or _accepts_struct(PROPS)(value)
 
 
 def _accepts_self_decoding(kind: str, value: Any) -> bool:
@@ -239,7 +223,7 @@ _ACCEPTS: dict[str, _Accepts] = {
     "quantity": functools.partial(_accepts_self_decoding, "quantity"),
     "schema_or_bool": lambda value: type(value) in (bool, dict) and _accepts_schema(value),
     "schema_or_array": lambda value: (
-        all(map(_accepts_struct(_PROPS), value)) if type(value) is list else _accepts_schema(value)
+        all(map(_accepts_struct(PROPS), value)) if type(value) is list else _accepts_schema(value)
     ),
     "schema_or_strings": lambda value: (
         all(type(element) in (str, type(None)) for element in value)
@@ -296,11 +280,11 @@ def _explain_schema(kind: str, value: Any, struct: str, path: tuple[str, ...]) -
     """
     saved: list[str] = []
     if isinstance(value, dict):
-        _explain(schema_named(_PROPS), value, struct, path, saved)
+        _explain(schema_named(PROPS), value, struct, path, saved)
     elif isinstance(value, list) and kind != "schema_or_bool":
         for element in value:
             if kind == "schema_or_array":
-                _explain(schema_named(_PROPS), element, struct, path, saved)
+                _explain(schema_named(PROPS), element, struct, path, saved)
             elif element is not None and not isinstance(element, str):
                 saved.append(_mismatch(element, "string", "string", struct, path))
     elif kind == "schema_or_bool" and not isinstance(value, bool):
@@ -327,7 +311,7 @@ def _mismatch(value: Any, kind: str, type_name: str, struct: str, path: tuple[st
 def _text_refusal(kind: str, text: str) -> str | None:
     """Why a time, duration or quantity is none, in Go's words."""
     try:
-        _canonical(kind, text)
+        canonical(kind, text)
     except ValueError as error:
         return str(error)
     return None
@@ -368,179 +352,3 @@ def _corrupt_offset(text: str) -> int:
         return end if end < len(text) else max(end - end % 4, 0)
     wanted = 4 - end % 4
     return end + wanted if len(text) - end > wanted else end - end % 4
-
-
-# -- encoding --------------------------------------------------------------------------------------
-
-_UNLESS_NONE, _UNLESS_ZERO, _ALWAYS = range(3)
-
-
-def _encoder(schema: Schema) -> _Encode:
-    found = _encoder_below(schema)
-    return found if found is not None else (lambda value: value)
-
-
-def _encoder_below(schema: Schema) -> _Encode | None:
-    """How a value is printed back; None where it stays as it is."""
-    kind = schema.go.kind
-    if kind == "struct":
-        return _struct_encoder(schema.name)
-    if kind == "slice" and schema.items is not None:
-        return _list_encoder(schema.items)
-    if kind == "map" and schema.additional_properties is not None:
-        return _map_encoder(schema.additional_properties)
-    return _ENCODE.get(kind)
-
-
-@functools.cache
-def _struct_encoder(name: str) -> _Encode:
-    plan: list[tuple[str, _Encode | None, int, Any]] | None = None
-
-    def encode(value: Object) -> Object:
-        nonlocal plan
-        if plan is None:
-            plan = [_field_plan(key, child) for key, child in schema_named(name).properties.items()]
-        out: Object = {}
-        get = value.get
-        for key, convert, mode, zero in plan:
-            element = get(key)
-            if element is None:
-                if mode == _ALWAYS:
-                    out[key] = zero
-                continue
-            if convert is not None:
-                element = convert(element)
-            if element or mode != _UNLESS_ZERO:
-                out[key] = element
-        return out
-
-    return encode
-
-
-def _field_plan(key: str, schema: Schema) -> tuple[str, _Encode | None, int, Any]:
-    """``omitempty`` drops nil pointers and empty values, never structs; ``omitzero`` zero times."""
-    go = schema.go
-    convert = _encoder_below(schema)
-    if go.pointer:
-        return key, convert, _ALWAYS if go.always else _UNLESS_NONE, None
-    if go.omit_zero:
-        return key, convert, _UNLESS_ZERO, None
-    if go.kind in ("string", "bool", "int", "float", "bytes", "slice", "map") and not go.always:
-        return key, convert, _UNLESS_ZERO, None
-    if go.kind in ("slice", "map"):
-        return key, _or_null(convert), _ALWAYS, None
-    return key, convert, _ALWAYS, _zero(schema)
-
-
-def _or_null(convert: _Encode | None) -> _Encode:
-    """An empty list that Go prints: protobuf does not tell it from none at all."""
-    if convert is None:
-        return lambda value: value or None
-    return lambda value: convert(value) or None
-
-
-def _zero(schema: Schema) -> Any:
-    go = schema.go
-    if go.pointer:
-        return None
-    if go.kind == "struct":
-        return _struct_encoder(schema.name)({})
-    return {
-        "string": "",
-        "bytes": "",
-        "bool": False,
-        "int": 0,
-        "float": 0,
-        "intstr": 0,
-        "quantity": "0",
-        "duration": "0s",
-        "schema_or_bool": False,
-    }.get(go.kind)
-
-
-def _list_encoder(item: Schema) -> _Encode | None:
-    convert = _encoder_below(item)
-    fill = _filler(item)
-    if convert is None:
-        return lambda value: (
-            [fill() if element is None else element for element in value]
-            if None in value
-            else value
-        )
-    return lambda value: [fill() if element is None else convert(element) for element in value]
-
-
-def _map_encoder(values: Schema) -> _Encode | None:
-    convert = _encoder_below(values)
-    fill = _filler(values)
-    if convert is None:
-        return lambda value: (
-            {key: fill() if element is None else element for key, element in value.items()}
-            if None in value.values()
-            else value
-        )
-    return lambda value: {
-        key: fill() if element is None else convert(element) for key, element in value.items()
-    }
-
-
-def _filler(schema: Schema) -> Callable[[], Any]:
-    """What a null element becomes; asked for late, since a struct may hold a list of itself."""
-    return lambda: _zero(schema)
-
-
-@functools.lru_cache(4096)
-def _canonical(kind: str, text: str) -> str | None:
-    """The one way in which a time, duration or quantity is printed; None for the zero time.
-
-    Raises ``ValueError`` with Go's text where it cannot be read.
-    """
-    from pytest_kubesim.apimachinery import quantity, timestamps  # noqa: PLC0415 - siblings
-
-    if kind == "quantity":
-        return quantity.canonical(text)
-    if kind == "duration":
-        return timestamps.canonical_duration(text)
-    found = timestamps.canonical(text) if kind == "time" else timestamps.canonical_micro(text)
-    return None if found.startswith(_ZERO_TIME[:-1]) else found
-
-
-def _encode_quantity(value: Any) -> str | None:
-    text = value if type(value) is str else golang.json_text(value)
-    return _canonical("quantity", text.strip())
-
-
-def _encode_time(value: str) -> str | None:
-    plain = len(value) == len(_ZERO_TIME) and value[-1] == "Z" and value != _ZERO_TIME
-    return value if plain else _canonical("time", value)
-
-
-def _encode_float(value: float) -> float:
-    return int(value) if value == int(value) and abs(value) < 1e21 else value
-
-
-def _encode_schema(value: Any) -> Any:
-    if type(value) is dict:
-        return _struct_encoder(_PROPS)(value)
-    return value if type(value) is bool else None
-
-
-def _encode_schemas(value: Any) -> Any:
-    if type(value) is list:
-        return [_struct_encoder(_PROPS)(element or {}) for element in value] or None
-    return _struct_encoder(_PROPS)(value) if type(value) is dict else None
-
-
-_ENCODE: dict[str, _Encode] = {
-    "bytes": lambda value: base64.b64encode(base64.b64decode(value)).decode(),
-    "float": _encode_float,
-    "time": _encode_time,
-    "microtime": functools.partial(_canonical, "microtime"),
-    "duration": functools.partial(_canonical, "duration"),
-    "quantity": _encode_quantity,
-    "schema_or_bool": _encode_schema,
-    "schema_or_array": _encode_schemas,
-    "schema_or_strings": lambda value: (
-        (value or None) if type(value) is list else _encode_schemas(value)
-    ),
-}
