@@ -87,6 +87,14 @@ class Timer:
         return getattr(self.fn, "__qualname__", repr(self.fn))
 
 
+class HotLoop(Exception):  # noqa: N818 - the name says what it is
+    """Event follows event and time does not pass: something wakes itself for ever."""
+
+
+INSTANT_LIMIT = 1_000_000
+"""How many events may run at one instant before that is a `HotLoop`."""
+
+
 class Deadlock(Exception):  # noqa: N818 - the name says what it is
     """Nothing is left to run, and what was waited for has not come."""
 
@@ -111,6 +119,8 @@ class Kernel:
         self.current_task: Task[Any] | None = None
         self.events = 0
         """How many events have run."""
+        self.moved_at = 0
+        """How many events had run when time last moved."""
         self._heap: list[tuple[int, int, int, Timer]] = []
         self._ready: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._sequence = 0
@@ -274,6 +284,9 @@ class Kernel:
                 self.pending -= 1
             fn, args = timer.fn, timer.args
         self.events += 1
+        if self.events - self.moved_at > INSTANT_LIMIT:
+            self.moved_at = self.events
+            raise HotLoop(f"{INSTANT_LIMIT} events ran and time did not pass")
         fn(*args)
         if self._failures:
             task, failure = self._failures.pop(0)
@@ -314,6 +327,7 @@ class Kernel:
         return self.run_until(task)
 
     def _move(self, time_ns: int) -> bool:
+        self.moved_at = self.events
         moved = self.clock.advance_to(time_ns)
         self.now_ns = self.clock.now_ns()
         for listener in self._time_listeners:

@@ -1,0 +1,92 @@
+"""What a cluster can be told: the marker's and the factory's options, checked.
+
+Options merge from far to near: the command line's seed, then markers from the module inwards, then
+the factory's arguments.  An unknown name or a value that cannot be meant is an error that lists the
+right ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from pytest_kubesim.errors import NotSimulated, UsageError
+
+VERSIONS = ("1.37",)
+COMPONENTS = ("apiserver", "controllers", "all")
+CONTAINER_RUNTIMES = ("containerd", "cri-o", "docker")
+DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@attrs.frozen(slots=True)
+class ClusterConfig:
+    """The options of one cluster.
+
+    `nodes`, how many to begin with; `seed` of all randomness; `version` of Kubernetes;
+    `control_planes` and `etcd_members`, how many of each; `container_runtime` of nodes that say
+    nothing else; `start_time`, an aware datetime; `components`: `"apiserver"` alone, with
+    `"controllers"` and scheduler, or `"all"`, kubelets too; `instant`: no simulated latencies.
+    """
+
+    nodes: int = 0
+    seed: int = 0
+    version: str = "1.37"
+    control_planes: int = 1
+    etcd_members: int = 1
+    container_runtime: str = "containerd"
+    start_time: datetime = DEFAULT_START
+    components: str = "all"
+    instant: bool = False
+
+
+OPTIONS = tuple(field.name for field in attrs.fields(ClusterConfig))
+
+
+def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> ClusterConfig:
+    """`base` with `options` in it; `where` is named in errors (`@pytest.mark.kubesim`).
+
+    Raises: `UsageError` for an unknown option or an impossible value, `NotSimulated` for one that
+    is possible in Kubernetes and not here yet.
+    """
+    for name in options:
+        if name not in OPTIONS:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(
+                f"{where}: unknown option {name!r}; {hint}the options are {', '.join(OPTIONS)}"
+            )
+    config = attrs.evolve(base, **options)
+    _whole(where, "nodes", config.nodes, 0, 10_000)
+    _whole(where, "control_planes", config.control_planes, 1, 9)
+    _whole(where, "etcd_members", config.etcd_members, 1, 9)
+    if not isinstance(config.seed, int) or isinstance(config.seed, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{where}: seed={config.seed!r}: a seed is a whole number")
+    _one_of(where, "version", config.version, VERSIONS)
+    _one_of(where, "components", config.components, COMPONENTS)
+    _one_of(where, "container_runtime", config.container_runtime, CONTAINER_RUNTIMES)
+    if not isinstance(config.start_time, datetime) or config.start_time.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"{where}: start_time={config.start_time!r}: give an aware datetime, such as "
+            "datetime(2026, 1, 1, tzinfo=UTC)"
+        )
+    for name in ("control_planes", "etcd_members"):
+        if getattr(config, name) > 1:
+            raise NotSimulated(
+                f"{where}: {name}={getattr(config, name)}: more than one is not simulated yet; "
+                f"leave {name} out"
+            )
+    return config
+
+
+def _whole(where: str, name: str, value: Any, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise UsageError(f"{where}: {name}={value!r}: give a whole number from {least} to {most}")
+
+
+def _one_of(where: str, name: str, value: Any, valid: tuple[str, ...]) -> None:
+    if value not in valid:
+        raise UsageError(f"{where}: {name}={value!r}: the valid values are {', '.join(valid)}")
