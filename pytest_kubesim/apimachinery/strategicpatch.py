@@ -1,0 +1,509 @@
+"""Strategic merge patches: lists merged by key as the schema says, and directives in the patch.
+
+=====================================  =========================================================
+``$patch: replace``                    the map, or the whole list, becomes what stands beside it
+``$patch: delete``                     the map, or the list's entry with that key, goes away
+``$deleteFromPrimitiveList/finalizers``  these values leave the list
+``$setElementOrder/containers``        the order of the merged list
+``$retainKeys``                        all other keys of the map go away
+=====================================  =========================================================
+
+Nothing is mutated: the result shares with the document, and with the patch, all it can.
+
+Follows ``apimachinery/pkg/util/strategicpatch/patch.go`` as the API server calls it; making a patch
+is in ``strategicdiff``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from pytest_kubesim.apimachinery import golang
+from pytest_kubesim.apimachinery.meta import Object
+
+DIRECTIVE = "$patch"
+DELETE = "delete"
+REPLACE = "replace"
+MERGE = "merge"
+RETAIN_KEYS = "retainKeys"
+RETAIN_KEYS_DIRECTIVE = "$retainKeys"
+DELETE_FROM_LIST = "$deleteFromPrimitiveList"
+SET_ELEMENT_ORDER = "$setElementOrder"
+
+BAD_PRIMITIVE_LIST = "invalid patch format of primitive list"
+BAD_RETAIN_KEYS = "invalid patch format of retainKeys"
+BAD_ELEMENT_ORDER = "invalid patch format of setElementOrder list"
+NO_LIST_OF_LISTS = "lists of lists are not supported"
+
+_BAD_REQUEST = frozenset({BAD_PRIMITIVE_LIST, BAD_RETAIN_KEYS, BAD_ELEMENT_ORDER})
+
+
+class StrategicPatchError(ValueError):
+    """The patch cannot be applied; the text is upstream's."""
+
+    @property
+    def code(self) -> int:
+        """The HTTP code with which the API server answers: 400, 422, and 500 for most."""
+        if str(self) in _BAD_REQUEST:
+            return 400
+        return 422 if str(self) == NO_LIST_OF_LISTS else 500
+
+
+class Node(Protocol):
+    """What this module asks of a schema; ``schema.Schema`` is one."""
+
+    @property
+    def type(self) -> str:
+        """``"object"``, ``"array"`` or a scalar's type."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The OpenAPI name of a built-in struct."""
+        ...
+
+    @property
+    def merge_key(self) -> str | None:
+        """The key by which entries of this list are matched."""
+        ...
+
+    @property
+    def patch_strategy(self) -> tuple[str, ...]:
+        """``merge``, ``replace`` and ``retainKeys``."""
+        ...
+
+    @property
+    def properties(self) -> Mapping[str, Node]:
+        """The declared keys of this object."""
+        ...
+
+    def item(self) -> Node | None:
+        """The schema of this list's entries."""
+        ...
+
+
+def apply(document: Object, patch: Object, schema: Node) -> Object:
+    """The document with the patch merged into it.
+
+    Args:
+        document: The object in the version that the patch is written in.
+        patch: The patch, read as JSON with its integers kept apart from floats.
+        schema: The schema of the object's kind.
+
+    Raises:
+        StrategicPatchError: A directive is malformed, or a list cannot be merged.
+    """
+    return merge_map(document, patch, schema)
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+
+def lookup(schema: Node | None, key: str) -> Node:
+    """The node below a key, found as Go's JSON library finds fields: else in letters of any case."""
+    properties = schema.properties if schema is not None else {}
+    if not properties:
+        kind = "map" if schema is None or schema.type in {"object", ""} else schema.type
+        raise StrategicPatchError(
+            f"merging an object in json but data type is not struct, instead is: {kind}"
+        )
+    found = properties.get(key)
+    if found is None:
+        folded = key.casefold()
+        found = next((node for k, node in properties.items() if k.casefold() == folded), None)
+    if found is None:
+        struct = schema.name.rpartition(".")[2] if schema is not None else ""
+        raise StrategicPatchError(
+            f"unable to find api field in struct {struct} for the json field {golang.quote(key)}"
+        )
+    return found
+
+
+def lookup_list(schema: Node | None, key: str) -> tuple[Node, Node | None]:
+    """The node of a list below a key, and the node of its entries."""
+    found = lookup(schema, key)
+    if found.type != "array":
+        raise StrategicPatchError("expected slice or array type, but got: struct")
+    item = found.item()
+    if item is not None and item.type == "array":
+        raise StrategicPatchError("unexpected slice of slice")
+    return found, item
+
+
+def strategy(node: Node) -> tuple[bool, str]:
+    """Whether ``retainKeys`` is among the strategies, and the other one."""
+    strategies = node.patch_strategy
+    rest = [each for each in strategies if each != RETAIN_KEYS]
+    if len(rest) > 1 or len(strategies) > 2:
+        shown = golang.bracketed(strategies)
+        raise StrategicPatchError(f"unexpected patch strategy: {shown}")
+    return len(rest) < len(strategies), rest[0] if rest else ""
+
+
+# -- maps ------------------------------------------------------------------------------------------
+
+
+def merge_map(original: Object | None, patch: Object, schema: Node | None) -> Object:
+    """One map with its patch merged into it."""
+    if DIRECTIVE in patch:
+        return _directed(patch)
+    result = dict(original or {})
+    rest = dict(patch)
+    _retain_keys(result, rest)
+    _set_element_orders(result, rest, schema)
+    for key, value in rest.items():
+        if key.startswith(DELETE_FROM_LIST):
+            target = _list_key(key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)
+            if value is None:
+                result.pop(target, None)
+            elif target in result and _kind(result[target]) == _kind(value):
+                result[target] = _merged(result[target], value, schema, target, deletes=True)
+        elif value is None:
+            result.pop(key, None)
+        elif key in result and _kind(result[key]) == _kind(value):
+            result[key] = _merged(result[key], value, schema, key, deletes=False)
+        else:
+            _put(result, key, value)
+    return result
+
+
+def _directed(patch: Object) -> Object:
+    directive = patch[DIRECTIVE]
+    if directive == REPLACE:
+        return {key: value for key, value in patch.items() if key != DIRECTIVE}
+    if directive == DELETE:
+        return {}
+    raise _unknown_directive(directive, patch)
+
+
+def _unknown_directive(directive: Any, patch: Object) -> StrategicPatchError:
+    shown = directive if isinstance(directive, str) else golang.plain(directive)
+    return StrategicPatchError(f"unknown patch type: {shown} in map: {golang.plain(patch)}")
+
+
+def _put(result: Object, key: str, value: Any) -> None:
+    cleaned = _without_directives(_without_nulls(value))
+    if cleaned is _DROPPED:
+        result.pop(key, None)
+    else:
+        result[key] = cleaned
+
+
+def _merged(original: Any, value: Any, schema: Node | None, key: str, *, deletes: bool) -> Any:
+    if isinstance(value, dict):
+        node = lookup(schema, key)
+        _, how = strategy(node)
+        fields = cast("Object", value)
+        return fields if how == REPLACE else merge_map(cast("Object", original), fields, node)
+    if isinstance(value, list):
+        node, item = lookup_list(schema, key)
+        _, how = strategy(node)
+        items = cast("list[Any]", value)
+        if how != MERGE and not deletes:
+            return items
+        return _merge_list(cast("list[Any]", original), items, node.merge_key or "", item, deletes)
+    return value
+
+
+def _retain_keys(result: Object, patch: Object) -> None:
+    if RETAIN_KEYS_DIRECTIVE not in patch:
+        return
+    kept = patch.pop(RETAIN_KEYS_DIRECTIVE)
+    if not isinstance(kept, list):
+        raise StrategicPatchError(BAD_RETAIN_KEYS)
+    keys = cast("list[Any]", kept)
+    for key, value in patch.items():
+        listed = value is None or key.startswith((DELETE_FROM_LIST, SET_ELEMENT_ORDER))
+        if not listed and key not in keys:
+            raise StrategicPatchError(BAD_RETAIN_KEYS)
+    for key in [key for key in result if key not in keys]:
+        del result[key]
+
+
+def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> None:
+    for directive in [key for key in patch if key.startswith(SET_ELEMENT_ORDER)]:
+        order = _list(patch.pop(directive))
+        key = _list_key(directive, SET_ELEMENT_ORDER, BAD_ELEMENT_ORDER)
+        original = _list(result[key]) if key in result else None
+        changes = _list(patch[key]) if key in patch else None
+        node, item = lookup_list(schema, key)
+        _, how = strategy(node)
+        merge_key = node.merge_key or ""
+        _check_order(changes or [], order, merge_key)
+        if original is None and changes is None:
+            continue
+        if changes is None:
+            merged = original or []
+        elif original is None:
+            merged = cast("list[Any]", _without_directives(changes))
+        elif how == MERGE:
+            merged = _merge_list(original, changes, merge_key, item, deletes=False)
+        else:
+            merged = changes
+        ours, others = _partitioned(merged, order, merge_key)
+        maps = elements_are_maps(original or [], changes or [])
+        result[key] = _ordered(ours, others, order, original or [], merge_key if maps else None)
+        patch.pop(key, None)
+
+
+def _check_order(changes: list[Any], order: list[Any], merge_key: str) -> None:
+    """The patch's entries must stand in the order that the patch demands."""
+    if not order or not changes:
+        return
+    entries = _split_deleted(changes)[0] if merge_key else changes
+    wanted = iter(order)
+    for entry in entries:
+        if isinstance(entry, dict) and DIRECTIVE in entry:
+            continue
+        if not any(_same_key(entry, other, merge_key) for other in wanted):
+            raise StrategicPatchError(
+                f"The order in patch list:\n{golang.plain(changes)}\n doesn't match "
+                f"{SET_ELEMENT_ORDER} list:\n{golang.plain(order)}\n"
+            )
+
+
+# -- lists -----------------------------------------------------------------------------------------
+
+
+def _merge_list(
+    original: list[Any], patch: list[Any], merge_key: str, item: Node | None, deletes: bool
+) -> list[Any]:
+    if not original and not patch:
+        return original
+    maps = elements_are_maps(original, patch)
+    if not maps:
+        if deletes:
+            return [value for value in original if not _contains(patch, value)]
+        merged = _deduplicated([*original, *patch])
+    else:
+        if not merge_key:
+            name = "struct" if item is not None and item.properties else "map"
+            raise StrategicPatchError(f"cannot merge lists without merge key for {name}")
+        original, patch = _special_elements(original, patch, merge_key)
+        merged = _merge_maps(original, patch, merge_key, item)
+    ours, others = _partitioned(merged, patch, merge_key)
+    return _ordered(ours, others, patch, original, merge_key if maps else None)
+
+
+def _special_elements(
+    original: list[Any], patch: list[Any], merge_key: str
+) -> tuple[list[Any], list[Any]]:
+    """Carries out the entries with a directive; what is left of the document and of the patch."""
+    left: list[Any] = []
+    replaces = False
+    for entry in patch:
+        directive = entry.get(DIRECTIVE)
+        if DIRECTIVE not in entry:
+            left.append(entry)
+        elif directive == DELETE:
+            if merge_key not in entry:
+                raise no_merge_key(entry, merge_key)
+            wanted = entry[merge_key]
+            original = [e for e in original if not (merge_key in e and same(e[merge_key], wanted))]
+        elif directive == REPLACE:
+            replaces = True
+        elif directive == MERGE:
+            raise StrategicPatchError("merging lists cannot yet be specified in the patch")
+        else:
+            raise _unknown_directive(directive, entry)
+    return (left, []) if replaces else (original, left)
+
+
+def _merge_maps(
+    original: list[Any], patch: list[Any], merge_key: str, item: Node | None
+) -> list[Any]:
+    merged = list(original)
+    for entry in patch:
+        if merge_key not in entry:
+            raise no_merge_key(entry, merge_key)
+        position = _find(merged, merge_key, entry[merge_key])
+        if position is None:
+            merged.append(entry)
+        else:
+            merged[position] = merge_map(merged[position], entry, item)
+    return merged
+
+
+def _find(items: list[Any], merge_key: str, value: Any) -> int | None:
+    for position, entry in enumerate(items):
+        if not isinstance(entry, dict):
+            raise StrategicPatchError(f"value for key {position} is not a map")
+        fields = cast("Object", entry)
+        if merge_key in fields and same(fields[merge_key], value):
+            return position
+    return None
+
+
+def _partitioned(
+    merged: list[Any], order: list[Any], merge_key: str
+) -> tuple[list[Any], list[Any]]:
+    """The entries that ``order`` mentions, and the others."""
+    ours: list[Any] = []
+    others: list[Any] = []
+    for value in merged:
+        if not merge_key:
+            mentioned = _contains(order, value)
+        else:
+            fields = _map(value)
+            if merge_key not in fields:
+                raise no_merge_key(fields, merge_key)
+            mentioned = _find(order, merge_key, fields[merge_key]) is not None
+        (ours if mentioned else others).append(value)
+    return ours, others
+
+
+def _ordered(
+    ours: list[Any],
+    others: list[Any],
+    order: list[Any],
+    server_order: list[Any],
+    merge_key: str | None,
+) -> list[Any]:
+    """The patch's entries in its order, between them the server's where they stood before."""
+    ours = sort_like(ours, order, merge_key)
+    others = sort_like(others, server_order, merge_key)
+    result: list[Any] = []
+    i = j = 0
+    while i < len(others) and j < len(ours):
+        left = _index(server_order, others[i], merge_key)
+        right = _index(server_order, ours[j], merge_key)
+        if 0 <= left < right:
+            result.append(others[i])
+            i += 1
+        else:
+            result.append(ours[j])
+            j += 1
+    return result + others[i:] + ours[j:]
+
+
+def sort_like(items: list[Any], order: list[Any], merge_key: str | None) -> list[Any]:
+    """The items in the order of others; entries that delete come last. No key: scalars."""
+    deleted: list[Any] = []
+    if merge_key is not None:
+        for entry in (*items, *order):
+            if merge_key not in _map(entry):
+                raise no_merge_key(entry, merge_key)
+        items, deleted = _split_deleted(items)
+    return [*sorted(items, key=lambda item: _index(order, item, merge_key)), *deleted]
+
+
+def _split_deleted(items: list[Any]) -> tuple[list[Any], list[Any]]:
+    kept: list[Any] = []
+    deleted: list[Any] = []
+    for entry in items:
+        (deleted if _map(entry).get(DIRECTIVE) == DELETE else kept).append(entry)
+    return kept, deleted
+
+
+def _index(items: list[Any], value: Any, merge_key: str | None) -> int:
+    wanted = value.get(merge_key) if merge_key is not None else value
+    for position, entry in enumerate(items):
+        if same(entry.get(merge_key) if merge_key is not None else entry, wanted):
+            return position
+    return -1
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+class _Dropped:
+    """The type of ``_DROPPED``."""
+
+
+_DROPPED = _Dropped()
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = cast("Object", value)
+        return {k: _without_nulls(v) for k, v in fields.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_nulls(entry) for entry in cast("list[Any]", value)]
+    return value
+
+
+def _without_directives(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = cast("Object", value)
+        if DIRECTIVE in fields:
+            return _DROPPED
+        cleaned = ((k, _without_directives(v)) for k, v in fields.items())
+        return {k: v for k, v in cleaned if v is not _DROPPED}
+    if isinstance(value, list):
+        entries = map(_without_directives, cast("list[Any]", value))
+        return [entry for entry in entries if entry is not _DROPPED]
+    return value
+
+
+def _kind(value: Any) -> str:
+    return golang.type_name(value)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality of scalars with their types, as Go compares interfaces."""
+    return type(left) is type(right) and bool(left == right)
+
+
+def _contains(items: Sequence[Any], value: Any) -> bool:
+    return any(same(item, value) for item in items)
+
+
+def _deduplicated(items: list[Any]) -> list[Any]:
+    result: list[Any] = []
+    for item in items:
+        if not _contains(result, item):
+            result.append(item)
+    return result
+
+
+def elements_are_maps(*lists: list[Any]) -> bool:
+    """Whether the entries are maps; they must all be of one type, and not lists."""
+    kinds = [_kind(value) for items in lists for value in items]
+    if not kinds:
+        raise StrategicPatchError("no elements in any of the given slices")
+    if kinds[0] == "[]interface {}":
+        raise StrategicPatchError(NO_LIST_OF_LISTS)
+    if any(kind != kinds[0] for kind in kinds):
+        shown = golang.plain(list(lists))
+        raise StrategicPatchError(f"list element types are not identical: {shown}")
+    return kinds[0] == "map[string]interface {}"
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise _bad_type("[]interface {}", value)
+    return cast("list[Any]", value)
+
+
+def _map(value: Any) -> Object:
+    if not isinstance(value, dict):
+        raise _bad_type("map[string]interface {}", value)
+    return cast("Object", value)
+
+
+def _bad_type(expected: str, value: Any) -> StrategicPatchError:
+    actual = "%!s(<nil>)" if value is None else _kind(value)
+    return StrategicPatchError(f"expected a {expected}, but received a {actual}")
+
+
+def _same_key(left: Any, right: Any, merge_key: str) -> bool:
+    if not merge_key:
+        return same(left, right)
+    for entry in (left, right):
+        if merge_key not in _map(entry):
+            raise no_merge_key(entry, merge_key)
+    return same(left[merge_key], right[merge_key])
+
+
+def no_merge_key(entry: Object, merge_key: str) -> StrategicPatchError:
+    """The error for an entry of a list that lacks the key by which it is matched."""
+    shown = golang.plain(entry)
+    return StrategicPatchError(f"map: {shown} does not contain declared merge key: {merge_key}")
+
+
+def _list_key(key: str, prefix: str, problem: str) -> str:
+    found, slash, rest = key.partition("/")
+    if not slash or found != prefix:
+        raise StrategicPatchError(problem)
+    return rest
