@@ -15,7 +15,7 @@ import binascii
 import functools
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery.go_encoding import canonical
@@ -50,10 +50,10 @@ def unknown_fields(schema: Schema, obj: Object) -> list[str]:
 
 def drop_unknown(schema: Schema, obj: Any) -> Any:
     """The value without the keys that its schema does not know, at any depth."""
-    if isinstance(obj, list):
+    if _is_list(obj):
         item = schema.items
         return obj if item is None else [drop_unknown(item, element) for element in obj]
-    if not isinstance(obj, dict) or _is_leaf(schema):
+    if not _is_object(obj) or _is_leaf(schema):
         return obj
     kept: Object = {}
     for key, value in obj.items():
@@ -85,6 +85,14 @@ def check_types(schema: Schema, obj: Object) -> str | None:
 # -- decoding: what is unknown ---------------------------------------------------------------------
 
 
+def _is_object(value: Any) -> TypeGuard[Object]:
+    return isinstance(value, dict)
+
+
+def _is_list(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
 def _is_leaf(schema: Schema) -> bool:
     return schema.go.kind not in ("", "struct", "map", "slice")
 
@@ -94,11 +102,11 @@ def _keeps(schema: Schema, key: str) -> bool:
 
 
 def _unknown(schema: Schema, value: Any, path: str) -> Iterator[str]:
-    if isinstance(value, list):
+    if _is_list(value):
         if (item := schema.items) is not None:
             for index, element in enumerate(value):
                 yield from _unknown(item, element, f"{path}[{index}]")
-    elif isinstance(value, dict) and not _is_leaf(schema):
+    elif _is_object(value) and not _is_leaf(schema):
         for key, element in value.items():
             below = f"{path}.{key}" if path else key
             child = schema.child(key)
@@ -124,7 +132,7 @@ def _knows(name: str) -> _Accepts:
                 for key, child in properties.items()
                 if (walk := _knows_below(child)) is not None
             ]
-        if type(value) is not dict:
+        if not _is_object(value):
             return True
         if not value.keys() <= known:
             return False
@@ -143,11 +151,11 @@ def _knows_below(schema: Schema) -> _Accepts | None:
     if schema.go.kind == "slice" and schema.items is not None:
         walk = _knows_below(schema.items)
         if walk is not None:
-            return lambda value: type(value) is not list or all(map(walk, value))
+            return lambda value: not _is_list(value) or all(map(walk, value))
     if schema.go.kind == "map" and schema.additional_properties is not None:
         walk = _knows_below(schema.additional_properties)
         if walk is not None:
-            return lambda value: type(value) is not dict or all(map(walk, value.values()))
+            return lambda value: not _is_object(value) or all(map(walk, value.values()))
     return None
 
 
@@ -168,9 +176,9 @@ def _accepts(schema: Schema) -> _Accepts:
         assert child is not None
         inner = _accepts(child)
         if kind == "slice":
-            return lambda value: value is None or (type(value) is list and all(map(inner, value)))
+            return lambda value: value is None or (_is_list(value) and all(map(inner, value)))
         return lambda value: (
-            value is None or (type(value) is dict and all(map(inner, value.values())))
+            value is None or (_is_object(value) and all(map(inner, value.values())))
         )
     if kind == "int":
         limit = _INTS[schema.format]
@@ -186,7 +194,7 @@ def _accepts_struct(name: str) -> _Accepts:
         nonlocal fields
         if fields is None:
             fields = {key: _accepts(child) for key, child in schema_named(name).properties.items()}
-        if type(value) is not dict:
+        if not _is_object(value):
             return value is None
         for key, element in value.items():
             if element is not None and key in fields and not fields[key](element):
@@ -201,7 +209,7 @@ def _accepts_bytes(value: Any) -> bool:
 
 
 def _accepts_schema(value: Any) -> bool:
-    return type(value) is not dict or _accepts_struct(PROPS)(value)
+    return not _is_object(value) or _accepts_struct(PROPS)(value)
 
 
 def _accepts_self_decoding(kind: str, value: Any) -> bool:
@@ -223,11 +231,11 @@ _ACCEPTS: dict[str, _Accepts] = {
     "quantity": functools.partial(_accepts_self_decoding, "quantity"),
     "schema_or_bool": lambda value: type(value) in (bool, dict) and _accepts_schema(value),
     "schema_or_array": lambda value: (
-        all(map(_accepts_struct(PROPS), value)) if type(value) is list else _accepts_schema(value)
+        all(map(_accepts_struct(PROPS), value)) if _is_list(value) else _accepts_schema(value)
     ),
     "schema_or_strings": lambda value: (
         all(type(element) in (str, type(None)) for element in value)
-        if type(value) is list
+        if _is_list(value)
         else _accepts_schema(value)
     ),
 }
@@ -240,16 +248,16 @@ def _explain(
     kind = schema.go.kind
     if value is None or kind == "raw":
         return
-    if kind == "struct" and isinstance(value, dict):
+    if kind == "struct" and _is_object(value):
         name = schema.name.rpartition(".")[2]
         properties = schema.properties
         for key, element in value.items():
             if (child := properties.get(key)) is not None:
                 _explain(child, element, name, (*path, *child.go.embedded, key), saved)
-    elif kind == "map" and isinstance(value, dict) and (values := schema.additional_properties):
+    elif kind == "map" and _is_object(value) and (values := schema.additional_properties):
         for element in value.values():
             _explain(values, element, struct, path, saved)
-    elif kind == "slice" and isinstance(value, list) and (item := schema.items):
+    elif kind == "slice" and _is_list(value) and (item := schema.items):
         for element in value:
             _explain(item, element, struct, path, saved)
     elif kind.startswith("schema_or_"):
@@ -279,9 +287,9 @@ def _explain_schema(kind: str, value: Any, struct: str, path: tuple[str, ...]) -
     Follows ``apiextensions/v1/marshal.go``.
     """
     saved: list[str] = []
-    if isinstance(value, dict):
+    if _is_object(value):
         _explain(schema_named(PROPS), value, struct, path, saved)
-    elif isinstance(value, list) and kind != "schema_or_bool":
+    elif _is_list(value) and kind != "schema_or_bool":
         for element in value:
             if kind == "schema_or_array":
                 _explain(schema_named(PROPS), element, struct, path, saved)

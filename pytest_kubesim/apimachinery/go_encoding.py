@@ -16,9 +16,9 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from pytest_kubesim.apimachinery import golang, quantity
+from pytest_kubesim.apimachinery import golang, quantity, timestamps
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.schema import PROPS, Schema, schema_named
 
@@ -159,11 +159,12 @@ def canonical(kind: str, text: str) -> str | None:
     """
     if kind == "quantity":
         return quantity.canonical(text)
-    from pytest_kubesim.apimachinery import timestamps
-
     if kind == "duration":
-        return timestamps.canonical_duration(text)
-    found = timestamps.canonical(text) if kind == "time" else timestamps.canonical_micro(text)
+        return timestamps.format_duration(timestamps.parse_duration(text))
+    if kind == "time":
+        found = timestamps.format_time(timestamps.parse_time(text))
+    else:
+        found = timestamps.format_micro_time(timestamps.parse_micro_time(text))
     return None if found.startswith(_ZERO_TIME[:-1]) else found
 
 
@@ -189,7 +190,8 @@ def _encode_schema(value: Any) -> Any:
 
 def _encode_schemas(value: Any) -> Any:
     if type(value) is list:
-        return [_struct_encoder(PROPS)(element or {}) for element in value] or None
+        schemas = cast("list[Object | None]", value)
+        return [_struct_encoder(PROPS)(schema or {}) for schema in schemas] or None
     return _struct_encoder(PROPS)(value) if type(value) is dict else None
 
 

@@ -30,6 +30,7 @@ from pytest_kubesim.apimachinery.meta import GroupVersionKind
 from pytest_kubesim.data import load
 
 ListType: TypeAlias = Literal["atomic", "set", "map"]
+Structural: TypeAlias = Mapping[str, Any]
 MapType: TypeAlias = Literal["atomic", "granular"]
 GoKind: TypeAlias = Literal[
     "",
@@ -105,12 +106,14 @@ class Schema:
     go: Go = _NOT_GO
     source: Mapping[str, Any] | None = None
     """The CRD's own text of this node: validations, bounds, formats, list sizes."""
-    _make_properties: Callable[[], Mapping[str, Schema]] | None = None
-    _make_items: Callable[[], Schema] | None = None
-    _make_values: Callable[[], Schema] | None = None
-    _properties: Mapping[str, Schema] | None = None
-    _items: Schema | None = None
-    _values: Schema | None = None
+    _make_properties: Callable[[], Mapping[str, Schema]] | None = attrs.field(
+        default=None, alias="make_properties"
+    )
+    _make_items: Callable[[], Schema] | None = attrs.field(default=None, alias="make_items")
+    _make_values: Callable[[], Schema] | None = attrs.field(default=None, alias="make_values")
+    _properties: Mapping[str, Schema] | None = attrs.field(default=None, alias="properties")
+    _items: Schema | None = attrs.field(default=None, alias="items")
+    _values: Schema | None = attrs.field(default=None, alias="values")
 
     @property
     def gvk(self) -> GroupVersionKind | None:
@@ -180,14 +183,13 @@ def schema_named(name: str) -> Schema:
     )
 
 
-def from_structural(source: Mapping[str, Any]) -> Schema:
+def from_structural(source: Structural) -> Schema:
     """A CRD's ``openAPIV3Schema`` as nodes; the text is not checked here.
 
     Follows ``apiextensions-apiserver/pkg/apiserver/schema/convert.go``.
     """
-    properties = source.get("properties") or {}
-    values = source.get("additionalProperties")
-    items = source.get("items")
+    properties: dict[str, Structural] = source.get("properties") or {}
+    items: Structural | list[Any] | None = source.get("items")
     return Schema(
         type=source.get("type", ""),
         format=source.get("format", ""),
@@ -204,13 +206,13 @@ def from_structural(source: Mapping[str, Any]) -> Schema:
         required=tuple(source.get("required") or ()),
         source=source,
         properties={key: from_structural(child) for key, child in properties.items()},
-        items=from_structural(items) if isinstance(items, dict) else None,
-        values=_structural_values(values),
+        items=from_structural(items) if isinstance(items, Mapping) else None,
+        values=_structural_values(source.get("additionalProperties")),
     )
 
 
-def _structural_values(values: Any) -> Schema | None:
-    if isinstance(values, dict):
+def _structural_values(values: Structural | bool | None) -> Schema | None:
+    if isinstance(values, Mapping):
         return from_structural(values)
     return Schema() if values is True else None
 

@@ -21,7 +21,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -68,7 +68,7 @@ def compact(module: Path) -> dict[str, Any]:
             for name, schema in sorted(schemas.items())
         },
         "discovery": discovery,
-        "protobuf": _protobuf(module, go_types),
+        "protobuf": _protobuf(go_types),
         "openapi_v3": documents,
         "openapi_v2": _only_served(swagger, discovery, _minor(module)),
     }
@@ -112,36 +112,41 @@ def _as_served(document: Any, schemas: dict[str, Any], enums: dict[str, dict[str
 
 
 def _drop_cbor(node: Any) -> None:
+    for table in _tables(node):
+        for key in [key for key in table if _CBOR.match(key)]:
+            del table[key]
+        for key in ("consumes", "produces"):
+            if isinstance(types := table.get(key), list):
+                table[key] = [name for name in cast("list[str]", types) if not _CBOR.match(name)]
+
+
+def _tables(node: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a document, outer ones first."""
     if isinstance(node, dict):
-        for key in [key for key in node if _CBOR.match(key)]:
-            del node[key]
-        for value in node.values():
-            _drop_cbor(value)
+        table = cast("dict[str, Any]", node)
+        yield table
+        for value in table.values():
+            yield from _tables(value)
     elif isinstance(node, list):
-        node[:] = [value for value in node if not _CBOR.match(str(value))]
-        for value in node:
-            _drop_cbor(value)
+        for value in cast("list[Any]", node):
+            yield from _tables(value)
 
 
 def _only_served(
     swagger: dict[str, Any], discovery: list[dict[str, Any]], minor: str
 ) -> dict[str, Any]:
     """The v2 document without what is off by default, and without what only that refers to."""
-    off = (
-        (f"/{_LOGS}/",)
-        + tuple(
-            f"/apis/{group['group']}/{entry['version']}/"
-            for group in discovery
-            for entry in group["versions"]
-            if not entry["served"]
-        )
-        + tuple(
-            f"/apis/{group['group']}/"
-            for group in discovery
-            if not any(entry["served"] for entry in group["versions"])
-        )
-    )
-    paths = {path: item for path, item in swagger["paths"].items() if not path.startswith(off)}
+    off = [f"/{_LOGS}/"]
+    for group in discovery:
+        name, served = group["group"], [entry["served"] for entry in group["versions"]]
+        if not any(served):
+            off.append(f"/apis/{name}/")
+        for entry in group["versions"]:
+            if not entry["served"]:
+                off.append(f"/apis/{name}/{entry['version']}/")
+    paths = {
+        path: item for path, item in swagger["paths"].items() if not path.startswith(tuple(off))
+    }
     definitions: dict[str, Any] = swagger["definitions"]
     parameters: dict[str, Any] = swagger["parameters"]
     reached: dict[str, Any] = {}
@@ -162,12 +167,8 @@ def _only_served(
 
 
 def _references(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
-        return own + [found for value in node.values() for found in _references(value)]
-    if isinstance(node, list):
-        return [found for value in node for found in _references(value)]
-    return []
+    found = (table.get("$ref") for table in _tables(node))
+    return [reference for reference in found if isinstance(reference, str)]
 
 
 def _minor(module: Path) -> str:
@@ -349,7 +350,7 @@ _MESSAGE_FIELD = re.compile(
 )
 
 
-def _protobuf(module: Path, go_types: GoTypes) -> dict[str, dict[str, list[Any]]]:
+def _protobuf(go_types: GoTypes) -> dict[str, dict[str, list[Any]]]:
     """Messages by full name: field name to number, type, and ``r`` repeated or ``m`` map."""
     roots = sorted(
         go_types.directory(f"k8s.io/{name}")

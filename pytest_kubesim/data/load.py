@@ -215,6 +215,8 @@ def read_bytes(version: str, name: str) -> bytes:
             f"There is no Kubernetes {version!r} here.",
             f"Choose one of: {', '.join(VERSIONS)}.",
         )
-    file = package_files.files(__package__).joinpath(f"v{version.replace('.', '_')}", name)
+    file = package_files.files("pytest_kubesim.data").joinpath(
+        f"v{version.replace('.', '_')}", name
+    )
     packed = file.read_bytes()
     return zlib.decompress(packed) if name.endswith(".z") else lzma.decompress(packed)
