@@ -1,0 +1,610 @@
+"""`Cluster`: what the fixture `kubesim` is.
+
+It owns everything of one run: the kernel, the network, the control plane, the nodes, the operators,
+the faults.  Two clusters share nothing.  What a test asks for goes through the API server as a
+client's request does; time passes only in `advance`, `eventually`, `stays`, `settle` and requests
+that have to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import cached_property
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.cluster import durations, manifests, operators, timeline, waiting
+from pytest_kubesim.cluster.changes import Changes
+from pytest_kubesim.cluster.control_plane import ControlPlane
+from pytest_kubesim.cluster.durations import Duration
+from pytest_kubesim.cluster.matching import Match
+from pytest_kubesim.cluster.nodes import Nodes
+from pytest_kubesim.cluster.operators import Doors, Operator
+from pytest_kubesim.cluster.references import Names, Reference
+from pytest_kubesim.config import ClusterConfig
+from pytest_kubesim.errors import NeverSettled, UsageError
+from pytest_kubesim.faults.faults import Faults
+from pytest_kubesim.sim.clock import NS, Clock
+from pytest_kubesim.sim.faultpoints import FaultPoints
+from pytest_kubesim.sim.kernel import HotLoop, Kernel, to_datetime
+from pytest_kubesim.sim.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.server import APIServer
+    from pytest_kubesim.client_go.rest import RESTClient
+    from pytest_kubesim.cri.images import Images
+    from pytest_kubesim.sim.journal import Journal
+    from pytest_kubesim.sim.process import Process
+
+FIELD_MANAGER = "kubesim"
+
+
+class ClusterClock:
+    """The test's view of virtual time."""
+
+    __slots__ = ("_cluster",)
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    @property
+    def now(self) -> datetime:
+        """The present instant, an aware datetime (UTC)."""
+        return to_datetime(self._cluster.kernel.now_ns)
+
+    @property
+    def time(self) -> float:
+        """Virtual seconds since the cluster was made."""
+        return self._cluster.kernel.elapsed_ns / NS
+
+    def advance(self, duration: Duration) -> None:
+        """Let `duration` pass."""
+        self._cluster.advance(duration)
+
+    def __repr__(self) -> str:
+        return f"<clock {self.now.isoformat()}, {self.time:g}s since the start>"
+
+
+class Cluster:
+    """A simulated Kubernetes cluster.
+
+    Parameters: `config`, its options; `doors`, how clients and operators get in (None: only the
+    test's own calls); `clock`, another than the virtual one.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig | None = None,
+        *,
+        doors: Doors | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config or ClusterConfig()
+        self.kernel = Kernel(
+            seed=self.config.seed, start_time=self.config.start_time, clock=clock
+        )
+        self.network = Network(self.kernel)
+        self.faultpoints = FaultPoints()
+        self.control_plane = ControlPlane(self)
+        self.nodes = Nodes(self)
+        self.faults = Faults(self)
+        self.operators: list[Operator] = []
+        self.invariants: list[waiting.Invariant] = []
+        self.meaningful_writes = 0
+        """How many writes there were besides heartbeats and events."""
+        self.clock = ClusterClock(self)
+        self.test_id = ""
+        """The pytest node id of the test that holds it."""
+        self._doors = doors
+        self._failures: list[BaseException] = []
+        self._changes = 0
+        self.names = Names(self.server.catalog)
+        self.control_plane.on_change(self._changed)
+        if doors is not None:
+            doors.attach(self)
+        if self.config.nodes:
+            self.add_nodes(self.config.nodes)
+
+    # -- parts --------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> APIServer:
+        """The API server."""
+        return self.control_plane.server
+
+    @property
+    def doors(self) -> Doors:
+        """How clients get in.  Raises: `UsageError` where this cluster has no doors."""
+        if self._doors is None:
+            raise UsageError(
+                "this cluster was made without doors: operators and client libraries need the "
+                "fixture `kubesim` or `kubesim_factory`"
+            )
+        return self._doors
+
+    @property
+    def journal(self) -> Journal:
+        """The run's record."""
+        return self.kernel.journal
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.seed
+
+    @cached_property
+    def random(self) -> Random:
+        """A `random.Random` seeded by the run."""
+        return Random(self.kernel.rng.bits("user", "random"))  # noqa: S311 - not for secrets
+
+    @cached_property
+    def fake(self) -> Any:
+        """A `faker.Faker` with the Kubernetes provider, seeded by the run."""
+        from pytest_kubesim.builders import fake
+
+        return fake(self.kernel.rng.bits("user", "fake"), self.server.catalog)
+
+    @property
+    def images(self) -> Images:
+        """What images, pods and containers run: `images["my/job:1"] = exits(0, after="3s")`."""
+        return self.nodes.images
+
+    @cached_property
+    def _client(self) -> RESTClient:
+        return self.control_plane.admin("test", FIELD_MANAGER)
+
+    # -- objects ------------------------------------------------------------------------------
+
+    def apply(self, *manifests_: Any, namespace: str | None = None, force: bool = False) -> Any:
+        """Server-side apply by the manager `kubesim`, in order.
+
+        Parameters: files, folders, YAML text, dicts, objects of any client library; `namespace` for
+        those that name none; `force` takes over fields that others own.
+        Returns: the object applied, or a list where there were several.
+        Raises: `ManifestError` for what is no manifest, `APIStatus` for what the API server refuses.
+        """
+
+        async def apply(resource: Any, where: str, obj: Object) -> Object:
+            name = obj.get("metadata", {}).get("name")
+            if not name:
+                raise UsageError(
+                    f"apply: a {obj['kind']} without metadata.name cannot be applied; use create() "
+                    "for generateName"
+                )
+            return await self._client.patch(
+                resource.gvr, where, name, obj, patch_type="apply", field_manager=FIELD_MANAGER,
+                force=force,
+            )
+
+        return self._each(manifests_, namespace, apply)
+
+    def create(self, *manifests_: Any, namespace: str | None = None) -> Any:
+        """POST each object; arguments and result as `apply`.
+
+        Raises: `APIStatus` (409 AlreadyExists where one is there).
+        """
+
+        async def create(resource: Any, where: str, obj: Object) -> Object:
+            return await self._client.create(
+                resource.gvr, where, obj, field_manager=FIELD_MANAGER
+            )
+
+        return self._each(manifests_, namespace, create)
+
+    def _each(
+        self,
+        given: tuple[Any, ...],
+        namespace: str | None,
+        act: Callable[[Any, str, Object], Coroutine[Any, Any, Object]],
+    ) -> Any:
+        done: list[Object] = []
+        for manifest in manifests.load(*given):
+            obj = cast("Object", self.copy(manifest))
+            resource = self._resource_of(obj)
+            metadata = obj.setdefault("metadata", {})
+            where = ""
+            if resource.namespaced:
+                where = metadata.get("namespace") or namespace or "default"
+                metadata["namespace"] = where
+            stored = self._call(act(resource, where, obj))
+            if resource.plural == "customresourcedefinitions":
+                self._await_established(stored)
+            done.append(self.copy(stored))
+        return done[0] if len(done) == 1 else done
+
+    def _resource_of(self, obj: Object) -> Any:
+        from pytest_kubesim.apimachinery import meta
+
+        gvk = meta.gvk(obj)
+        resource = self.server.catalog.by_kind(gvk)
+        if resource is None:
+            raise UsageError(
+                f"the cluster serves no kind {gvk.kind!r} in {obj['apiVersion']!r}; apply its "
+                "CustomResourceDefinition first, or correct apiVersion and kind"
+            )
+        return resource
+
+    def _await_established(self, crd: Object) -> None:
+        name = crd["metadata"]["name"]
+        self.eventually(
+            f"customresourcedefinitions.apiextensions.k8s.io/{name}",
+            {"status": {"conditions": [{"type": "Established", "status": "True"}]}},
+            within="30s",
+        )
+
+    def get(self, ref: str, namespace: str | None = None) -> Object:
+        """The object that `ref` (`"deployment/web"`) means.
+
+        Raises: `APIStatus` (404 NotFound) when it is not there.
+        """
+        reference = self.names.parse(ref)
+        if reference.name is None:
+            raise UsageError(f"get: {ref!r} names no object; write {ref}/NAME, or use list()")
+        resource = reference.resource
+        where = self._where(reference, namespace)
+        return self.copy(self._call(self._client.get(resource.gvr, where, reference.name)))
+
+    def list(
+        self,
+        ref: str,
+        namespace: str | None = None,
+        labels: dict[str, str] | str | None = None,
+        fields: dict[str, str] | str | None = None,
+    ) -> list[Object]:
+        """The objects of a resource, of all namespaces or of one, that the selectors choose."""
+        reference = self.names.parse(ref)
+        if reference.name is not None:
+            raise UsageError(f"list: {ref!r} names one object; use get(), or leave the name out")
+        answer = self._call(
+            self._client.list(
+                reference.resource.gvr,
+                namespace or "",
+                label_selector=_selector(labels),
+                field_selector=_selector(fields),
+            )
+        )
+        kind, version = reference.resource.kind, reference.resource.api_version
+        return [
+            {"apiVersion": version, "kind": kind, **self.copy(item)}
+            for item in answer.get("items") or []
+        ]
+
+    def patch(
+        self,
+        ref: str,
+        patch: Any,
+        *,
+        type: str = "merge",  # noqa: A002 - kubectl's word
+        namespace: str | None = None,
+        subresource: str = "",
+    ) -> Object:
+        """PATCH an object; `type` is `merge` (the default), `strategic` or `json`."""
+        if type not in ("merge", "strategic", "json"):
+            raise UsageError(
+                f"patch: type={type!r}: the types are 'merge', 'strategic' and 'json'; for apply "
+                "there is apply()"
+            )
+        reference = self.names.parse(ref)
+        if reference.name is None:
+            raise UsageError(f"patch: {ref!r} names no object; write {ref}/NAME")
+        return self.copy(
+            self._call(
+                self._client.patch(
+                    reference.resource.gvr,
+                    self._where(reference, namespace),
+                    reference.name,
+                    patch,
+                    patch_type=type,
+                    subresource=subresource,
+                    field_manager=FIELD_MANAGER,
+                )
+            )
+        )
+
+    def delete(
+        self,
+        ref: str,
+        *,
+        namespace: str | None = None,
+        labels: dict[str, str] | str | None = None,
+        grace_period: Duration | None = None,
+        cascade: str = "background",
+        missing_ok: bool = False,
+        wait: bool = False,
+    ) -> None:
+        """DELETE an object (`"deployment/web"`), or all that `labels` choose (`"pods"`).
+
+        Parameters: `grace_period`, virtual; `cascade`, `background`, `foreground` or `orphan`;
+        `missing_ok`, nothing to delete is no error; `wait`, let time pass until it is gone.
+        """
+        policies = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan"}
+        if cascade not in policies:
+            raise UsageError(f"delete: cascade={cascade!r}: give one of {', '.join(policies)}")
+        reference = self.names.parse(ref)
+        where = self._where(reference, namespace)
+        gvr = reference.resource.gvr
+        seconds = None if grace_period is None else durations.to_ns(grace_period) // NS
+        found = [reference.name] if reference.name else []
+        if reference.name is None:
+            listed = self.list(ref, namespace=where or None, labels=labels)
+            found = [o["metadata"]["name"] for o in listed]
+        for name in found:
+            try:
+                self._call(
+                    self._client.delete(
+                        gvr, where, name, grace_period_seconds=seconds,
+                        propagation_policy=policies[cascade],
+                    )
+                )
+            except status.APIStatus as error:
+                if not (missing_ok and status.is_not_found(error)):
+                    raise
+            if wait:
+                self.eventually(
+                    lambda name=name: not self.read(
+                        Reference(reference.resource, name), namespace=where
+                    ),
+                    within="10m",
+                )
+
+    def _where(self, reference: Reference, namespace: str | None) -> str:
+        return (namespace or "default") if reference.resource.namespaced else ""
+
+    def read(self, reference: Reference, namespace: str | None = None) -> list[Object]:
+        """The objects of a reference as they are stored now: no request, immutable, shared."""
+        resource = reference.resource
+        if reference.name is None:
+            return self.control_plane.read_all(resource, namespace or "")
+        found = self.control_plane.read(
+            resource, self._where(reference, namespace), reference.name
+        )
+        return [] if found is None else [found]
+
+    @staticmethod
+    def copy(obj: Any) -> Any:
+        """A copy that the test may change."""
+        return msgspec.to_builtins(obj)
+
+    # -- nodes, operators, clients ------------------------------------------------------------
+
+    def add_nodes(self, count: int = 1, **options: Any) -> list[Any]:
+        """Add nodes with a kubelet each, Ready as soon as their kubelets have registered.
+
+        Parameters: `count`; `name` (of one, or the prefix of several); `cpu` (`"4"`), `memory`
+        (`"16Gi"`), `pods` (110); `labels`, `taints`, `zone`; `runtime`, one of containerd, cri-o,
+        docker.
+        Returns: handles of the nodes.
+        """
+        return self.nodes.add(count, **options)
+
+    def run(
+        self,
+        operator: Any,
+        *,
+        name: str | None = None,
+        service_account: str | None = None,
+        replicas: int = 1,
+    ) -> Operator:
+        """Start user code as a process of the simulation.
+
+        Parameters: `operator`, a coroutine function, a plain function, a kopf module or registry, or
+        a command line (a list); `name` of the process; `service_account`, `"namespace/name"`, whose
+        rights it gets (default: cluster-admin); `replicas`, how many of it.
+        Returns: the operator, the first of several.
+        Raises: `UsageError` for what cannot be run.
+        """
+        if replicas < 1:
+            raise UsageError(f"run: replicas={replicas!r}: at least one")
+        if service_account is not None and service_account.count("/") != 1:
+            raise UsageError(
+                f"run: service_account={service_account!r}: write it as 'namespace/name'"
+            )
+        base = self._free_name(name or operators.name_of(operator))
+        started: list[Operator] = []
+        for number in range(replicas):
+            own = base if number == 0 else f"{base}-{number + 1}"
+            started.append(Operator(self, operator, own, service_account))
+        self.operators += started
+        for one in started:
+            one.process.start()
+        return started[0]
+
+    def _free_name(self, name: str) -> str:
+        taken = {o.name for o in self.operators}
+        number, free = 1, name
+        while free in taken:
+            number += 1
+            free = f"{name}-{number}"
+        return free
+
+    def client(self, library: str) -> Any:
+        """A ready client: of `kubernetes`, `kubernetes_asyncio`, `kr8s`, `lightkube`, `httpx`,
+        `requests`."""
+        return self.doors.client(library, self)
+
+    @property
+    def kubeconfig(self) -> str:
+        """The path of a kubeconfig that leads here."""
+        return self.doors.kubeconfig(self)
+
+    # -- time ---------------------------------------------------------------------------------
+
+    def advance(self, duration: Duration) -> None:
+        """Let `duration` pass: everything that falls due runs, in order."""
+        self.run_kernel(None, until_ns=self.kernel.now_ns + durations.to_ns(duration))
+
+    def eventually(
+        self,
+        ref_or_callable: Any,
+        match: Match = None,
+        *,
+        within: Duration,
+        count: int | None = None,
+        labels: dict[str, str] | str | None = None,
+        namespace: str | None = None,
+    ) -> Any:
+        """Run until it holds: at least one object (or `count` of them) matches.
+
+        Parameters: `ref_or_callable`, `"deployment/web"`, `"pods"`, or a callable without arguments;
+        `match`, a partial object (lists by the schema's merge keys, None means absent), a predicate
+        of the object, or nothing: that it exists; `within`, virtual time.
+        Returns: the first object that matches, or what the callable answered.
+        Raises: `AssertionFailed` with the nearest miss, pending timers and the timeline.
+        """
+        condition = waiting.condition_of(
+            self, ref_or_callable, match, count=count, labels=labels, namespace=namespace
+        )
+        return waiting.eventually(condition, within)
+
+    def always(self, ref_or_callable: Any, match: Match = None, **options: Any) -> Any:
+        """From here on every object meant matches, at every change; see `waiting.Invariant`.
+
+        Options: `count`, `labels`, `namespace`; `during`, a duration to let pass instead.
+        """
+        return self._invariant(ref_or_callable, match, options, wanted=True, verb="always")
+
+    def never(self, ref_or_callable: Any, match: Match = None, **options: Any) -> Any:
+        """From here on no object matches (or `count` of them never do), at any change."""
+        return self._invariant(ref_or_callable, match, options, wanted=False, verb="never")
+
+    def _invariant(
+        self, what: Any, match: Match, options: dict[str, Any], *, wanted: bool, verb: str
+    ) -> Any:
+        during = options.pop("during", None)
+        unknown = set(options) - {"count", "labels", "namespace"}
+        if unknown:
+            raise UsageError(
+                f"{verb}: unknown option {sorted(unknown)[0]!r}; there are count, labels, "
+                "namespace, during"
+            )
+        condition = waiting.condition_of(self, what, match, **options)
+        invariant = waiting.Invariant(condition, wanted=wanted, verb=verb)
+        if during is None:
+            return invariant
+        with invariant:
+            self.advance(during)
+        return None
+
+    def stays(
+        self,
+        ref_or_callable: Any,
+        match: Match = None,
+        *,
+        during: Duration,
+        count: int | None = None,
+        labels: dict[str, str] | str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        """Let `during` pass; it holds now and after every change until then."""
+        condition = waiting.condition_of(
+            self, ref_or_callable, match, count=count, labels=labels, namespace=namespace
+        )
+        waiting.stays(condition, during)
+
+    def settle(self, timeout: Duration = "10m") -> None:
+        """Run until only periodic work is left and nothing changes any more.
+
+        Raises: `NeverSettled` with what kept the cluster busy.
+        """
+        waiting.settle(self, timeout)
+
+    # -- inside -------------------------------------------------------------------------------
+
+    def _call(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        task = self.kernel.spawn(coro, name="test", eager=True, daemon=True)
+        if not task.done():
+            self.run_kernel(task.done)
+        self._raise_failures()
+        return task.result()
+
+    def run_kernel(
+        self, stop: Callable[[], bool] | None, *, until_ns: int | None = None
+    ) -> bool:
+        """Run the kernel as `Kernel.run` does, with the test's invariants looked at on the way."""
+        invariants, failures = self.invariants, self._failures
+
+        def looked() -> bool:
+            if failures:
+                return True
+            for invariant in tuple(invariants):
+                invariant.check()
+            return stop() if stop is not None else False
+
+        try:
+            held = self.kernel.run(looked, until_ns=until_ns)
+        except HotLoop:
+            raise NeverSettled(
+                self.explain(
+                    "a hot loop: events follow each other and time does not pass",
+                    [("what kept it busy", self.busy_report())],
+                )
+            ) from None
+        self._raise_failures()
+        return held
+
+    def _raise_failures(self) -> None:
+        if self._failures:
+            raise self._failures.pop(0)
+
+    def operator_failed(self, operator: Operator, failure: BaseException) -> None:
+        """An operator's main raised: the test ends with that (operators call this)."""
+        self._failures.append(operators.failed(operator, failure))
+
+    def _changed(self, meaningful: bool) -> None:
+        self._changes += 1
+        if meaningful:
+            self.meaningful_writes += 1
+
+    def changes(self, reference: Reference | None) -> Changes:
+        """Tells whether something changed since it was last asked: of a resource, or anything."""
+        if reference is None:
+            return Changes(lambda: (self._changes, len(self.journal), self.kernel.now_ns))
+        prefix = reference.resource.storage_prefix + "/"
+        return self.control_plane.changes(prefix)
+
+    def busy_report(self) -> str:
+        """Who wrote what most in the last minute, and what is scheduled."""
+        since_ns = self.kernel.now_ns - 60 * NS
+        recent = [e for e in self.journal if e.time_ns >= since_ns][-20_000:]
+        writes = timeline.busiest(recent) or ["nothing was written in the last minute"]
+        return "\n".join(f"  {entry}" for entry in [*writes, *self._timers()])
+
+    def _timers(self, limit: int = 8) -> Iterable[str]:
+        for time_ns, what in self.kernel.timers(limit):
+            yield f"in {durations.text(time_ns - self.kernel.now_ns)}: {what}"
+
+    def explain(self, problem: str, sections: Iterable[tuple[str, str]] = ()) -> str:
+        """A failure as the test author reads it: the problem, its sections, timers, timeline."""
+        elapsed = durations.text(self.kernel.elapsed_ns)
+        parts = [f"{problem}\n  at {self.clock.now:%Y-%m-%d %H:%M:%S}Z, {elapsed} after the start"]
+        parts += [f"{title}:\n{body}" for title, body in sections]
+        timers = list(self._timers())
+        parts.append(waiting.lines("pending timers:", timers or ["none but periodic ones"]))
+        recent = timeline.lines(self.journal, self.kernel.start_ns)
+        parts.append(waiting.lines("the last of the timeline:", recent or ["nothing happened"]))
+        return "\n\n".join(parts)
+
+    def close(self) -> None:
+        """End the run: operators and processes stop, the doors close."""
+        for operator in self.operators:
+            operator.process.stop()
+        self.nodes.close()
+        self.control_plane.close()
+        if self._doors is not None:
+            self._doors.detach(self)
+
+    def __repr__(self) -> str:
+        return f"<Cluster seed={self.seed} {self.clock!r} nodes={len(self.nodes)}>"
+
+
+def _selector(selector: dict[str, str] | str | None) -> str:
+    if isinstance(selector, dict):
+        return ",".join(f"{k}={v}" for k, v in selector.items())
+    return selector or ""

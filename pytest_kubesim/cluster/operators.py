@@ -1,0 +1,184 @@
+"""Operators: user code as processes of the simulation.
+
+An operator is started from whatever a project has: a coroutine function, a plain function, a kopf
+module or registry, a command line.  How each is run on virtual time is the doors' affair
+(`transports`); here is what all have in common: a process that can be stopped, crashed and started
+again, with a log and an identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from pytest_kubesim.cluster.durations import Duration, to_ns
+from pytest_kubesim.errors import OperatorFailed, UsageError
+from pytest_kubesim.sim.process import Process
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
+
+
+class Doors(Protocol):
+    """What the outside world does for a cluster; `transports.driver` is the real one."""
+
+    def attach(self, cluster: Cluster) -> None:
+        """Open the ways in: from here on clients in this process reach `cluster`."""
+        ...
+
+    def main_of(
+        self, target: Any, operator: Operator
+    ) -> Callable[[Process], Coroutine[Any, Any, object]]:
+        """How to run `target` as the main of a process.  Raises `UsageError` if nobody can."""
+        ...
+
+    def client(self, library: str, cluster: Cluster) -> Any:
+        """A ready client of a library.  Raises `UsageError` naming those there are."""
+        ...
+
+    def kubeconfig(self, cluster: Cluster) -> str:
+        """The path of a kubeconfig that leads to `cluster`."""
+        ...
+
+    def detach(self, cluster: Cluster) -> None:
+        """Close the ways in and forget `cluster`."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class LogLine:
+    """A line that an operator logged or printed."""
+
+    time_ns: int
+    text: str
+    level: str = "INFO"
+
+
+class OperatorLog(list[LogLine]):
+    """What an operator logged, oldest first; `text` is all of it."""
+
+    @property
+    def text(self) -> str:
+        """All lines, one under the other."""
+        return "\n".join(line.text for line in self)
+
+    def __contains__(self, text: object) -> bool:
+        if isinstance(text, str):
+            return any(text in line.text for line in self)
+        return super().__contains__(text)
+
+
+class Operator:
+    """A running operator.
+
+    `name` is its process's; `service_account`, `"namespace/name"` or None for cluster-admin, what
+    it may do.
+    """
+
+    def __init__(
+        self, cluster: Cluster, target: Any, name: str, service_account: str | None
+    ) -> None:
+        self.cluster = cluster
+        self.target = target
+        self.name = name
+        self.service_account = service_account
+        self.log = OperatorLog()
+        self.failures: list[BaseException] = []
+        """What its main failed with, oldest first."""
+        self.process = Process(cluster.kernel, name)
+        self.process.main = cluster.doors.main_of(target, self)
+        self.process.on_exit.append(self._exited)
+
+    @property
+    def running(self) -> bool:
+        """Whether it is up (and not paused)."""
+        return self.process.running
+
+    @property
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return self.process.restarts
+
+    def stop(self) -> None:
+        """End it; it stays down until `restart`."""
+        self.process.stop()
+
+    def crash(
+        self, *, at_write: int | None = None, before: bool = False,
+        restart_after: Duration | None = None,
+    ) -> None:
+        """End it as SIGKILL does: no line of its code runs any more, its memory is lost.
+
+        Parameters: `at_write`, not now but at its n-th write from now (1 is the next one), when
+        the API server has applied it and the answer is not yet there, or (`before`) before it has
+        left; `restart_after`, a virtual duration after which it is started again.
+        """
+        restart_ns = None if restart_after is None else to_ns(restart_after, "restart_after")
+        if at_write is None:
+            if before:
+                raise UsageError("before=True goes with at_write=: before the n-th write")
+            self._crash(restart_ns)
+            return
+        if at_write < 1:
+            raise UsageError(f"at_write={at_write!r}: writes are counted from 1")
+        self.cluster.faults.crash_operator(
+            self, at_write=at_write, before=before, then=lambda: self._crash(restart_ns)
+        )
+
+    def _crash(self, restart_ns: int | None) -> None:
+        self.process.crash()
+        if restart_ns is not None:
+            self.cluster.kernel.call_later(
+                restart_ns, self.process.start, label=f"restart of {self.name}"
+            )
+
+    def restart(self) -> None:
+        """Crash it if it is up, and start it with nothing in its memory."""
+        self.process.restart()
+
+    def pause(self) -> None:
+        """Freeze it, as SIGSTOP does."""
+        self.process.pause()
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self.process.resume()
+
+    def record(self, text: str, level: str = "INFO") -> None:
+        """Append to its log (the doors call this)."""
+        kernel = self.cluster.kernel
+        for line in text.splitlines() or [""]:
+            self.log.append(LogLine(kernel.now_ns, line, level))
+            kernel.journal.record("log", self.name, level=level, text=line)
+
+    def _exited(self, process: Process) -> None:
+        if process.failure is not None:
+            self.failures.append(process.failure)
+            self.cluster.operator_failed(self, process.failure)
+
+    def __repr__(self) -> str:
+        return f"<Operator {self.name} {self.process.state}, restarts={self.restarts}>"
+
+
+def failed(operator: Operator, failure: BaseException) -> OperatorFailed:
+    """The error that ends a test whose operator raised."""
+    error = OperatorFailed(
+        f"the operator {operator.name!r} ended with {type(failure).__name__}: {failure}",
+        "Its traceback is above; if it is meant to fail, stop() or crash() it before it does.",
+    )
+    error.__cause__ = failure
+    return error
+
+
+def name_of(target: Any) -> str:
+    """A process name for `target`: its own, without what is no use in one."""
+    if isinstance(target, list | tuple) and target:
+        name = str(target[0]).rsplit("/", 1)[-1]  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        name = getattr(target, "__name__", "") or type(target).__name__
+        if name in ("main", "run", "operator"):
+            module = str(getattr(target, "__module__", "") or "").rsplit(".", 1)[-1]
+            name = module if module not in ("", "__main__") else name
+    return name.strip("_<>").replace("_", "-") or "operator"
