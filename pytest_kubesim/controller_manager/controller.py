@@ -5,8 +5,8 @@ changed; it may be called at any time, any number of times, and never for one ke
 error of the API server or the network is retried with back-off, as client-go's default controller
 rate limiter has it; any other exception is a mistake of ours and ends the run.
 
-A subclass names itself, asks for informers and adds its handlers in `setup`, and writes `reconcile`.
-Follows the `Run`, `worker`, `processNextWorkItem` that each of upstream's `pkg/controller/*` repeats.
+A subclass names itself, asks for informers and adds handlers in `setup`, and writes `reconcile`.
+Follows the `Run`, `worker` and `processNextWorkItem` that each of `pkg/controller/*` repeats.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import PODS
+from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.controller_manager.controller import (
     RETRIABLE,
     SyncError,
@@ -44,10 +45,10 @@ def pod_from_template(
     template: Object, owner: Object, reference: Object | None, *, generate_name: str = ""
 ) -> Object:
     """A pod as a template says, controlled by `reference`."""
-    source = template.get("metadata") or {}
+    source = fields.mapping(template, "metadata")
     metadata: dict[str, Any] = {
         "generateName": generate_name or pod_prefix(meta.name(owner)),
-        "labels": dict(source.get("labels") or {}),
+        "labels": dict(fields.strings(source, "labels")),
     }
     if annotations := source.get("annotations"):
         metadata["annotations"] = dict(annotations)

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from functools import cmp_to_key
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery import timestamps
+from pytest_kubesim.apimachinery import meta, timestamps
 from pytest_kubesim.apimachinery.golang import parse_int
-from pytest_kubesim.controller_manager import pods
+from pytest_kubesim.controller_manager import fields, pods
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -28,7 +28,7 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 def deletion_cost(pod: Object) -> int:
     """What its annotation asks for its life; 0 without one, or with one that is no number."""
-    text = (pod["metadata"].get("annotations") or {}).get(POD_DELETION_COST)
+    text = meta.annotations(pod).get(POD_DELETION_COST)
     if text is None:
         return 0
     if text[:1] == "+" or (text[:1] == "0" and text != "0") or text[:2] == "-0":
@@ -41,19 +41,20 @@ def deletion_cost(pod: Object) -> int:
 
 def restarts(pod: Object) -> tuple[int, int]:
     """The highest restart counts among its containers and among its sidecars."""
-    status = pod.get("status") or {}
+    status = fields.status(pod)
     regular = max(
-        (c.get("restartCount") or 0 for c in status.get("containerStatuses") or ()), default=0
+        (fields.number(c, "restartCount") for c in fields.objects(status, "containerStatuses")),
+        default=0,
     )
     sidecars = {
         c["name"]
-        for c in pod["spec"].get("initContainers") or ()
+        for c in fields.objects(pod["spec"], "initContainers")
         if c.get("restartPolicy") == "Always"
     }
     sidecar = max(
         (
-            c.get("restartCount") or 0
-            for c in status.get("initContainerStatuses") or ()
+            fields.number(c, "restartCount")
+            for c in fields.objects(status, "initContainerStatuses")
             if c["name"] in sidecars
         ),
         default=0,
@@ -73,7 +74,7 @@ def first_to_go(
     on_node: dict[str, int] = {}
     for pod in related:
         if pods.is_active(pod):
-            node = pod["spec"].get("nodeName") or ""
+            node = fields.text(pod["spec"], "nodeName")
             on_node[node] = on_node.get(node, 0) + 1
     return _sorted(candidates, on_node, now_ns)[:count]
 
@@ -96,7 +97,7 @@ class _Facts:
 
     def __init__(self, pod: Object, on_node: Mapping[str, int] | None, now_ns: int) -> None:
         self.pod = pod
-        node = pod["spec"].get("nodeName") or ""
+        node = fields.text(pod["spec"], "nodeName")
         ready = pods.ready_time(pod) if pods.is_ready(pod) else None
         self.ranked = on_node is not None
         self.head = (
@@ -107,11 +108,11 @@ class _Facts:
             -on_node.get(node, 0) if on_node is not None else 0,
         )
         self.ready = (ready, _age(ready, now_ns)) if ready is not None else None
-        created = pod["metadata"].get("creationTimestamp") or ""
+        created = meta.creation_timestamp(pod) or ""
         self.created = (created, _age(created, now_ns))
         regular, sidecar = restarts(pod)
         self.restarts = (-regular, -sidecar)
-        self.uid: str = pod["metadata"].get("uid") or ""
+        self.uid: str = meta.uid(pod)
 
 
 def _age(since: str, now_ns: int) -> int:

@@ -7,9 +7,10 @@ Follows `pkg/api/v1/pod/util.go` and the predicates of `pkg/controller/controlle
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import meta, timestamps
+from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _TERMINAL = ("Succeeded", "Failed")
 
 def phase(pod: Object) -> str:
     """`status.phase`."""
-    return (pod.get("status") or {}).get("phase") or ""
+    return fields.text(fields.status(pod), "phase")
 
 
 def is_terminal(pod: Object) -> bool:
@@ -44,9 +45,9 @@ def is_terminating(pod: Object) -> bool:
 
 def ready_condition(pod: Object) -> Object | None:
     """The condition `Ready`."""
-    for condition in (pod.get("status") or {}).get("conditions") or ():
+    for condition in fields.conditions(pod):
         if condition["type"] == "Ready":
-            return cast("Object", condition)
+            return condition
     return None
 
 
@@ -94,7 +95,7 @@ def ready_time(pod: Object) -> str:
     condition = ready_condition(pod)
     if condition is None or condition["status"] != "True":
         return ""
-    return condition.get("lastTransitionTime") or ""
+    return fields.text(condition, "lastTransitionTime")
 
 
 # -- indexes of the pod informer -----------------------------------------------------------------
@@ -116,7 +117,7 @@ def _controller_index(pod: Object) -> tuple[str]:
 
 
 def _node_index(pod: Object) -> tuple[str, ...]:
-    node = (pod.get("spec") or {}).get("nodeName")
+    node = fields.text(fields.spec(pod), "nodeName")
     return (node,) if node else ()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pytest_kubesim.apimachinery import labels, meta, status
 from pytest_kubesim.client_go.resources import PODS
 from pytest_kubesim.client_go.store import Store, key_of
-from pytest_kubesim.controller_manager import pod_ranking, pods
+from pytest_kubesim.controller_manager import fields, pod_ranking, pods
 from pytest_kubesim.controller_manager.controller import (
     RETRIABLE,
     Controller,
@@ -139,7 +139,7 @@ class ReplicaController(Controller):
             if owner is None:
                 return
             self.enqueue(owner)
-            min_ready: int = owner["spec"].get("minReadySeconds") or 0
+            min_ready = fields.number(owner["spec"], "minReadySeconds")
             if min_ready > 0 and pods.is_ready(new) and not pods.is_ready(old):
                 self.enqueue_after(owner, min_ready * NS)
         elif labels_changed or before is not None:
@@ -189,10 +189,10 @@ class ReplicaController(Controller):
         updated = await self._update_status(replica_set, new_status)
         if failure is not None:
             raise failure
-        min_ready = updated["spec"].get("minReadySeconds") or 0
-        written = updated.get("status") or {}
-        if min_ready > 0 and (written.get("readyReplicas") or 0) != (
-            written.get("availableReplicas") or 0
+        min_ready = fields.number(updated["spec"], "minReadySeconds")
+        written = fields.status(updated)
+        if min_ready > 0 and fields.number(written, "readyReplicas") != fields.number(
+            written, "availableReplicas"
         ):
             check_ns = pods.next_availability_check_ns(active, min_ready, now_ns)
             return Result(min_ready * NS if check_ns is None else check_ns)
@@ -201,7 +201,7 @@ class ReplicaController(Controller):
     async def _manage_replicas(
         self, key: str, active: list[Object], replica_set: Object
     ) -> Exception | None:
-        wanted: int = replica_set["spec"].get("replicas") or 0
+        wanted = fields.number(replica_set["spec"], "replicas")
         difference = len(active) - wanted
         if difference < 0:
             return await self._create(key, min(-difference, BURST_REPLICAS), replica_set)
@@ -275,8 +275,8 @@ class ReplicaController(Controller):
         now_ns: int,
     ) -> dict[str, Any]:
         spec = replica_set["spec"]
-        min_ready: int = spec.get("minReadySeconds") or 0
-        wanted_labels = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+        min_ready = fields.number(spec, "minReadySeconds")
+        wanted_labels = meta.labels(fields.mapping(spec, "template"))
         labelled = labels.from_set(wanted_labels).matches
         full = ready = available = 0
         for pod in active:
@@ -306,10 +306,10 @@ class ReplicaController(Controller):
     def _conditions(
         self, replica_set: Object, active: int, failure: Exception | None
     ) -> list[Object]:
-        old: list[Object] = (replica_set.get("status") or {}).get("conditions") or []
+        old = fields.conditions(replica_set)
         has_failed = any(condition["type"] == REPLICA_FAILURE for condition in old)
         if failure is not None and not has_failed:
-            difference = active - (replica_set["spec"].get("replicas") or 0)
+            difference = active - fields.number(replica_set["spec"], "replicas")
             condition = {
                 "type": REPLICA_FAILURE,
                 "status": "True",
@@ -323,9 +323,9 @@ class ReplicaController(Controller):
         return old
 
     async def _update_status(self, replica_set: Object, new: dict[str, Any]) -> Object:
-        old = replica_set.get("status") or {}
+        old = fields.status(replica_set)
         generation = meta.generation(replica_set)
-        if generation == (old.get("observedGeneration") or 0):
+        if generation == fields.number(old, "observedGeneration"):
             unobserved = {k: v for k, v in old.items() if k != "observedGeneration"}
             if {"replicas": 0, **unobserved} == new:
                 return replica_set

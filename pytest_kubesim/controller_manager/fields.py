@@ -1,0 +1,55 @@
+"""Reading objects whose fields may be missing: typed, without copies, never written to.
+
+The law: a missing field, `null` and an empty value read alike, as Go's zero value does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+Object = dict[str, Any]
+
+_NOTHING: Object = {}
+_NONE: list[Object] = []
+_NO_STRINGS: dict[str, str] = {}
+
+
+def spec(obj: Object) -> Object:
+    """`spec`."""
+    return cast("Object", obj.get("spec") or _NOTHING)
+
+
+def status(obj: Object) -> Object:
+    """`status`."""
+    return cast("Object", obj.get("status") or _NOTHING)
+
+
+def mapping(parent: Object, key: str) -> Object:
+    """A field that is an object."""
+    return cast("Object", parent.get(key) or _NOTHING)
+
+
+def objects(parent: Object, key: str) -> list[Object]:
+    """A field that is a list of objects."""
+    return cast("list[Object]", parent.get(key) or _NONE)
+
+
+def strings(parent: Object, key: str) -> dict[str, str]:
+    """A field that is a map of strings."""
+    return cast("dict[str, str]", parent.get(key) or _NO_STRINGS)
+
+
+def number(parent: Object, key: str, default: int = 0) -> int:
+    """A field that is an integer; `default` where it is missing."""
+    value = parent.get(key)
+    return default if value is None else value
+
+
+def text(parent: Object, key: str) -> str:
+    """A field that is a string."""
+    return cast("str", parent.get(key) or "")
+
+
+def conditions(obj: Object) -> list[Object]:
+    """`status.conditions`."""
+    return cast("list[Object]", (obj.get("status") or _NOTHING).get("conditions") or _NONE)
