@@ -28,7 +28,7 @@ class Requirement(NamedTuple):
 
 
 class Selector:
-    """All of its requirements must hold. Immutable and hashable; ``str()`` is the canonical form."""
+    """All of its requirements must hold. Immutable, hashable; ``str()`` is the canonical form."""
 
     __slots__ = ("requirements",)
 
@@ -121,8 +121,12 @@ def parse(text: str) -> Selector:
     """Reads a selector; raises ``ValueError`` with upstream's text for one that is malformed."""
     requirements: list[Requirement] = []
     for term in sorted(_terms(text)):
-        if term:
-            requirements.append(_requirement(text, term))
+        if not term:
+            continue
+        requirement = _requirement(text, term)
+        # A term without field and value drops out, as upstream's Transform drops it.
+        if requirement.field or requirement.value:
+            requirements.append(requirement)
     return Selector(tuple(requirements))
 
 

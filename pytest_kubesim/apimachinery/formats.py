@@ -215,8 +215,10 @@ def _qualified_name(value: str) -> tuple[str, ...]:
     if len(parts) > 2:
         complaint = regex_error(_KEY_MESSAGE, _KEY, "MyName", "my.name", "123-abc")
         return (
-            f"a valid label key {complaint} with an optional DNS subdomain prefix and '/' "
-            "(e.g. 'example.com/MyName')",
+            (
+                f"a valid label key {complaint} with an optional DNS subdomain prefix and '/' "
+                "(e.g. 'example.com/MyName')"
+            ),
         )
     name = parts[-1]
     errors: list[str] = []
@@ -299,10 +301,11 @@ def is_relaxed_env_var_name(value: str) -> list[str]:
         return [f"environment variable name {empty_error()}"]
     if value.isascii() and value.isprintable() and "=" not in value:
         return []
-    return [
+    message = (
         "a valid environment variable name must consist only of printable ASCII characters "
         "other than '='"
-    ]
+    )
+    return [message]
 
 
 def is_config_map_key(value: str) -> list[str]:
@@ -388,9 +391,7 @@ def is_valid_port_name(port: str) -> list[str]:
     """An IANA service name: what a container calls its port."""
     errors = _too_long(port, 15)
     if not _match_port_name(port):
-        errors.append(
-            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-        )
+        errors.append("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)")
     if not _letter(port):
         errors.append("must contain at least one letter (a-z)")
     if "--" in port:

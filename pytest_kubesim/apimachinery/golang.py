@@ -35,11 +35,7 @@ _JSON_ESCAPES = {
     "&": "\\u0026",
     "\u2028": "\\u2028",
     "\u2029": "\\u2029",
-    **{
-        chr(code): f"\\u{code:04x}"
-        for code in range(0x20)
-        if chr(code) not in "\b\f\n\r\t"
-    },
+    **{chr(code): f"\\u{code:04x}" for code in range(0x20) if chr(code) not in "\b\f\n\r\t"},
 }
 _JSON_TABLE = str.maketrans(_JSON_ESCAPES)
 

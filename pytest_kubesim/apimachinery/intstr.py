@@ -53,9 +53,7 @@ def scaled_value(value: IntOrString | None, total: int, *, round_up: bool) -> in
     if isinstance(value, int):
         return value
     if not value.endswith("%"):
-        raise ValueError(
-            "invalid value for IntOrString: invalid type: string is not a percentage"
-        )
+        raise ValueError("invalid value for IntOrString: invalid type: string is not a percentage")
     try:
         percent = atoi(value.removesuffix("%"))
     except ValueError as problem:

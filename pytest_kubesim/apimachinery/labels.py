@@ -168,10 +168,7 @@ class Selector:
         for key, value in self._pairs:
             if given.get(key) != value:
                 return False
-        for test in self._tests:
-            if not test(given):
-                return False
-        return True
+        return all(test(given) for test in self._tests) if self._tests else True
 
     def add(self, *requirements: Requirement) -> Selector:
         """The selector that demands these too; ``nothing()`` stays what it is."""
@@ -259,7 +256,7 @@ def _checked_pairs(pairs: tuple[tuple[str, str], ...]) -> tuple[Requirement, ...
 
 
 def format_label_selector(selector: Object | None) -> str:
-    """How kubectl prints a ``LabelSelector``: ``<none>`` for an empty one, ``<error>`` for a bad."""
+    """How kubectl prints a ``LabelSelector``: ``<none>`` if empty, ``<error>`` if malformed."""
     try:
         return str(from_label_selector(selector)) or "<none>"
     except ValueError:

@@ -1,4 +1,4 @@
-"""JSON merge patches (RFC 7386): what is there replaces, ``null`` removes, lists are replaced whole.
+"""JSON merge patches (RFC 7386): values replace, ``null`` removes, lists are replaced whole.
 
 Nothing is mutated: the result shares with the document, and with the patch, all it can.
 
@@ -19,8 +19,8 @@ def apply(document: Object, patch: Object) -> Object:
         if value is None:
             result.pop(key, None)
             continue
-        current = result.get(key)
-        if current is None or not isinstance(current, dict):
+        current: Any = result.get(key)
+        if not isinstance(current, dict):
             result[key] = _without_nulls(value)
         elif isinstance(value, dict):
             result[key] = apply(cast("Object", current), cast("Object", value))
@@ -49,7 +49,7 @@ def create(original: Object, modified: Object) -> Object:
         if key not in original:
             patch[key] = value
             continue
-        old = original[key]
+        old: Any = original[key]
         if isinstance(old, dict) and isinstance(value, dict):
             if difference := create(cast("Object", old), cast("Object", value)):
                 patch[key] = difference

@@ -8,7 +8,7 @@ Follows ``apimachinery/pkg/runtime/schema/group_version.go``, ``pkg/apis/meta/v1
 and ``pkg/api/meta/conditions.go``.
 """
 
-from __future__ import annotations
+from __future__ import annotations  # pyright: ignore[reportAssignmentType]
 
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -268,7 +268,7 @@ def delete_path(obj: Object, path: Path) -> Object:
 
 def _delete(node: Any, path: Path, depth: int) -> Any:
     key = path[depth]
-    copy = list(node) if type(key) is int else dict(node)
+    copy: Any = list(node) if type(key) is int else dict(node)
     if depth == len(path) - 1:
         del copy[key]
     else:
@@ -314,7 +314,9 @@ def with_condition(
     nothing changes at all the object itself is returned.
     """
     conditions: list[Object] = (obj.get("status") or _NOTHING).get("conditions") or []
-    position = next((i for i, c in enumerate(conditions) if c.get("type") == type_), len(conditions))
+    position = next(
+        (i for i, c in enumerate(conditions) if c.get("type") == type_), len(conditions)
+    )
     old = conditions[position] if position < len(conditions) else None
     transition = now
     if old is not None and old.get("status") == status:

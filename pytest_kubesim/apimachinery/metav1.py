@@ -186,7 +186,12 @@ def validate_delete_options(options: Mapping[str, Any]) -> ErrorList:
     if options.get(unsafe):
         errors += [
             field.invalid(Path(unsafe), True, f"cannot be set together with .{key}")
-            for key in ("propagationPolicy", "orphanDependents", "gracePeriodSeconds", "preconditions")
+            for key in (
+                "propagationPolicy",
+                "orphanDependents",
+                "gracePeriodSeconds",
+                "preconditions",
+            )
             if options.get(key) is not None
         ]
     return errors

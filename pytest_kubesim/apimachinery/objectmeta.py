@@ -174,7 +174,9 @@ def _owner_reference(reference: Object, path: Path) -> ErrorList:
 
 
 def _printed_reference(reference: Object) -> str:
-    ordered: Object = {key: reference.get(key) or "" for key in ("apiVersion", "kind", "name", "uid")}
+    ordered: Object = {
+        key: reference.get(key) or "" for key in ("apiVersion", "kind", "name", "uid")
+    }
     for key in ("controller", "blockOwnerDeletion"):
         if reference.get(key) is not None:
             ordered[key] = reference[key]

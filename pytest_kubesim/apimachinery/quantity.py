@@ -2,7 +2,8 @@
 
 A Quantity is a count of billionths and the family of suffixes in which it prints. Go keeps the
 text of a quantity that is written canonically enough, ``1500Mi`` or ``+5`` for instance, and prints
-that; so does ``canonical``. Everything takes JSON values and is cached by them.
+that; so does ``canonical``. Everything takes JSON values and is cached by them. Numbers are exact even where Go's
+64 bits overflow.
 
 ::
 
@@ -25,8 +26,7 @@ BINARY_SI = "BinarySI"
 DECIMAL_EXPONENT = "DecimalExponent"
 
 FORMAT_WRONG = (
-    "quantities must match the regular expression "
-    "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 )
 NUMERIC_WRONG = "unable to parse numeric part of quantity"
 SUFFIX_WRONG = "unable to parse quantity's suffix"
@@ -44,7 +44,7 @@ _MAX_EXPONENT = 4096
 
 
 class Quantity(NamedTuple):
-    """An amount: billionths, the family of its suffixes, and the text it was written in, if kept."""
+    """An amount: billionths, the family of its suffixes, and the text it came in, if kept."""
 
     nano: int
     format: str = DECIMAL_SI

@@ -66,7 +66,7 @@ NAMESPACE_TERMINATING = "NamespaceTerminating"
 FIELD_MANAGER_CONFLICT = "FieldManagerConflict"
 
 
-class APIStatus(Exception):  # noqa: N818 -- upstream's name
+class APIStatus(Exception):
     """A refusal: HTTP code, machine-readable reason, message for people, and details.
 
     ``details`` is the JSON of a ``StatusDetails`` with its empty fields left out, or ``None``
@@ -350,7 +350,9 @@ def new_request_entity_too_large(message: str) -> APIStatus:
     return APIStatus(413, REQUEST_ENTITY_TOO_LARGE, f"Request entity too large: {message}")
 
 
-def new_too_large_resource_version(requested: int, current: int, retry_after_seconds: int) -> APIStatus:
+def new_too_large_resource_version(
+    requested: int, current: int, retry_after_seconds: int
+) -> APIStatus:
     """504: a revision was asked for that has not come yet (``storage/errors.go``)."""
     message = f"Too large resource version: {requested}, current: {current}"
     details = _details(
@@ -369,7 +371,9 @@ def new_not_acceptable(accepted: Iterable[str]) -> APIStatus:
 def new_unsupported_media_type(accepted: Iterable[str]) -> APIStatus:
     """415: the body has a media type that is not read here (``negotiation/errors.go``)."""
     types = ", ".join(accepted)
-    message = f"the body of the request was in an unknown format - accepted media types include: {types}"
+    message = (
+        f"the body of the request was in an unknown format - accepted media types include: {types}"
+    )
     return APIStatus(415, UNSUPPORTED_MEDIA_TYPE, message)
 
 
@@ -382,8 +386,10 @@ _GENERIC: dict[int, tuple[str, str]] = {
     503: (SERVICE_UNAVAILABLE, "the server is currently unable to handle the request"),
     504: (
         TIMEOUT,
-        "the server was unable to return a response in the time allotted, "
-        "but may still be processing the request",
+        (
+            "the server was unable to return a response in the time allotted, "
+            "but may still be processing the request"
+        ),
     ),
     429: (
         TOO_MANY_REQUESTS,

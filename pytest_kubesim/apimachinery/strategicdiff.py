@@ -119,7 +119,10 @@ def _lists(
     added = [value for value in new if not any(same(value, other) for other in old)]
     gone = [value for value in old if not any(same(value, other) for other in new)]
     deleted = sorted(dict.fromkeys(gone), key=golang.plain)
-    return sort_like(added, new, None), deleted, new if old != new else []
+    # Upstream sorts the old list in place before it compares: an order that was unsorted is always
+    # sent, and a change into sorted order never.
+    moved = sorted(old, key=golang.plain) != new
+    return sort_like(added, new, None), deleted, new if deleted or moved else []
 
 
 def _entries(

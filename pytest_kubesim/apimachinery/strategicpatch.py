@@ -101,8 +101,8 @@ def apply(document: Object, patch: Object, schema: Node) -> Object:
 
 
 def lookup(schema: Node | None, key: str) -> Node:
-    """The node below a key, found as Go's JSON library finds fields: else in letters of any case."""
-    properties = schema.properties if schema is not None else {}
+    """The node below a key, which may be written in letters of any case as in Go's JSON."""
+    properties: Mapping[str, Node] = schema.properties if schema is not None else {}
     if not properties:
         kind = "map" if schema is None or schema.type in {"object", ""} else schema.type
         raise StrategicPatchError(
@@ -385,7 +385,27 @@ def sort_like(items: list[Any], order: list[Any], merge_key: str | None) -> list
             if merge_key not in _map(entry):
                 raise no_merge_key(entry, merge_key)
         items, deleted = _split_deleted(items)
-    return [*sorted(items, key=lambda item: _index(order, item, merge_key)), *deleted]
+    positions = [_index(order, item, merge_key) for item in items]
+    pairs = list(zip(positions, items, strict=True))
+    if -1 not in positions:
+        pairs.sort(key=lambda pair: pair[0])
+    else:
+        _sort_as_go(pairs)
+    return [*(item for _, item in pairs), *deleted]
+
+
+def _sort_as_go(pairs: list[tuple[int, Any]]) -> None:
+    """Go's insertion sort, whose outcome upstream's inconsistent comparison makes visible.
+
+    What ``order`` does not mention counts as less than everything before it.
+    """
+    for end in range(1, len(pairs)):
+        at = end
+        while at > 0 and (
+            min(pairs[at][0], pairs[at - 1][0]) < 0 or pairs[at][0] < pairs[at - 1][0]
+        ):
+            pairs[at], pairs[at - 1] = pairs[at - 1], pairs[at]
+            at -= 1
 
 
 def _split_deleted(items: list[Any]) -> tuple[list[Any], list[Any]]:

@@ -33,8 +33,12 @@ def _days(year: int, month: int, day: int) -> int:
     year -= month <= 2
     era, year_of_era = divmod(year, 400)
     day_of_year = (153 * ((month + 9) % 12) + 2) // 5 + day - 1
-    return era * 146_097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + (
-        day_of_year - 719_468
+    return (
+        era * 146_097
+        + year_of_era * 365
+        + year_of_era // 4
+        - year_of_era // 100
+        + (day_of_year - 719_468)
     )
 
 
@@ -93,7 +97,6 @@ def parse_micro_time(text: str) -> int:
     return _parse(text, RFC3339_MICRO, micro=True)
 
 
-
 class _Cursor:
     """Go's parser on its way through one text."""
 
@@ -104,9 +107,7 @@ class _Cursor:
 
     def mismatch(self, element: str, at: str) -> ValueError:
         wanted = f"cannot parse {_quote(at)} as {_quote(element)}"
-        return ValueError(
-            f"parsing time {_quote(self.text)} as {_quote(self._layout)}: {wanted}"
-        )
+        return ValueError(f"parsing time {_quote(self.text)} as {_quote(self._layout)}: {wanted}")
 
     def complaint(self, message: str) -> ValueError:
         return ValueError(f"parsing time {_quote(self.text)}: {message}")
@@ -143,32 +144,41 @@ class _Cursor:
         return int(match[1][:9].ljust(9, "0"))
 
     def micro_fraction(self) -> int:
-        chunk = self.rest[:7]
-        if len(chunk) < 7 or chunk[0] not in ".," or not _digits(chunk[1:], 6):
+        # Go reads the digits as an integer, which may have a sign.
+        match = _MICRO.match(self.rest)
+        if match is None:
             raise self.mismatch(".000000", self.rest)
         self.rest = self.rest[7:]
-        return int(chunk[1:]) * 1000
+        if int(match[1]) < 0:
+            raise self.complaint("fractional second out of range")
+        return int(match[1]) * 10 ** (9 - 6)
 
     def offset_seconds(self) -> int:
         if self.rest.startswith("Z"):
             self.rest = self.rest[1:]
             return 0
         hold = self.rest
-        match = _OFFSET.match(hold)
-        if match is None:
+        if len(hold) < 6 or hold[3] != ":":
             raise self.mismatch("Z07:00", hold)
-        hours, minutes = int(match[2]), int(match[3])
-        self.rest = hold[6:]
-        if minutes > 60:
+        # Go complains about the range first, even where something else is wrong as well.
+        sign, hours, minutes = hold[0], _two_digits(hold[1:3]), _two_digits(hold[4:6])
+        if hours is not None and minutes is not None and minutes > 60:
             raise self.complaint("time zone offset minute out of range")
-        if hours > 24:
+        if hours is not None and hours > 24:
             raise self.complaint("time zone offset hour out of range")
+        if hours is None or minutes is None or sign not in "+-":
+            raise self.mismatch("Z07:00", hold)
+        self.rest = hold[6:]
         seconds = (hours * 60 + minutes) * 60
-        return -seconds if match[1] == "-" else seconds
+        return -seconds if sign == "-" else seconds
 
 
 _FRACTION = re.compile(r"[.,]([0-9]+)")
-_OFFSET = re.compile(r"([-+])([0-9]{2}):([0-9]{2})")
+_MICRO = re.compile(r"[.,]([0-9]{6}|[-+][0-9]{5})")
+
+
+def _two_digits(text: str) -> int | None:
+    return int(text) if _digits(text, 2) else None
 
 
 def _digits(text: str, count: int) -> bool:
@@ -240,7 +250,7 @@ def parse_duration(text: str) -> int:
         match = _TERM.match(rest)
         assert match is not None
         whole, fraction, unit = match[1], match[2] or "", match[3]
-        if not whole and not fraction:
+        if (not whole and not fraction) or int(whole or 0) > _LIMIT:
             raise _invalid_duration(text)
         if not unit:
             raise ValueError(f"time: missing unit in duration {_quote(text)}")

@@ -21,7 +21,7 @@ from pytest_kubesim.apimachinery import formats, golang
 
 
 class Path:
-    """The way from a root to a field: ``Path("spec").child("ports").index(0)`` is ``spec.ports[0]``.
+    """The way to a field: ``Path("spec").child("ports").index(0)`` prints ``spec.ports[0]``.
 
     Immutable; a path without names prints as ``<nil>``, as Go's nil ``*Path`` does.
     """
@@ -33,9 +33,7 @@ class Path:
 
     def child(self, *names: str) -> Path:
         """The field below, and below that for every further name."""
-        path = Path.__new__(Path)
-        path._text = ".".join((self._text, *names)) if self._text else ".".join(names)
-        return path
+        return Path(self._text, *names) if self._text else Path(*names)
 
     def index(self, index: int) -> Path:
         """An element of the list."""
@@ -43,9 +41,7 @@ class Path:
 
     def key(self, key: str) -> Path:
         """An entry of the map."""
-        path = Path.__new__(Path)
-        path._text = f"{self._text}[{key}]"
-        return path
+        return Path(f"{self._text}[{key}]")
 
     def __str__(self) -> str:
         return self._text or "<nil>"
@@ -183,7 +179,9 @@ def invalid(path: Path, value: Any, detail: str) -> FieldError:
 def not_supported(path: Path, value: Any, supported: Iterable[str]) -> FieldError:
     """The value is none of an enumeration; ``supported`` is printed in the order given."""
     quoted = ", ".join(map(golang.quote, supported))
-    return FieldError(NOT_SUPPORTED, str(path), value, f"supported values: {quoted}" if quoted else "")
+    return FieldError(
+        NOT_SUPPORTED, str(path), value, f"supported values: {quoted}" if quoted else ""
+    )
 
 
 def forbidden(path: Path, detail: str) -> FieldError:
@@ -334,7 +332,9 @@ def validate_ip_for_legacy_field(
     path: Path, value: str, *, strict: bool = True, old: Sequence[str] = ()
 ) -> ErrorList:
     """An IP address in any form that fields older than the strict rule accept."""
-    return [] if value in old else invalid_each(path, value, formats.ip_problems(value, strict=strict))
+    return (
+        [] if value in old else invalid_each(path, value, formats.ip_problems(value, strict=strict))
+    )
 
 
 def validate_cidr(path: Path, value: str) -> ErrorList:
