@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.cluster import durations, manifests, operators, timeline, waiting
+from pytest_kubesim.cluster import manifests, operators, timeline, waiting
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
-from pytest_kubesim.cluster.durations import Duration
+from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.cluster.matching import Match
 from pytest_kubesim.cluster.nodes import Nodes
 from pytest_kubesim.cluster.operators import Doors, Operator
@@ -28,6 +28,7 @@ from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.errors import NeverSettled, UsageError
 from pytest_kubesim.faults.faults import Faults
+from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS, Clock
 from pytest_kubesim.sim.faultpoints import FaultPoints
 from pytest_kubesim.sim.kernel import HotLoop, Kernel, to_datetime

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.cluster.durations import text
+from pytest_kubesim.sim.durations import text
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:

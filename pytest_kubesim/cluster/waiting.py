@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from pytest_kubesim.apimachinery import labels as label_selectors
-from pytest_kubesim.cluster import durations, matching
-from pytest_kubesim.cluster.durations import Duration
+from pytest_kubesim.cluster import matching
+from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.cluster.matching import Difference, Match
 from pytest_kubesim.cluster.references import Reference
 from pytest_kubesim.errors import AssertionFailed, NeverSettled, UsageError
+from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
