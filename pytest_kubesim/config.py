@@ -8,13 +8,15 @@ right ones.
 from __future__ import annotations
 
 import difflib
+import re
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import attrs
 
-from pytest_kubesim.errors import NotSimulated, UsageError
+from pytest_kubesim.errors import NotSimulated, ReplayError, UsageError
 
 VERSIONS = ("1.37",)
 COMPONENTS = ("apiserver", "controllers", "all")
@@ -90,3 +92,34 @@ def _whole(where: str, name: str, value: Any, least: int, most: int) -> None:
 def _one_of(where: str, name: str, value: Any, valid: tuple[str, ...]) -> None:
     if value not in valid:
         raise UsageError(f"{where}: {name}={value!r}: the valid values are {', '.join(valid)}")
+
+
+@attrs.frozen(slots=True)
+class Replay:
+    """What a replay token holds: the seed, and the first digits of the journal's digest."""
+
+    seed: int
+    digest: str
+
+
+_TOKEN = re.compile(r"k1-(-?\d+)-([0-9a-f]{12})-([0-9a-f]{4})")
+
+
+def replay_token(seed: int, digest: str) -> str:
+    """The token that brings a run back: seed, where it led, and a check against typing errors."""
+    body = f"k1-{seed}-{digest[:12]}"
+    return f"{body}-{zlib.crc32(body.encode()) & 0xFFFF:04x}"
+
+
+def parse_replay_token(token: str) -> Replay:
+    """What `token` holds.
+
+    Raises: `ReplayError` for what `replay_token` has not made.
+    """
+    found = _TOKEN.fullmatch(token.strip())
+    if found is None or replay_token(int(found[1]), found[2]) != token.strip():
+        raise ReplayError(
+            f"--kubesim-replay {token!r} is not a replay token (or part of one is missing); copy "
+            "it whole from the failure's output: it looks like k1-7-0123456789ab-cdef"
+        )
+    return Replay(int(found[1]), found[2])

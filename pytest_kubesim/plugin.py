@@ -1,0 +1,143 @@
+"""The pytest plugin: options, the marker, the fixtures `kubesim` and `kubesim_factory`, the report.
+
+Law: this module imports nothing of the simulator until a test asks for a cluster, so that a run
+that has the plugin installed and does not use it starts no slower.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
+
+MARKER = (
+    "kubesim(nodes=, seed=, version=, control_planes=, etcd_members=, container_runtime=, "
+    "start_time=, components=, instant=): configures the `kubesim` fixture; the nearest wins"
+)
+
+_clusters = pytest.StashKey[list["Cluster"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The command line's options."""
+    group = parser.getgroup("kubesim", "simulated Kubernetes clusters")
+    group.addoption(
+        "--kubesim-seed", type=int, metavar="N", default=None, help="seed of every cluster"
+    )
+    group.addoption(
+        "--kubesim-replay", metavar="TOKEN", default=None,
+        help="run as the failure did that printed TOKEN",
+    )
+    group.addoption(
+        "--kubesim-report", metavar="DIR", default=None,
+        help="write the timeline of every failing test into DIR",
+    )
+    group.addoption(
+        "--kubesim-journal", metavar="FILE", default=None,
+        help="write the journal of the last cluster to FILE, a line of JSON an entry",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker; and the replay token is looked at before any test runs."""
+    config.addinivalue_line("markers", MARKER)
+    token = config.getoption("--kubesim-replay")
+    if token is not None:
+        from pytest_kubesim import config as options
+        from pytest_kubesim.errors import ReplayError
+
+        try:
+            options.parse_replay_token(token)
+        except ReplayError as error:
+            raise pytest.UsageError(str(error)) from None
+
+
+def _config_of(request: pytest.FixtureRequest, factory: dict[str, Any]) -> Any:
+    from pytest_kubesim import config as options
+
+    merged = options.ClusterConfig()
+    for marker in reversed(list(request.node.iter_markers("kubesim"))):
+        if marker.args:
+            raise options.UsageError(
+                f"@pytest.mark.kubesim takes no positional arguments, {marker.args!r} was given; "
+                f"the options are {', '.join(options.OPTIONS)}"
+            )
+        merged = options.merge(merged, marker.kwargs, "@pytest.mark.kubesim")
+    merged = options.merge(merged, factory, "kubesim_factory")
+    seed = request.config.getoption("--kubesim-seed")
+    token = request.config.getoption("--kubesim-replay")
+    if token is not None:
+        seed = options.parse_replay_token(token).seed
+    if seed is not None and "seed" not in factory:
+        merged = options.merge(merged, {"seed": seed}, "--kubesim-seed")
+    return merged
+
+
+@pytest.fixture
+def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters: `kubesim_factory(nodes=3, seed=7)`; its arguments are the marker's."""
+    from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.transports.driver import Driver
+
+    made: list[Cluster] = request.node.stash.setdefault(_clusters, [])
+
+    def make(**options: Any) -> Cluster:
+        cluster = Cluster(_config_of(request, options), doors=Driver.shared())
+        cluster.test_id = request.node.nodeid
+        made.append(cluster)
+        return cluster
+
+    yield make
+    problems: list[BaseException] = []
+    for cluster in reversed(made):
+        try:
+            cluster.finish()
+        except Exception as problem:  # noqa: BLE001 - every cluster is closed first
+            problems.append(problem)
+        cluster.close()
+    journal = request.config.getoption("--kubesim-journal")
+    if journal is not None and made:
+        from pytest_kubesim import report
+
+        report.write_journal(made[-1], journal)
+    if problems:
+        raise problems[0]
+
+
+@pytest.fixture
+def kubesim(kubesim_factory: Callable[..., Cluster]) -> Cluster:
+    """A fresh simulated cluster: control plane running, clock at `start_time`."""
+    return kubesim_factory()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[None]:
+    """A failing test prints its seed and the command that replays it."""
+    outcome: Any = yield
+    clusters = item.stash.get(_clusters, [])
+    if outcome.failed and clusters:
+        from pytest_kubesim import report
+
+        for number, cluster in enumerate(clusters, 1):
+            title = "kubesim" if len(clusters) == 1 else f"kubesim {number}"
+            text = report.failure(cluster, replay_command(item, cluster))
+            outcome.sections.append((title, text))
+        directory = item.config.getoption("--kubesim-report")
+        if directory is not None:
+            report.write(clusters, item.nodeid, outcome.longreprtext, directory)
+    return outcome
+
+
+def replay_command(item: pytest.Item, cluster: Cluster) -> str:
+    """The command line that runs `item` as it ran."""
+    from pytest_kubesim import config as options
+
+    token = options.replay_token(cluster.seed, cluster.journal.digest())
+    return f"python -m pytest {shlex.quote(item.nodeid)} --kubesim-replay {token}"

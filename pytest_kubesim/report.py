@@ -1,0 +1,66 @@
+"""What a failing test leaves: the seed, the faults, the timeline, the command that replays it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.cluster import timeline
+from pytest_kubesim.sim import durations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_kubesim.cluster.cluster import Cluster
+
+TIMELINE_LINES = 25
+
+
+def failure(cluster: Cluster, command: str) -> str:
+    """The section that is printed under a failing test."""
+    kernel = cluster.kernel
+    elapsed = durations.text(kernel.elapsed_ns)
+    lines = [f"seed {cluster.seed}, {elapsed} of virtual time, {len(cluster.journal)} entries"]
+    for armed in cluster.faults.armed:
+        struck = f"struck {armed.struck} times" if armed.struck else "never struck"
+        lines.append(f"fault: {armed.fault!r} ({struck})")
+    lines += [f"operator {o.name}: {o.process.state}, {o.restarts} restarts" for o in cluster.operators]
+    lines.append("timeline:")
+    entries = timeline.lines(cluster.journal, kernel.start_ns, TIMELINE_LINES)
+    lines += [f"  {entry}" for entry in entries or ["nothing happened"]]
+    for operator in cluster.operators:
+        if operator.log:
+            lines.append(f"log of {operator.name}:")
+            lines += [f"  {line.text}" for line in operator.log[-15:]]
+    lines += ["replay it with:", f"  {command}"]
+    return "\n".join(lines)
+
+
+def write_journal(cluster: Cluster, file: str) -> None:
+    """Write the journal, a line of canonical JSON an entry."""
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as out:
+        for line in cluster.journal.lines():
+            out.write(line + b"\n")
+
+
+def write(clusters: Sequence[Cluster], test_id: str, problem: str, directory: str) -> None:
+    """Write what a failing test leaves into `directory`: its text and its journals."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in test_id)
+    for number, cluster in enumerate(clusters, 1):
+        base = stem if len(clusters) == 1 else f"{stem}-{number}"
+        write_journal(cluster, str(folder / f"{base}.journal.jsonl"))
+        summary = {
+            "test": test_id,
+            "seed": cluster.seed,
+            "digest": cluster.journal.digest(),
+            "faults": [repr(armed.fault) for armed in cluster.faults.armed],
+            "problem": problem,
+            "timeline": timeline.lines(cluster.journal, cluster.kernel.start_ns, 10_000),
+        }
+        text = json.dumps(summary, indent=2)
+        (folder / f"{base}.json").write_text(text, encoding="utf-8")
