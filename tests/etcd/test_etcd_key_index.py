@@ -42,7 +42,7 @@ def test_a_tombstone_ends_a_generation() -> None:
         (3, [[3], [4, 5], []]),
         (4, [[4, 5], []]),
         (5, [[5], []]),
-        (6, [[]]),
+        (6, [list[int]()]),
     ],
 )
 def test_compaction_keeps_what_is_in_force(at: int, expected: list[list[int]]) -> None:
