@@ -142,13 +142,17 @@ class ControllerRefManager:
         return True
 
     async def _check_adoptable(self, obj: Object) -> None:
-        if self._adoptable is None:
-            self._adoptable = await self._why_not()
-        if self._adoptable:
+        if await self.why_not_adoptable():
             key = f"{meta.namespace(obj)}/{meta.name(obj)}"
             raise SyncError(
                 f"can't adopt {self._what} {key} ({meta.uid(obj)}): {self._adoptable}"
             )
+
+    async def why_not_adoptable(self) -> str:
+        """Why the owner may adopt nothing; empty if it may.  Read from the server once a sync."""
+        if self._adoptable is None:
+            self._adoptable = await self._why_not()
+        return self._adoptable
 
     async def _why_not(self) -> str:
         owner = self._owner

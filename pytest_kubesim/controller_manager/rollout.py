@@ -272,15 +272,17 @@ def with_replicas_annotations(replica_set: Object, desired: int, maximum: int) -
     return meta.with_metadata(replica_set, annotations={**old, **wanted})
 
 
+def copied_annotations(obj: Object) -> dict[str, str]:
+    """Its annotations that a Deployment and its ReplicaSets share."""
+    return {k: v for k, v in meta.annotations(obj).items() if k not in NOT_COPIED}
+
+
 def annotate_new_set(
     deployment: Object, replica_set: Object, new_revision: int, *, exists: bool
 ) -> Object:
     """The new set with its annotations (`SetNewReplicaSetAnnotations`); itself if it has them."""
     old = meta.annotations(replica_set)
-    new = dict(old)
-    for key, value in meta.annotations(deployment).items():
-        if key not in NOT_COPIED:
-            new[key] = value
+    new = {**old, **copied_annotations(deployment)}
     old_text = old.get(REVISION)
     old_revision = _integer(old_text) if old_text else 0
     if old_revision is None:

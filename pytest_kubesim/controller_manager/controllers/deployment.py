@@ -579,15 +579,17 @@ class _Sync:
         d, name = self.d, quote(meta.name(self.d))
         template = replica_set["spec"]["template"]
         if rollout.equal_ignoring_hash(d["spec"]["template"], template):
-            message = f"The rollback revision contains the same template as current deployment {name}"
+            message = (
+                f"The rollback revision contains the same template as current deployment {name}"
+            )
             self.warn("DeploymentRollbackTemplateUnchanged", message)
             await self.clear_rollback()
             return
         kept = {k: v for k, v in meta.labels(template).items() if k != rollout.TEMPLATE_HASH}
-        annotations = {k: v for k, v in meta.annotations(d).items() if k in rollout.NOT_COPIED}
-        for key, value in meta.annotations(replica_set).items():
-            if key not in rollout.NOT_COPIED:
-                annotations[key] = value
+        annotations = {
+            **{k: v for k, v in meta.annotations(d).items() if k in rollout.NOT_COPIED},
+            **rollout.copied_annotations(replica_set),
+        }
         d = meta.set_path(d, ("spec", "template"), meta.with_metadata(template, labels=kept))
         self.d = meta.with_metadata(d, annotations=annotations)
         await self.clear_rollback()
