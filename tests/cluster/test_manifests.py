@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_kubesim.cluster import manifests
+from pytest_kubesim.errors import ManifestError
+
+TEXT = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, annotations: {at: 2026-01-01T00:00:00Z}}
+---
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Secret, metadata: {name: b}}
+---
+"""
+
+
+def names(*given: object) -> list[str]:
+    return [o["metadata"]["name"] for o in manifests.load(*given)]
+
+
+def test_text_files_folders_dicts_and_lists_are_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "2.yaml").write_text(TEXT)
+    (tmp_path / "1.json").write_text('{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "j"}}')
+    (tmp_path / "notes.txt").write_text("not a manifest")
+    one = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "d"}}
+    assert names(TEXT) == ["a", "b"]
+    assert names(str(tmp_path), one, [one, one]) == ["j", "a", "b", "d", "d", "d"]
+    assert names(tmp_path / "2.yaml") == ["a", "b"]
+
+
+def test_timestamps_stay_text() -> None:
+    assert manifests.load(TEXT)[0]["metadata"]["annotations"]["at"] == "2026-01-01T00:00:00Z"
+
+
+def test_objects_of_the_official_client_are_read() -> None:
+    client = pytest.importorskip("kubernetes.client")
+    pod = client.V1Pod(
+        api_version="v1", kind="Pod", metadata=client.V1ObjectMeta(name="p", generate_name=None),
+        spec=client.V1PodSpec(containers=[client.V1Container(name="c", image="i", image_pull_policy="Always")]),
+    )
+    assert manifests.load(pod) == [{
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i", "imagePullPolicy": "Always"}]},
+    }]
+
+
+def test_objects_of_lightkube_are_read() -> None:
+    core = pytest.importorskip("lightkube.resources.core_v1")
+    meta = pytest.importorskip("lightkube.models.meta_v1")
+    cm = core.ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=meta.ObjectMeta(name="c"), data={"a": "b"})
+    assert manifests.load(cm) == [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "b"}}]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("no/such/file.yaml", "no such file or folder"),
+        ("a: [", "not YAML"),
+        ("apiVersion: v1\nmetadata: {}", "kind is missing"),
+        ("- 1\n- 2", "a mapping with apiVersion and kind"),
+        (object(), "is not a manifest"),
+        ({"kind": "Pod"}, "apiVersion is missing"),
+    ],
+)
+def test_what_is_no_manifest_is_named(given: object, says: str) -> None:
+    with pytest.raises(ManifestError, match=says):
+        manifests.load(given)
+
+
+def test_the_file_and_document_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("apiVersion: v1\nkind: Pod\n---\nkind: Pod\n")
+    with pytest.raises(ManifestError, match=r"x\.yaml, document 2: apiVersion is missing"):
+        manifests.load(file)
