@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from pytest_kubesim.apimachinery.golang import type_name
 from pytest_kubesim.apimachinery.meta import Object
+
+_MAP = "map[string]interface {}"
 
 
 def apply(document: Object, patch: Object) -> Object:
@@ -49,11 +52,12 @@ def create(original: Object, modified: Object) -> Object:
         if key not in original:
             patch[key] = value
             continue
-        old: Any = original[key]
-        if isinstance(old, dict) and isinstance(value, dict):
-            if difference := create(cast("Object", old), cast("Object", value)):
+        old = original[key]
+        kinds = type_name(old), type_name(value)
+        if kinds == (_MAP, _MAP):
+            if difference := create(old, value):
                 patch[key] = difference
-        elif type(old) is not type(value) or old != value:
+        elif old != value or kinds[0] != kinds[1]:
             patch[key] = value
     for key in original:
         if key not in modified:

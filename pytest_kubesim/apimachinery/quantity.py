@@ -1,9 +1,9 @@
 """Amounts with suffixes: ``100m``, ``1.5Gi``, ``12e6``, exact to a billionth.
 
 A Quantity is a count of billionths and the family of suffixes in which it prints. Go keeps the
-text of a quantity that is written canonically enough, ``1500Mi`` or ``+5`` for instance, and prints
-that; so does ``canonical``. Everything takes JSON values and is cached by them. Numbers are exact even where Go's
-64 bits overflow.
+text of a quantity that is written canonically enough, ``1500Mi`` or ``+5`` for instance, and
+prints that; so does ``canonical``. Everything takes JSON values and is cached by them. Numbers are
+exact even where Go's 64 bits overflow.
 
 ::
 

@@ -252,15 +252,20 @@ def _check_order(changes: list[Any], order: list[Any], merge_key: str) -> None:
     if not order or not changes:
         return
     entries = _split_deleted(changes)[0] if merge_key else changes
-    wanted = iter(order)
-    for entry in entries:
-        if isinstance(entry, dict) and DIRECTIVE in entry:
+    at = 0
+    position = 0
+    while at < len(entries) and position < len(order):
+        if isinstance(entries[at], dict) and DIRECTIVE in entries[at]:
+            at += 1
             continue
-        if not any(_same_key(entry, other, merge_key) for other in wanted):
-            raise StrategicPatchError(
-                f"The order in patch list:\n{golang.plain(changes)}\n doesn't match "
-                f"{SET_ELEMENT_ORDER} list:\n{golang.plain(order)}\n"
-            )
+        if _same_key(entries[at], order[position], merge_key):
+            at += 1
+        position += 1
+    if at < len(entries) and position >= len(order):
+        raise StrategicPatchError(
+            f"The order in patch list:\n{golang.plain(changes)}\n doesn't match "
+            f"{SET_ELEMENT_ORDER} list:\n{golang.plain(order)}\n"
+        )
 
 
 # -- lists -----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from pytest_kubesim.apimachinery import formats, golang
+from pytest_kubesim.apimachinery import addresses, formats, golang
 
 # -- where ---------------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ def validate_domain_prefixed_key(path: Path, key: str) -> ErrorList:
 
 def validate_ip(path: Path, value: str) -> ErrorList:
     """An IP address in canonical form."""
-    return invalid_each(path, value, formats.is_valid_ip(value))
+    return invalid_each(path, value, addresses.is_valid_ip(value))
 
 
 def validate_ip_for_legacy_field(
@@ -333,13 +333,15 @@ def validate_ip_for_legacy_field(
 ) -> ErrorList:
     """An IP address in any form that fields older than the strict rule accept."""
     return (
-        [] if value in old else invalid_each(path, value, formats.ip_problems(value, strict=strict))
+        []
+        if value in old
+        else invalid_each(path, value, addresses.ip_problems(value, strict=strict))
     )
 
 
 def validate_cidr(path: Path, value: str) -> ErrorList:
     """A CIDR in canonical form."""
-    return invalid_each(path, value, formats.is_valid_cidr(value))
+    return invalid_each(path, value, addresses.is_valid_cidr(value))
 
 
 def validate_cidr_for_legacy_field(
@@ -348,9 +350,9 @@ def validate_cidr_for_legacy_field(
     """A CIDR in any form that fields older than the strict rule accept."""
     if value in old:
         return []
-    return invalid_each(path, value, formats.cidr_problems(value, strict=strict))
+    return invalid_each(path, value, addresses.cidr_problems(value, strict=strict))
 
 
 def validate_interface_address(path: Path, value: str) -> ErrorList:
     """An address with its prefix length, in canonical form."""
-    return invalid_each(path, value, formats.is_valid_interface_address(value))
+    return invalid_each(path, value, addresses.is_valid_interface_address(value))
