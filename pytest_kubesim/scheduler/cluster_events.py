@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import ClusterEvent
-from pytest_kubesim.scheduler.pod_info import pod_requests
+from pytest_kubesim.scheduler.pod_info import pod_requests, resize_status
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -32,7 +32,7 @@ def pod_changes(old: Object, new: Object, *, target: bool) -> list[ClusterEvent]
     actions: list[int] = []
     if (old_meta.get("labels") or {}) != (new_meta.get("labels") or {}):
         actions.append(fwk.UPDATE_POD_LABEL)
-    if old_spec is not new_spec or resource == fwk.ASSIGNED_POD:
+    if old_spec != new_spec or resize_status(old) != resize_status(new):
         before, after = pod_requests(old), pod_requests(new)
         if before != after:
             if _any_more(before, after):

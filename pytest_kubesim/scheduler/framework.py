@@ -158,10 +158,16 @@ class ClusterEvent:
         return self.resource == WILD_CARD and self.action == ALL
 
     def covers(self, incoming: ClusterEvent) -> bool:
-        """Whether a plugin that registered this wants to hear of `incoming`."""
-        return self.resource in {WILD_CARD, incoming.resource} and (
-            self.action & incoming.action
-        ) != 0
+        """Whether a plugin that registered this wants to hear of `incoming`.
+
+        A plain "update" is for those who registered all updates: had it been any of the special
+        ones, it would have come as that.
+        """
+        return (
+            self.resource in {WILD_CARD, incoming.resource}
+            and self.action & incoming.action != 0
+            and incoming.action <= self.action
+        )
 
 
 HintFn: TypeAlias = "Callable[[PodInfo, Object | None, Object | None], bool]"

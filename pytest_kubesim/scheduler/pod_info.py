@@ -142,7 +142,7 @@ class PodInfo:
         if (
             (metadata.get("labels") or NO_LABELS) != self.labels
             or bool(metadata.get("deletionTimestamp")) != self.deleting
-            or _resize_status(pod) != _resize_status(self.pod)
+            or resize_status(pod) != resize_status(self.pod)
         ):
             return False
         self.pod = pod
@@ -212,13 +212,20 @@ def is_native_scalar(name: str) -> bool:
     return "/" in name or name.startswith(("hugepages-", "attachable-volumes-"))
 
 
-def _resize_status(pod: Object) -> list[Any]:
-    status = pod.get("status") or {}
+def resize_status(pod: Object) -> list[Any]:
+    """What the kubelet says of the resources it gave the containers (in-place resize)."""
+    status = pod.get("status")
+    if not status:
+        return []
     statuses: list[Object] = [
         *(status.get("containerStatuses") or ()),
         *(status.get("initContainerStatuses") or ()),
     ]
-    return [(s.get("allocatedResources"), s.get("resources")) for s in statuses]
+    return [
+        (s.get("allocatedResources"), s.get("resources"))
+        for s in statuses
+        if "allocatedResources" in s or "resources" in s
+    ]
 
 
 def _amount(name: str, value: Any) -> int:
