@@ -1,7 +1,7 @@
 """JSON patches (RFC 6902) in the dialect that Kubernetes speaks.
 
 Where evanphx/json-patch v4 departs from the RFC, so does this: ``replace`` of a key that a map
-lacks sets it, a path need not begin with a slash, indices count from the end when negative, a
+lacks sets it, what stands before a path's first slash is ignored, indices count from the end when negative, a
 ``test`` of something missing holds against ``null``, and numbers are compared as they are written.
 
 Nothing is mutated: the result shares with the document all that the patch leaves alone.
@@ -274,8 +274,8 @@ def _parents(document: Any, path: str) -> list[Any] | None:
 
 def _rebuilt(parents: list[Any], path: str, changed: Any) -> Any:
     for parent, token in zip(parents[-2::-1], _tokens(path)[-2::-1], strict=True):
-        copy = parent.copy()
-        copy[_index(parent, token) if isinstance(copy, list) else token] = changed
+        copy: Any = parent.copy()
+        copy[_index(parent, token) if isinstance(parent, list) else token] = changed
         changed = copy
     return changed
 
