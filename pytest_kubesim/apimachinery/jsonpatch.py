@@ -136,7 +136,7 @@ def _replace(document: Any, operation: Operation) -> Any:
             f"replace operation does not apply: doc is missing key: {path}: {_MISSING}"
         ) from None
     copy = container.copy()
-    copy[_index(container, key) if isinstance(copy, list) else key] = operation.get("value")
+    copy[_position(container, key)] = operation.get("value")
     return _rebuilt(parents, path, copy)
 
 
@@ -275,9 +275,13 @@ def _parents(document: Any, path: str) -> list[Any] | None:
 def _rebuilt(parents: list[Any], path: str, changed: Any) -> Any:
     for parent, token in zip(parents[-2::-1], _tokens(path)[-2::-1], strict=True):
         copy: Any = parent.copy()
-        copy[_index(parent, token) if isinstance(parent, list) else token] = changed
+        copy[_position(parent, token)] = changed
         changed = copy
     return changed
+
+
+def _position(container: Any, key: str) -> int | str:
+    return _index(cast("list[Any]", container), key) if isinstance(container, list) else key
 
 
 def _index(items: list[Any], key: str, size: int | None = None) -> int:

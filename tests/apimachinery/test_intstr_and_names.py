@@ -26,8 +26,10 @@ def test_a_percentage_is_taken_of_the_total(value, up, down):
         ("5", "invalid value for IntOrString: invalid type: string is not a percentage"),
         (
             "x%",
-            'invalid value for IntOrString: invalid value "x%": strconv.Atoi: parsing "x": '
-            "invalid syntax",
+            (
+                'invalid value for IntOrString: invalid value "x%": strconv.Atoi: parsing "x": '
+                "invalid syntax"
+            ),
         ),
     ],
 )

@@ -58,8 +58,10 @@ def test_an_operation_does_what_the_library_does(document, operation, result):
         ),
         (
             {"op": "add", "path": "/l/5", "value": 1},
-            "error in add for path: '/l/5': Unable to access invalid index: 5: invalid index "
-            "referenced",
+            (
+                "error in add for path: '/l/5': Unable to access invalid index: 5: invalid index "
+                "referenced"
+            ),
         ),
         ({"op": "nope", "path": "/a"}, "Unexpected kind: nope"),
         ({"op": "add", "value": 1}, "add operation failed to decode path: missing value"),

@@ -42,8 +42,10 @@ def test_a_label_selector_prints_canonically(text, canonical):
         ("x=(", "unable to parse requirement: found '(', expected: identifier"),
         (
             "x>a",
-            "unable to parse requirement: values[0]: Invalid value: \"a\": for 'Gt', 'Lt' "
-            "operators, the value must be an integer",
+            (
+                "unable to parse requirement: values[0]: Invalid value: \"a\": for 'Gt', 'Lt' "
+                "operators, the value must be an integer"
+            ),
         ),
     ],
 )

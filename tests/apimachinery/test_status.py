@@ -30,8 +30,10 @@ def test_the_json_has_upstreams_fields_in_upstreams_order():
             status.new_conflict(PODS, "p", status.OPTIMISTIC_LOCK_ERROR),
             409,
             "Conflict",
-            'Operation cannot be fulfilled on pods "p": the object has been modified; please '
-            "apply your changes to the latest version and try again",
+            (
+                'Operation cannot be fulfilled on pods "p": the object has been modified; please '
+                "apply your changes to the latest version and try again"
+            ),
         ),
         (status.new_forbidden(PODS, "p", "no"), 403, "Forbidden", 'pods "p" is forbidden: no'),
         (status.new_forbidden(PODS, "", "no"), 403, "Forbidden", "pods is forbidden: no"),
@@ -56,8 +58,10 @@ def test_the_json_has_upstreams_fields_in_upstreams_order():
             status.new_unsupported_media_type(["a/b", "c/d"]),
             415,
             "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: "
-            "a/b, c/d",
+            (
+                "the body of the request was in an unknown format - accepted media types include: "
+                "a/b, c/d"
+            ),
         ),
     ],
 )

@@ -120,8 +120,10 @@ def test_lists_without_a_key_are_replaced():
                     "containers": [{"name": "one", "image": "img:8"}],
                 }
             },
-            "The order in patch list:\n[map[image:img:8 name:one]]\n doesn't match "
-            "$setElementOrder list:\n[map[name:two]]\n",
+            (
+                "The order in patch list:\n[map[image:img:8 name:one]]\n doesn't match "
+                "$setElementOrder list:\n[map[name:two]]\n"
+            ),
             500,
         ),
         ({"spec": {"$retainKeys": "x"}}, "invalid patch format of retainKeys", 400),

@@ -48,8 +48,10 @@ def test_offsets_and_fractions_are_understood():
         ("2026-01-01T00:00:00Zx", 'parsing time "2026-01-01T00:00:00Zx": extra text: "x"'),
         (
             "2026-01-01 00:00:00Z",
-            'parsing time "2026-01-01 00:00:00Z" as "2006-01-02T15:04:05Z07:00": '
-            'cannot parse " 00:00:00Z" as "T"',
+            (
+                'parsing time "2026-01-01 00:00:00Z" as "2006-01-02T15:04:05Z07:00": '
+                'cannot parse " 00:00:00Z" as "T"'
+            ),
         ),
     ],
 )

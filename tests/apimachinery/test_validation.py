@@ -69,10 +69,12 @@ def test_names_are_judged_in_upstreams_words():
     assert formats.is_dns1123_label("a-1") == []
     assert formats.is_dns1123_label("a.b") == ["must not contain dots"]
     assert formats.is_dns1123_subdomain("A") == [
-        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' "
-        "or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "
-        "regex used for validation is "
-        "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        (
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' "
+            "or '.', and must start and end with an alphanumeric character (e.g. 'example.com', "
+            "regex used for validation is "
+            "'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+        )
     ]
     assert formats.is_qualified_name("example.com/Name") == []
     assert formats.is_qualified_name("/x") == ["prefix part must be non-empty"]
@@ -128,9 +130,11 @@ def test_only_one_owner_controls():
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u", "controller": True}
     errors = objectmeta.validate_owner_references([owner, {**owner, "name": "q"}], Path("o"))
     assert [str(error) for error in errors] == [
-        'o: Invalid value: [{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u","controller":true}'
-        ',{"apiVersion":"v1","kind":"Pod","name":"q","uid":"u","controller":true}]: Only one '
-        'reference can have Controller set to true. Found "true" in references for Pod/p and Pod/q'
+        (
+            'o: Invalid value: [{"apiVersion":"v1","kind":"Pod","name":"p","uid":"u","controller":true}'
+            ',{"apiVersion":"v1","kind":"Pod","name":"q","uid":"u","controller":true}]: Only one '
+            'reference can have Controller set to true. Found "true" in references for Pod/p and Pod/q'
+        )
     ]
 
 
@@ -145,8 +149,10 @@ def test_an_update_changes_neither_identity_nor_a_terminating_objects_finalizers
     new = {**old, "uid": "v", "finalizers": ["x/y"]}
     errors = objectmeta.validate_object_meta_update(new, old, Path("metadata"))
     assert [str(error) for error in errors] == [
-        "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
-        'deleted, found new finalizers []string{"x/y"}',
+        (
+            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being "
+            'deleted, found new finalizers []string{"x/y"}'
+        ),
         'metadata.uid: Invalid value: "v": field is immutable',
     ]
 
@@ -161,10 +167,14 @@ def test_a_label_selectors_expressions_have_the_values_their_operator_wants():
     }
     errors = metav1.validate_label_selector(selector, Path("s"))
     assert [str(error) for error in errors] == [
-        "s.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' "
-        "or 'NotIn'",
-        "s.matchExpressions[1].values: Forbidden: may not be specified when `operator` is "
-        "'Exists' or 'DoesNotExist'",
+        (
+            "s.matchExpressions[0].values: Required value: must be specified when `operator` is 'In' "
+            "or 'NotIn'"
+        ),
+        (
+            "s.matchExpressions[1].values: Forbidden: may not be specified when `operator` is "
+            "'Exists' or 'DoesNotExist'"
+        ),
         's.matchExpressions[2].operator: Invalid value: "Near": not a valid selector operator',
     ]
 
