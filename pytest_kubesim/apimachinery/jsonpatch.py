@@ -1,8 +1,9 @@
 """JSON patches (RFC 6902) in the dialect that Kubernetes speaks.
 
 Where evanphx/json-patch v4 departs from the RFC, so does this: ``replace`` of a key that a map
-lacks sets it, what stands before a path's first slash is ignored, indices count from the end when negative, a
-``test`` of something missing holds against ``null``, and numbers are compared as they are written.
+lacks sets it, what stands before a path's first slash is ignored, indices count from the end when
+negative, a ``test`` of something missing holds against ``null``, and numbers are compared as they
+are written.
 
 Nothing is mutated: the result shares with the document all that the patch leaves alone.
 
