@@ -1,0 +1,521 @@
+"""Which volumes a pod's claims get on which node, assumed first and then written.
+
+The law: a claim or volume that was assumed counts in its assumed form until the informer brings
+something newer.  Nothing is written before PreBind; then the volumes' (`claimRef`) and the claims'
+(`selected-node`) updates are written, and binding waits until the volume controllers are done.
+
+Follows `pkg/scheduler/framework/plugins/volumebinding/binder.go`, `util/assumecache` and
+`component-helpers/storage/volume/{helpers,pv_helpers}.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pytest_kubesim.apimachinery import labels as label_selectors
+from pytest_kubesim.apimachinery import meta, quantity
+from pytest_kubesim.client_go.resources import (
+    CSIDRIVERS,
+    CSISTORAGECAPACITIES,
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    STORAGECLASSES,
+)
+from pytest_kubesim.scheduler.node_selection import NodeSelector
+from pytest_kubesim.scheduler.pod_info import claim_name
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.tasks import Event
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.client_go.store import Store
+    from pytest_kubesim.scheduler.framework import Handle
+    from pytest_kubesim.scheduler.node_info import NodeInfo
+    from pytest_kubesim.scheduler.pod_info import PodInfo
+
+SELECTED_NODE = "volume.kubernetes.io/selected-node"
+BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
+BOUND_BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
+BETA_STORAGE_CLASS = "volume.beta.kubernetes.io/storage-class"
+NO_PROVISIONER = "kubernetes.io/no-provisioner"
+WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
+
+BIND_CONFLICT = "node(s) didn't find available persistent volumes to bind"
+NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
+NOT_ENOUGH_SPACE = "node(s) did not have enough free storage"
+PV_NOT_EXIST = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+
+BIND_TIMEOUT_NS = 600 * NS
+
+
+class BinderError(Exception):
+    """A mishap in finding or binding volumes; its text is upstream's."""
+
+
+@attrs.define(slots=True)
+class PodVolumeClaims:
+    """A pod's claims by what is to be done about them."""
+
+    bound: list[Object] = attrs.field(factory=list[Any])
+    delayed: list[Object] = attrs.field(factory=list[Any])
+    immediate: list[Object] = attrs.field(factory=list[Any])
+
+
+@attrs.define(slots=True)
+class PodVolumes:
+    """What a pod's claims would get on one node."""
+
+    static: list[tuple[Object, Object]] = attrs.field(factory=list[Any])
+    """Volumes with the claims they are to be bound to."""
+    dynamic: list[Object] = attrs.field(factory=list[Any])
+    """Claims for which a volume is to be made."""
+    capacities: list[Object | None] = attrs.field(factory=list[Any])
+    """For each of `dynamic` the storage capacity that was found, if any was asked for."""
+
+
+class AssumeCache:
+    """An informer's objects, with those assumed in place of their older forms."""
+
+    __slots__ = ("_assumed", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._assumed: dict[str, tuple[str, Object]] = {}
+
+    def get(self, key: str) -> Object | None:
+        """The object, assumed or real."""
+        real = self._store.get(key)
+        assumed = self._assumed.get(key)
+        if assumed is None:
+            return real
+        if real is None or meta.resource_version(real) != assumed[0]:
+            del self._assumed[key]
+            return real
+        return assumed[1]
+
+    def api(self, key: str) -> Object | None:
+        """The object as the informer has it."""
+        return self._store.get(key)
+
+    def list(self) -> list[Object]:
+        """All objects, assumed or real."""
+        if not self._assumed:
+            return self._store.list()
+        found = (self.get(key) for key in self._store.keys())  # noqa: SIM118 - not a mapping
+        return [obj for obj in found if obj is not None]
+
+    def assume(self, key: str, obj: Object) -> None:
+        """`obj` is what it will be, unless the informer says otherwise."""
+        self._assumed[key] = (meta.resource_version(obj), obj)
+
+    def restore(self, key: str) -> None:
+        """The assumption was wrong."""
+        self._assumed.pop(key, None)
+
+
+class VolumeBinder:
+    """Finds, assumes and binds the volumes of pods."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        informers = handle.informers
+        claims = informers.informer(PERSISTENTVOLUMECLAIMS)
+        volumes = informers.informer(PERSISTENTVOLUMES)
+        self.claims = AssumeCache(claims.store)
+        self.volumes = AssumeCache(volumes.store)
+        self.classes = informers.informer(STORAGECLASSES).store
+        self._drivers = informers.informer(CSIDRIVERS).store
+        self._capacities = informers.informer(CSISTORAGECAPACITIES).store
+        self._changed = Event(handle.process.kernel)
+        for informer in (claims, volumes):
+            informer.add_event_handler(
+                add=self._note, update=lambda _old, new: self._note(new), delete=self._note
+            )
+
+    def _note(self, _obj: Object) -> None:
+        self._changed.set()
+        self._changed.clear()
+
+    # -- what a pod has and needs --------------------------------------------------------------
+
+    def claims_of(self, pod: PodInfo) -> PodVolumeClaims:
+        """The pod's claims, sorted by what is to be done."""
+        found = PodVolumeClaims()
+        for volume in pod.spec.get("volumes") or ():
+            name = claim_name(pod.pod, volume)
+            if not name:
+                continue
+            key = f"{pod.namespace}/{name}"
+            claim = self.claims.get(key)
+            if claim is None:
+                raise BinderError(
+                    f'error getting PVC "{key}": could not find v1.PersistentVolumeClaim "{key}"'
+                )
+            if is_fully_bound(claim):
+                found.bound.append(claim)
+            elif self._is_delayed(claim) and not claim["spec"].get("volumeName"):
+                found.delayed.append(claim)
+            else:
+                found.immediate.append(claim)
+        return found
+
+    def _is_delayed(self, claim: Object) -> bool:
+        class_name = claim_class(claim)
+        storage_class = self.classes.get(class_name) if class_name else None
+        if storage_class is None:
+            return False
+        return storage_class.get("volumeBindingMode") == WAIT_FOR_FIRST_CONSUMER
+
+    def find(self, claims: PodVolumeClaims, node: NodeInfo) -> tuple[PodVolumes, list[str]]:
+        """What the claims would get on `node`, and why they would not."""
+        volumes = PodVolumes()
+        reasons: list[str] = []
+        exists = self._check_bound(claims.bound, node, reasons)
+        matched = enough = True
+        if claims.delayed:
+            to_match: list[Object] = []
+            to_provision: list[Object] = []
+            for claim in claims.delayed:
+                selected = meta.annotations(claim).get(SELECTED_NODE)
+                if selected is None:
+                    to_match.append(claim)
+                elif selected != node.name:
+                    return volumes, [*reasons, BIND_CONFLICT]
+                else:
+                    to_provision.append(claim)
+            to_provision += self._match(to_match, node, volumes)
+            matched, enough = self._check_provisions(to_provision, node, volumes)
+        if not matched:
+            reasons.append(BIND_CONFLICT)
+        if not enough:
+            reasons.append(NOT_ENOUGH_SPACE)
+        if not exists:
+            reasons.append(PV_NOT_EXIST)
+        return volumes, reasons
+
+    def _check_bound(self, claims: Sequence[Object], node: NodeInfo, reasons: list[str]) -> bool:
+        for claim in claims:
+            volume = self.volumes.get(claim["spec"]["volumeName"])
+            if volume is None:
+                return False
+            if not reaches(volume, node.labels):
+                reasons.append(NODE_CONFLICT)
+                return True
+        return True
+
+    def _match(
+        self, claims: list[Object], node: NodeInfo, volumes: PodVolumes
+    ) -> list[Object]:
+        chosen: set[str] = set()
+        unmatched: list[Object] = []
+        if not claims:
+            return unmatched
+        available = self.volumes.list()
+        for claim in sorted(claims, key=requested_storage):
+            wanted = claim_class(claim)
+            candidates = [v for v in available if volume_class(v) == wanted]
+            volume = find_matching_volume(claim, candidates, node, chosen)
+            if volume is None:
+                unmatched.append(claim)
+            else:
+                chosen.add(volume["metadata"]["name"])
+                volumes.static.append((volume, claim))
+        return unmatched
+
+    def _check_provisions(
+        self, claims: Sequence[Object], node: NodeInfo, volumes: PodVolumes
+    ) -> tuple[bool, bool]:
+        for claim in claims:
+            class_name = claim_class(claim)
+            if not class_name:
+                raise BinderError(f'no class for claim "{meta.key_of(claim)}"')
+            storage_class = self.classes.get(class_name)
+            if storage_class is None:
+                raise BinderError(f'failed to find storage class "{class_name}"')
+            provisioner = storage_class.get("provisioner")
+            if not provisioner or provisioner == NO_PROVISIONER:
+                return False, True
+            if not _topology_allows(storage_class.get("allowedTopologies") or [], node.labels):
+                return False, True
+            enough, capacity = self._capacity(provisioner, claim, class_name, node)
+            if not enough:
+                return True, False
+            volumes.dynamic.append(claim)
+            volumes.capacities.append(capacity)
+        return True, True
+
+    def _capacity(
+        self, provisioner: str, claim: Object, class_name: str, node: NodeInfo
+    ) -> tuple[bool, Object | None]:
+        size = requested_storage(claim)
+        driver = self._drivers.get(provisioner)
+        if not size or driver is None or not (driver.get("spec") or {}).get("storageCapacity"):
+            return True, None
+        for capacity in self._capacities.list():
+            if capacity.get("storageClassName") != class_name:
+                continue
+            limit = volume_limit(capacity)
+            topology = capacity.get("nodeTopology")
+            if limit is None or limit < size or topology is None:
+                continue
+            if label_selectors.from_label_selector(topology).matches(node.labels):
+                return True, capacity
+        return False, None
+
+    # -- assuming ------------------------------------------------------------------------------
+
+    def assume(self, pod: PodInfo, node_name: str, volumes: PodVolumes) -> bool:
+        """Assume `volumes` for `pod`; True when everything is bound already."""
+        if all(
+            (claim := self.claims.get(key)) is not None and is_fully_bound(claim)
+            for key in pod.claims
+        ):
+            return True
+        static: list[tuple[Object, Object]] = []
+        for volume, claim in volumes.static:
+            prebound = bind_to_claim(volume, claim)
+            if prebound is not volume:
+                self.volumes.assume(volume["metadata"]["name"], prebound)
+            static.append((prebound, claim))
+        dynamic: list[Object] = []
+        for claim in volumes.dynamic:
+            annotations = {**meta.annotations(claim), SELECTED_NODE: node_name}
+            selected = meta.with_metadata(claim, annotations=annotations)
+            self.claims.assume(meta.key_of(claim), selected)
+            dynamic.append(selected)
+        volumes.static, volumes.dynamic = static, dynamic
+        return False
+
+    def revert(self, volumes: PodVolumes) -> None:
+        """Take back what was assumed."""
+        for volume, _ in volumes.static:
+            self.volumes.restore(volume["metadata"]["name"])
+        for claim in volumes.dynamic:
+            self.claims.restore(meta.key_of(claim))
+
+    # -- binding -------------------------------------------------------------------------------
+
+    async def bind(self, pod: PodInfo, node: NodeInfo | None, volumes: PodVolumes) -> None:
+        """Write what was assumed, and wait until it is true.  Raises `BinderError`."""
+        client = self._handle.client
+        kernel = self._handle.process.kernel
+        try:
+            for i, (volume, claim) in enumerate(volumes.static):
+                written = await client.update(PERSISTENTVOLUMES, "", volume)
+                volumes.static[i] = (written, claim)
+            for i, claim in enumerate(volumes.dynamic):
+                namespace = meta.namespace(claim)
+                volumes.dynamic[i] = await client.update(PERSISTENTVOLUMECLAIMS, namespace, claim)
+        except BaseException:
+            self.revert(volumes)
+            raise
+        deadline_ns = kernel.now_ns + BIND_TIMEOUT_NS
+        while not self._is_bound(pod, node, volumes):
+            if kernel.now_ns >= deadline_ns or not await kernel.wait_any(
+                self._changed.future(), timeout_ns=deadline_ns - kernel.now_ns
+            ):
+                raise BinderError("binding volumes: context deadline exceeded")
+
+    def _is_bound(self, pod: PodInfo, node: NodeInfo | None, volumes: PodVolumes) -> bool:
+        if node is None:
+            raise BinderError(f'binding volumes: failed to get node "{pod.node_name}"')
+        if self._handle.get_pod(pod.namespace, pod.name) is None:
+            raise BinderError(
+                f'binding volumes: pod does not exist any more: pod "{pod.name}" not found'
+            )
+        return all(
+            self._static_bound(volume, claim, node) for volume, claim in volumes.static
+        ) and all(self._dynamic_bound(claim, node) for claim in volumes.dynamic)
+
+    def _static_bound(self, written: Object, claim: Object, node: NodeInfo) -> bool:
+        name = written["metadata"]["name"]
+        volume = self.volumes.api(name)
+        current = self.claims.api(meta.key_of(claim))
+        if volume is None or current is None:
+            raise BinderError("binding volumes: failed to check binding: object not found")
+        if _version(written) > _version(volume):
+            return False
+        self._demand_reach(volume, node)
+        reference = volume["spec"].get("claimRef")
+        if not reference or not reference.get("uid"):
+            raise BinderError(f'binding volumes: ClaimRef got reset for pv "{name}"')
+        return is_fully_bound(current)
+
+    def _dynamic_bound(self, written: Object, node: NodeInfo) -> bool:
+        claim = self.claims.api(meta.key_of(written))
+        if claim is None:
+            raise BinderError("binding volumes: failed to check provisioning pvc: not found")
+        if _version(written) > _version(claim):
+            return False
+        name = claim["metadata"]["name"]
+        annotations = claim["metadata"].get("annotations")
+        if annotations is None:
+            raise BinderError(f'binding volumes: selectedNode annotation reset for PVC "{name}"')
+        if annotations.get(SELECTED_NODE) != node.name:
+            raise BinderError(f'binding volumes: provisioning failed for PVC "{name}"')
+        volume_name = claim["spec"].get("volumeName")
+        if volume_name:
+            volume = self.volumes.api(volume_name)
+            if volume is None:
+                return False
+            self._demand_reach(volume, node)
+        return is_fully_bound(claim)
+
+    @staticmethod
+    def _demand_reach(volume: Object, node: NodeInfo) -> None:
+        if not reaches(volume, node.labels):
+            name = volume["metadata"]["name"]
+            raise BinderError(
+                f'binding volumes: pv "{name}" node affinity doesn\'t match node "{node.name}": '
+                "no matching NodeSelectorTerms"
+            )
+
+
+# -- claims and volumes ----------------------------------------------------------------------------
+
+
+def claim_class(claim: Object) -> str:
+    """The storage class of a claim; "" for none."""
+    beta = meta.annotations(claim).get(BETA_STORAGE_CLASS)
+    return beta if beta is not None else claim["spec"].get("storageClassName") or ""
+
+
+def volume_class(volume: Object) -> str:
+    """The storage class of a volume; "" for none."""
+    beta = meta.annotations(volume).get(BETA_STORAGE_CLASS)
+    return beta if beta is not None else volume["spec"].get("storageClassName") or ""
+
+
+def is_fully_bound(claim: Object) -> bool:
+    """Whether the volume controller has finished with the claim."""
+    return bool(claim["spec"].get("volumeName")) and BIND_COMPLETED in meta.annotations(claim)
+
+
+def requested_storage(claim: Object) -> int:
+    """How many bytes the claim asks for."""
+    requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+    return quantity.value(requests.get("storage", 0))
+
+
+def volume_limit(capacity: Object) -> int | None:
+    """The largest volume a CSIStorageCapacity has room for, in bytes."""
+    amount = capacity.get("maximumVolumeSize") or capacity.get("capacity")
+    return None if amount is None else quantity.value(amount)
+
+
+def reaches(volume: Object, labels: Mapping[str, str]) -> bool:
+    """Whether the volume can be used on a node of these labels."""
+    required = (volume["spec"].get("nodeAffinity") or {}).get("required")
+    if not required:
+        return True
+    return NodeSelector(required.get("nodeSelectorTerms") or []).matches(labels, "")
+
+
+def bind_to_claim(volume: Object, claim: Object) -> Object:
+    """The volume as it is when bound to the claim; itself when it is so already."""
+    spec = volume["spec"]
+    reference = spec.get("claimRef")
+    annotations = meta.annotations(volume)
+    by_controller = not _is_bound_to(volume, claim) and BOUND_BY_CONTROLLER not in annotations
+    matches = (
+        reference is not None
+        and reference.get("name") == meta.name(claim)
+        and reference.get("namespace") == meta.namespace(claim)
+        and reference.get("uid") == meta.uid(claim)
+    )
+    if matches and not by_controller:
+        return volume
+    if not matches:
+        volume = {**volume, "spec": {**spec, "claimRef": _claim_reference(claim)}}
+    if by_controller:
+        volume = meta.with_metadata(
+            volume, annotations={**annotations, BOUND_BY_CONTROLLER: "yes"}
+        )
+    return volume
+
+
+def _claim_reference(claim: Object) -> Object:
+    return {
+        "kind": "PersistentVolumeClaim",
+        "namespace": meta.namespace(claim),
+        "name": meta.name(claim),
+        "uid": meta.uid(claim),
+        "apiVersion": "v1",
+        "resourceVersion": meta.resource_version(claim),
+    }
+
+
+def _is_bound_to(volume: Object, claim: Object) -> bool:
+    reference = volume["spec"].get("claimRef")
+    if not reference:
+        return False
+    if reference.get("name") != meta.name(claim) or reference.get("namespace") != meta.namespace(
+        claim
+    ):
+        return False
+    return not reference.get("uid") or reference["uid"] == meta.uid(claim)
+
+
+def find_matching_volume(
+    claim: Object, volumes: Sequence[Object], node: NodeInfo, excluded: set[str]
+) -> Object | None:
+    """The smallest volume for the claim that can be used on `node` and is not `excluded`."""
+    size = requested_storage(claim)
+    spec = claim["spec"]
+    wanted_class = claim_class(claim)
+    selector = spec.get("selector")
+    matches = None if selector is None else label_selectors.from_label_selector(selector).matches
+    best: Object | None = None
+    best_size = 0
+    for volume in volumes:
+        offered = volume["spec"]
+        if volume["metadata"]["name"] in excluded:
+            continue
+        bound = _is_bound_to(volume, claim)
+        if offered.get("claimRef") and not bound:
+            continue
+        capacity = quantity.value((offered.get("capacity") or {}).get("storage", 0))
+        if (
+            capacity < size
+            or (spec.get("volumeMode") or "Filesystem")
+            != (offered.get("volumeMode") or "Filesystem")
+            or (spec.get("volumeAttributesClassName") or "")
+            != (offered.get("volumeAttributesClassName") or "")
+            or volume["metadata"].get("deletionTimestamp")
+        ):
+            continue
+        reachable = reaches(volume, node.labels)
+        if bound:
+            return volume if reachable else None
+        if (volume.get("status") or {}).get("phase") != "Available":
+            continue
+        if matches is not None and not matches(meta.labels(volume)):
+            continue
+        if volume_class(volume) != wanted_class or not reachable:
+            continue
+        if not set(spec.get("accessModes") or ()) <= set(offered.get("accessModes") or ()):
+            continue
+        if best is None or best_size > capacity:
+            best, best_size = volume, capacity
+    return best
+
+
+def _topology_allows(terms: Sequence[Object], labels: Mapping[str, str]) -> bool:
+    if not terms:
+        return True
+    return any(
+        all(
+            labels.get(requirement.get("key", "")) in (requirement.get("values") or ())
+            for requirement in term.get("matchLabelExpressions") or ()
+        )
+        for term in terms
+        if term.get("matchLabelExpressions")
+    )
+
+
+def _version(obj: Object) -> int:
+    text = meta.resource_version(obj)
+    return int(text) if text.isdigit() else 0
