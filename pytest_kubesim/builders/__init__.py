@@ -1,0 +1,24 @@
+"""`kubesim.fake`: names, values and whole objects of Kubernetes, valid by construction, seeded.
+
+`provider` is the Faker provider; `objects` says how an object of each built-in kind is made;
+`structural` makes custom resources from the schema of their CRD.  Nothing here asks a cluster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from faker import Faker
+
+
+def fake(seed: int) -> Faker:
+    """A `faker.Faker` with the Kubernetes provider, seeded: equal seeds give equal values."""
+    from faker import Faker
+
+    from pytest_kubesim.builders.provider import KubernetesProvider
+
+    made = Faker("en_US")
+    made.add_provider(KubernetesProvider)
+    made.seed_instance(seed)
+    return made
