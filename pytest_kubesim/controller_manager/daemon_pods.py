@@ -134,7 +134,7 @@ def target_node(pod: Object) -> str | None:
     for term in fields.objects(required, "nodeSelectorTerms"):
         for expression in fields.objects(term, "matchFields"):
             if expression["key"] == "metadata.name" and expression["operator"] == "In":
-                values = expression.get("values") or []
+                values = fields.texts(expression, "values")
                 return values[0] if len(values) == 1 else None
     return None
 

@@ -12,6 +12,7 @@ Object = dict[str, Any]
 _NOTHING: Object = {}
 _NONE: list[Object] = []
 _NO_STRINGS: dict[str, str] = {}
+_NO_TEXTS: list[str] = []
 
 
 def spec(obj: Object) -> Object:
@@ -53,3 +54,8 @@ def text(parent: Object, key: str) -> str:
 def conditions(obj: Object) -> list[Object]:
     """`status.conditions`."""
     return cast("list[Object]", (obj.get("status") or _NOTHING).get("conditions") or _NONE)
+
+
+def texts(parent: Object, key: str) -> list[str]:
+    """A field that is a list of strings."""
+    return cast("list[str]", parent.get(key) or _NO_TEXTS)

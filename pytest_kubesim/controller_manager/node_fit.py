@@ -29,13 +29,9 @@ def tolerates(toleration: Object, taint: Object) -> bool:
     operator = toleration.get("operator") or "Equal"
     if operator == "Exists":
         return True
-    value, other = toleration.get("value") or "", taint.get("value") or ""
     if operator == "Equal":
-        return value == other
-    mine, its = _number(value), _number(other)
-    if mine is None or its is None:
-        return False
-    return its < mine if operator == "Lt" else operator == "Gt" and its > mine
+        return fields.text(toleration, "value") == fields.text(taint, "value")
+    return False
 
 
 def _number(text: str) -> int | None:
@@ -85,7 +81,7 @@ def _term_matches(term: Object, labels: dict[str, str], name: str) -> bool:
 
 def _matches(expression: Object, labels: dict[str, str]) -> bool:
     key, operator = expression["key"], expression["operator"]
-    values = expression.get("values") or []
+    values = fields.texts(expression, "values")
     value = labels.get(key)
     if operator == "In":
         return value is not None and value in values

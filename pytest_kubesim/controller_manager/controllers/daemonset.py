@@ -670,7 +670,7 @@ class _Sync:
     async def update_status(self, *, observe: bool) -> Result | None:
         """Count, and write the counts if they are new (`updateDaemonSetStatus`)."""
         by_node = await self.by_node()
-        counts = dict.fromkeys(_COUNTS, 0)
+        counts: dict[str, int] = dict.fromkeys(_COUNTS, 0)
         for node in self.nodes:
             several = by_node.get(meta.name(node))
             if self.predicates.fit(node).should_run:
