@@ -61,26 +61,3 @@ def _refused(value: object) -> UsageError:
         "Write '90s', '5m', '1h30m', '200ms', a number of seconds or a timedelta.",
     )
 
-
-def go_duration(duration_ns: int) -> str:
-    """A duration as Go's `Duration.String` prints it: `1.2s`, `350ms`, `2m0s`, `1h0m0s`."""
-    if duration_ns == 0:
-        return "0s"
-    if duration_ns < NS:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
-            if duration_ns >= size:
-                return f"{_decimal(duration_ns, size)}{unit}"
-    minutes, rest_ns = divmod(duration_ns, 60 * NS)
-    hours, minutes = divmod(minutes, 60)
-    seconds = f"{_decimal(rest_ns, NS)}s"
-    if hours:
-        return f"{hours}h{minutes}m{seconds}"
-    return f"{minutes}m{seconds}" if minutes else seconds
-
-
-def _decimal(value: int, size: int) -> str:
-    whole, rest = divmod(value, size)
-    if not rest:
-        return str(whole)
-    digits = str(rest).rjust(len(str(size)) - 1, "0").rstrip("0")
-    return f"{whole}.{digits}"

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
-from pytest_kubesim.cri.durations import Duration, duration_ns, go_duration
+from pytest_kubesim.apimachinery.timestamps import format_duration
+from pytest_kubesim.cri.durations import Duration, duration_ns
 from pytest_kubesim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class Exits(Program):
         container.exit(self.code, "OOMKilled" if self.oom else "")
 
     def __str__(self) -> str:
-        after = f"after={go_duration(self.after_ns)!r}"
+        after = f"after={format_duration(self.after_ns)!r}"
         return f"oom({after})" if self.oom else f"exits({self.code}, {after})"
 
 
@@ -215,7 +216,7 @@ class Serves(Program):
 
     def __str__(self) -> str:
         port = "" if self.port is None else f"port={self.port}, "
-        return f"serves({port}ready_after={go_duration(self.ready_after_ns)!r})"
+        return f"serves({port}ready_after={format_duration(self.ready_after_ns)!r})"
 
 
 @attrs.frozen(slots=True, kw_only=True)
@@ -292,7 +293,7 @@ def refused(probe: Probe) -> ProbeResult:
     if probe.kind == "http":
         return ProbeResult(False, f'Get "{probe.scheme}://{where}{probe.path}": {problem}')
     if probe.kind == "grpc":
-        timeout = go_duration(probe.timeout_ns)
+        timeout = format_duration(probe.timeout_ns)
         return ProbeResult(
             False,
             f'timeout: failed to connect service "{where}" within {timeout}: '
@@ -303,7 +304,7 @@ def refused(probe: Probe) -> ProbeResult:
 
 def timed_out(probe: Probe) -> ProbeResult:
     """The answer of a program that hangs."""
-    where, timeout = f"{probe.host}:{probe.port}", go_duration(probe.timeout_ns)
+    where, timeout = f"{probe.host}:{probe.port}", format_duration(probe.timeout_ns)
     if probe.kind == "http":
         return ProbeResult(
             False,

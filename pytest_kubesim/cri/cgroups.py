@@ -1,0 +1,122 @@
+"""What pods ask for and what containers use, in numbers.
+
+Requests and limits follow `component-helpers/resource/helpers.go`: containers add up, sidecars add
+to what starts after them, an ordinary init container counts alone, pod-level cpu and memory
+replace the sum, overhead comes on top.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import quantity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.cri.container import Container
+
+_POD_LEVEL = ("cpu", "memory")
+
+IDLE_CPU_MILLI, IDLE_MEMORY = 1, 8 * 1024 * 1024
+"""What a container uses whose program does not say: a thousandth of a core, 8 MiB."""
+
+
+def pod_requests(pod: Object) -> dict[str, str]:
+    """The pod's effective requests as quantities."""
+    return _aggregate(pod["spec"], "requests", overhead=True)
+
+
+def pod_limits(pod: Object) -> dict[str, str]:
+    """The pod's effective limits as quantities."""
+    spec = pod["spec"]
+    limits = _aggregate(spec, "limits", overhead=False)
+    for name, amount in (spec.get("overhead") or {}).items():
+        if name in limits:
+            limits[name] = quantity.add(limits[name], amount)
+    return limits
+
+
+def _aggregate(spec: Object, field: str, *, overhead: bool) -> dict[str, str]:
+    containers, inits = spec["containers"], spec.get("initContainers") or ()
+    own = (spec.get("resources") or {}).get(field) or {}
+    extra = (spec.get("overhead") or {}) if overhead else {}
+    if len(containers) == 1 and not inits and not own and not extra:
+        # By far the most common pod: nothing to add up.
+        return dict((containers[0].get("resources") or {}).get(field) or {})
+    total: dict[str, str] = {}
+    for container in containers:
+        _add(total, _of(container, field))
+    sidecars: dict[str, str] = {}
+    highest: dict[str, str] = {}
+    for container in inits:
+        wanted = _of(container, field)
+        if container.get("restartPolicy") == "Always":
+            _add(total, wanted)
+            _add(sidecars, wanted)
+            wanted = sidecars
+        else:
+            wanted = dict(wanted)
+            _add(wanted, sidecars)
+        for name, amount in wanted.items():
+            highest[name] = quantity.maximum(highest.get(name, "0"), amount)
+    for name, amount in highest.items():
+        total[name] = quantity.maximum(total.get(name, "0"), amount)
+    for name, amount in own.items():
+        if name in _POD_LEVEL or name.startswith("hugepages-"):
+            total[name] = amount
+    _add(total, extra)
+    return total
+
+
+def _of(container: Object, field: str) -> dict[str, str]:
+    return (container.get("resources") or {}).get(field) or {}
+
+
+def _add(total: dict[str, str], more: dict[str, str]) -> None:
+    for name, amount in more.items():
+        total[name] = quantity.add(total[name], amount) if name in total else amount
+
+
+def units(name: str, amount: str) -> int:
+    """An amount as the scheduler counts it: thousandths of cpu, whole units of the rest."""
+    return quantity.milli_value(amount) if name == "cpu" else quantity.value(amount)
+
+
+def usage(containers: Iterable[Container]) -> dict[str, Any]:
+    """What running containers use now: `{"cpu_milli": ..., "memory": ...}`."""
+    cpu, memory = 0, 0
+    for container in containers:
+        program = container.program
+        cpu += IDLE_CPU_MILLI if program.cpu is None else round(program.cpu * 1000)
+        memory += IDLE_MEMORY if program.memory is None else program.memory
+    return {"cpu_milli": cpu, "memory": memory}
+
+
+_BURSTABLE, _GUARANTEED, _BEST_EFFORT = "Burstable", "Guaranteed", "BestEffort"
+
+
+def qos_class(pod: Object) -> str:
+    """The pod's quality of service, as the API server found it or computed."""
+    known = (pod.get("status") or {}).get("qosClass")
+    if known:
+        return known
+    spec = pod["spec"]
+    parts = [spec] if (spec.get("resources") or {}) else [
+        *spec["containers"], *(spec.get("initContainers") or ())
+    ]
+    any_set, guaranteed = False, True
+    for part in parts:
+        resources = part.get("resources") or {}
+        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+        for name in _POD_LEVEL:
+            request, limit = requests.get(name), limits.get(name)
+            wanted = request or limit
+            if wanted and not quantity.is_zero(wanted):
+                any_set = True
+            if not limit or (request and quantity.cmp(request, limit) != 0):
+                guaranteed = False
+    if not any_set:
+        return _BEST_EFFORT
+    return _GUARANTEED if guaranteed else _BURSTABLE

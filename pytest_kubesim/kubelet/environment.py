@@ -1,0 +1,221 @@
+"""A container's environment variables: literals, `$(NAME)`, ConfigMaps, Secrets, fields, services.
+
+The law: what refers to something that is not there fails the creation of the container, with
+upstream's words; variables of services are looked up only for programs that can see them.
+
+Follows `makeEnvironmentVariables` in `pkg/kubelet/kubelet_pods.go`, `third_party/forked/golang/
+expansion/expand.go` and `pkg/kubelet/envvars/envvars.go`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.kubelet.errors import StartError
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.kubelet.references import References
+
+CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+
+
+def expand(text: str, values: Mapping[str, str]) -> str:
+    """`$(NAME)` replaced where NAME is known; `$$` is a dollar."""
+    if "$" not in text:
+        return text
+    result: list[str] = []
+    position = 0
+    while position < len(text):
+        char = text[position]
+        following = text[position + 1 : position + 2]
+        if char == "$" and following == "$":
+            result.append("$")
+            position += 2
+        elif char == "$" and following == "(" and (end := text.find(")", position)) > 0:
+            name = text[position + 2 : end]
+            result.append(values.get(name, f"$({name})"))
+            position = end + 1
+        else:
+            result.append(char)
+            position += 1
+    return "".join(result)
+
+
+async def make_environment(
+    pod: Object,
+    container: Object,
+    references: References,
+    allocatable: Mapping[str, str],
+    pod_ip: str,
+    host_ip: str,
+    *,
+    services: bool,
+) -> dict[str, str]:
+    """The variables of a container.
+
+    Parameters: `references`, where ConfigMaps and Secrets are found; `allocatable` of the node,
+    which stands in for limits that are not set; `services`, whether to look services up.
+
+    Raises: `StartError` (CreateContainerConfigError).
+    """
+    namespace = pod["metadata"]["namespace"]
+    env: dict[str, str] = {}
+    if services:
+        links = pod["spec"].get("enableServiceLinks", True)
+        for service in await references.services(namespace, links=links):
+            env.update(service_variables(service))
+    known = dict(env)
+    for source in container.get("envFrom") or ():
+        values = await _env_from(source, namespace, references)
+        prefix = source.get("prefix") or ""
+        known.update({prefix + k: v for k, v in values.items()})
+    for variable in container.get("env") or ():
+        text: str | None = variable.get("value") or ""
+        origin = variable.get("valueFrom")
+        if text:
+            text = expand(text, known)
+        elif origin:
+            text = await _value_from(
+                origin, pod, container, references, allocatable, pod_ip, host_ip
+            )
+        if text is not None:
+            known[variable["name"]] = text
+    return known
+
+
+async def _env_from(source: Object, namespace: str, references: References) -> dict[str, str]:
+    for field, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")):
+        ref = source.get(field)
+        if ref is None:
+            continue
+        found = await references.find(kind, namespace, ref.get("name") or "")
+        if found is None:
+            if ref.get("optional"):
+                return {}
+            raise _missing(kind, ref.get("name") or "")
+        return data_of(found)
+    return {}
+
+
+async def _value_from(
+    origin: Object,
+    pod: Object,
+    container: Object,
+    references: References,
+    allocatable: Mapping[str, str],
+    pod_ip: str,
+    host_ip: str,
+) -> str | None:
+    namespace = pod["metadata"]["namespace"]
+    if (ref := origin.get("fieldRef")) is not None:
+        return field_value(pod, ref.get("fieldPath") or "", pod_ip, host_ip)
+    if (ref := origin.get("resourceFieldRef")) is not None:
+        return resource_value(pod, container, ref, allocatable)
+    for field, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
+        ref = origin.get(field)
+        if ref is None:
+            continue
+        found = await references.find(kind, namespace, ref.get("name") or "")
+        if found is None:
+            if ref.get("optional"):
+                return None
+            raise _missing(kind, ref.get("name") or "")
+        value = data_of(found).get(ref["key"])
+        if value is None and not ref.get("optional"):
+            raise StartError(
+                CREATE_CONTAINER_CONFIG_ERROR,
+                f"couldn't find key {ref['key']} in {kind} {namespace}/{ref.get('name') or ''}",
+            )
+        return value
+    return ""
+
+
+def _missing(kind: str, name: str) -> StartError:
+    return StartError(CREATE_CONTAINER_CONFIG_ERROR, f'{kind.lower()} "{name}" not found')
+
+
+def data_of(obj: Object) -> dict[str, str]:
+    """The data of a ConfigMap or Secret as text."""
+    data: dict[str, Any] = obj.get("data") or {}
+    if obj.get("kind") != "Secret":
+        return dict(data)
+    return {k: base64.b64decode(v or "").decode(errors="replace") for k, v in data.items()}
+
+
+def field_value(pod: Object, path: str, pod_ip: str, host_ip: str) -> str:
+    """What the downward API gives for a field path."""
+    meta, spec = pod["metadata"], pod["spec"]
+    simple = {
+        "metadata.name": meta.get("name"),
+        "metadata.namespace": meta.get("namespace"),
+        "metadata.uid": meta.get("uid"),
+        "spec.nodeName": spec.get("nodeName"),
+        "spec.serviceAccountName": spec.get("serviceAccountName"),
+        "status.hostIP": host_ip,
+        "status.hostIPs": host_ip,
+        "status.podIP": pod_ip,
+        "status.podIPs": pod_ip,
+    }
+    if path in simple:
+        return simple[path] or ""
+    for field in ("labels", "annotations"):
+        values: dict[str, str] = meta.get(field) or {}
+        if path == f"metadata.{field}":
+            return "\n".join(f'{k}="{v}"' for k, v in sorted(values.items()))
+        if path.startswith(f"metadata.{field}['") and path.endswith("']"):
+            return values.get(path[len(f"metadata.{field}['") : -2], "")
+    return ""
+
+
+def resource_value(
+    pod: Object, container: Object, ref: Object, allocatable: Mapping[str, str]
+) -> str:
+    """What the downward API gives for a container's limits and requests."""
+    name = ref.get("containerName")
+    if name:
+        parts = (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
+        container = next((c for c in parts if c["name"] == name), container)
+    side, _, resource = (ref.get("resource") or "").partition(".")
+    resources = container.get("resources") or {}
+    amount = (resources.get(side) or {}).get(resource)
+    if amount is None and side == "limits":
+        amount = allocatable.get(resource)
+    if amount is None:
+        amount = "0"
+    divisor = ref.get("divisor") or "1"
+    if quantity.is_zero(divisor):
+        divisor = "1"
+    if resource == "cpu":
+        return str(-(-quantity.milli_value(amount) // quantity.milli_value(divisor)))
+    return str(-(-quantity.value(amount) // quantity.value(divisor)))
+
+
+def service_variables(service: Object) -> dict[str, str]:
+    """The variables that announce a service, its first port and all of them."""
+    spec = service["spec"]
+    ports: list[Object] = spec.get("ports") or []
+    if not ports:
+        return {}
+    prefix = service["metadata"]["name"].upper().replace("-", "_")
+    ip = spec["clusterIP"]
+    host = f"[{ip}]" if ":" in ip else ip
+    env = {f"{prefix}_SERVICE_HOST": ip, f"{prefix}_SERVICE_PORT": str(ports[0]["port"])}
+    for port in ports:
+        if port.get("name"):
+            name = port["name"].upper().replace("-", "_")
+            env[f"{prefix}_SERVICE_PORT_{name}"] = str(port["port"])
+    for position, port in enumerate(ports):
+        protocol = port.get("protocol") or "TCP"
+        url = f"{protocol.lower()}://{host}:{port['port']}"
+        if position == 0:
+            env[f"{prefix}_PORT"] = url
+        stem = f"{prefix}_PORT_{port['port']}_{protocol}"
+        env[stem] = url
+        env[f"{stem}_PROTO"] = protocol.lower()
+        env[f"{stem}_PORT"] = str(port["port"])
+        env[f"{stem}_ADDR"] = ip
+    return env

@@ -1,0 +1,65 @@
+"""The pod lifecycle event generator: who tells the kubelet that a container has changed.
+
+Upstream relists all pods every second; here the runtime tells, and the news is taken up at the next
+tick of that second (each node's ticks lie elsewhere), which is when upstream would have noticed.
+
+Follows `pkg/kubelet/pleg/generic.go`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.container import Container
+    from pytest_kubesim.kubelet.host import Host
+
+
+class Pleg:
+    """Collects changes and passes them on, once a tick.
+
+    Parameters: `host`; `changed`, called with the UID of each pod with changes; `probes`, called
+    when a container's answer to probes may be another one.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        changed: Callable[[str], object],
+        probes: Callable[[str, str], object],
+    ) -> None:
+        self._host = host
+        self._changed = changed
+        self._probes = probes
+        self._dirty: dict[str, None] = {}
+        period_ns = host.config.pleg_relist_ns
+        self._phase_ns = (
+            host.kernel.rng.below(period_ns, "pleg", host.node.name) if period_ns else 0
+        )
+
+    def start(self) -> None:
+        """Hear of the runtime's events from here on."""
+        self._host.runtime.subscribe(self._heard)
+
+    def _heard(self, what: str, uid: str, container: Container | None) -> None:
+        if not self._host.process.alive:
+            return
+        if what == "probes":
+            if container is not None:
+                self._probes(uid, container.name)
+            return
+        if not self._dirty:
+            self._host.process.call_later(self._delay_ns(), self._relist, label="pleg: relist")
+        self._dirty[uid] = None
+
+    def _delay_ns(self) -> int:
+        period_ns = self._host.config.pleg_relist_ns
+        if not period_ns:
+            return 0
+        return period_ns - (self._host.kernel.now_ns - self._phase_ns) % period_ns
+
+    def _relist(self) -> None:
+        dirty, self._dirty = self._dirty, {}
+        for uid in dirty:
+            self._changed(uid)
