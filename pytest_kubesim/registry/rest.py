@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from pytest_kubesim.apimachinery.formats import name_is_dns_subdomain
 from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, GroupVersionResource
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Strategy:
     """PUT without a resourceVersion overwrites."""
     default_garbage_collection_policy: str = "Background"
     """`Background`, `Orphan` or `Unsupported`: what deletion without a policy means."""
+    ttl_seconds: int = 0
+    """How long an object lives after its last write; 0: until it is deleted (events: an hour)."""
     reset_fields: tuple[tuple[str, ...], ...] = ()
     """Paths that this endpoint does not let a writer own: ("status",) for the main resource of a
     kind with a status subresource, ("spec", "metadata.labels"...) for `/status`."""
@@ -128,9 +131,7 @@ class Strategy:
 
     def validate_name(self, name: str, prefix: bool) -> list[str]:
         """What is wrong with a name (`prefix`: a generateName); DNS subdomains by default."""
-        from pytest_kubesim.apimachinery.validation import name_is_dns_subdomain
-
-        return name_is_dns_subdomain(name, prefix)
+        return name_is_dns_subdomain(name, prefix=prefix)
 
     def begin_create(self, ctx: Context, obj: Object) -> Object:
         """Last step before a new object is stored: allocate (cluster IPs, node ports)."""
@@ -264,8 +265,13 @@ class Resource:
     conversion: Conversion | None = None
     printer: Printer | None = None
     scale: Scale | None = None
+    returns_deleted: bool = False
+    """A deletion answers with the object instead of a Status."""
     custom: bool = False
     """Served for a CustomResourceDefinition: decoded, pruned and validated by its own schema."""
+    decode_stored: Callable[[Object], Object] | None = None
+    """Brings what lies in etcd, perhaps in another version, to `storage_version`; raises
+    `ValueError` for what cannot be decoded.  None: it lies there as it is served."""
 
     @property
     def api_version(self) -> str:

@@ -1,0 +1,291 @@
+"""Bodies: from bytes, or from an in-process client's object, to an object of the kind expected.
+
+The law: what comes out is typed as Go would have it (unknown keys gone, defaults filled in, printed
+as Go prints), or a refusal in upstream's words.  An object that came in is never changed.
+
+Follows `handlers/rest.go` (`transformDecodeError`) and `runtime/serializer`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import yaml
+
+from pytest_kubesim.apimachinery import go_decoding, go_encoding, status
+from pytest_kubesim.apimachinery.golang import quote, type_name
+from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
+from pytest_kubesim.apiserver import json_syntax, negotiation
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.schema import Schema
+    from pytest_kubesim.apimachinery.status import APIStatus
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.registry.rest import Resource
+
+MAX_BODY_BYTES = 3 * 1024 * 1024
+SCHEME = 'scheme "pkg/api/legacyscheme/scheme.go:30"'
+META_SCHEME = 'scheme "pkg/runtime/scheme.go:110"'
+
+TYPE_META = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
+_KINDS_OF_OTHERS = {"events.k8s.io": "core", "rbac.authorization.k8s.io": "rbac"}
+
+STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
+
+
+def body_of(scope: RequestScope) -> bytes:
+    """The body.  Raises `APIStatus` (413) where it is too large."""
+    body = scope.request.body or b""
+    if len(body) > MAX_BODY_BYTES:
+        raise status.new_request_entity_too_large(f"limit is {MAX_BODY_BYTES}")
+    return body
+
+
+def read_object(
+    scope: RequestScope, kind: GroupVersionKind, schema: Schema | None, directive: str
+) -> Object:
+    """The object in a body that holds one of `kind`, checked and complete but for its defaults.
+
+    Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
+    """
+    request = scope.request
+    if request.obj is not None and not request.body:
+        value: Any = request.obj
+        problems: list[str] | None = None
+        body = b""
+    else:
+        offers = negotiation.CUSTOM if scope.served.custom else negotiation.BUILT_IN
+        media = negotiation.input_type(request.header("content-type"), offers)
+        body = body_of(scope)
+        value, problems = _parse(body, media, kind, strict=directive != IGNORE)
+    obj = _typed(scope, value, kind, body)
+    if schema is None:
+        return obj
+    wrong = go_decoding.check_types(schema, obj)
+    if wrong is not None:
+        raise refused(obj, kind, wrong)
+    if directive != IGNORE:
+        unknown = go_decoding.unknown_fields(schema, obj)
+        if problems is not None:
+            unknown = problems if media == negotiation.YAML else json_syntax.complaints(body, unknown)
+            if media == negotiation.YAML:
+                unknown = [*go_decoding.unknown_fields(schema, obj), *problems]
+        report(scope, unknown, directive, lambda text: refused(obj, kind, text))
+    return complete(scope.served if _is_served(scope, kind) else None, schema, obj)
+
+
+def _is_served(scope: RequestScope, kind: GroupVersionKind) -> bool:
+    return scope.resource is not None and scope.resource.gvk == kind
+
+
+def complete(resource: Resource | None, schema: Schema, obj: Object) -> Object:
+    """The object with its defaults, as Go prints it."""
+    if resource is not None:
+        obj = resource.strategy.default(obj)
+    return go_encoding.roundtrip(schema, obj)
+
+
+def report(scope: RequestScope, problems: list[str], directive: str, refuse: Any) -> None:
+    """Warn of a strict decoder's complaints, or raise what `refuse(text)` makes of them."""
+    if not problems:
+        return
+    if directive == WARN:
+        for problem in problems:
+            scope.warn(problem)
+        return
+    raise refuse(f"strict decoding error: {', '.join(problems)}")
+
+
+def refused(obj: Object, kind: GroupVersionKind, problem: str) -> APIStatus:
+    """400: an object that says what it is, and cannot be taken."""
+    version = parse_api_version(obj["apiVersion"]).version
+    return status.new_bad_request(
+        f"{obj['kind']} in version {quote(version)} cannot be handled as a {kind.kind}: {problem}"
+    )
+
+
+def _unrecognized(kind: GroupVersionKind, problem: str, body: bytes) -> APIStatus:
+    if not body:
+        summary = "<empty>"
+    elif body[:1] == b"{":
+        summary = body[:30].decode("utf-8", "replace") + (" ..." if len(body) > 30 else "")
+    else:
+        summary = body[:30].hex() + (" ..." if len(body) > 30 else "")
+    return status.new_bad_request(
+        f"the object provided is unrecognized (must be of type {kind.kind}): {problem} ({summary})"
+    )
+
+
+def _parse(
+    body: bytes, media: str, kind: GroupVersionKind, *, strict: bool
+) -> tuple[Any, list[str] | None]:
+    """The value of a body, and what a strict decoder says of repeated keys (None: none is)."""
+    if media == negotiation.YAML:
+        try:
+            return parse_yaml(body)
+        except ValueError as error:
+            raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {error}", body) from None
+    if media == negotiation.PROTOBUF:
+        raise status.new_bad_request("protobuf bodies are decoded by the doors of the simulator")
+    try:
+        value = json_syntax.loads(body)
+    except ValueError as error:
+        problem = f"couldn't get version/kind; json parse error: {error}"
+        raise _unrecognized(kind, problem, body) from None
+    repeated = [""] if strict and json_syntax.has_repeated_keys(body) else None
+    return value, repeated
+
+
+def _typed(scope: RequestScope, value: Any, kind: GroupVersionKind, body: bytes) -> Object:
+    """The object with apiVersion and kind, which may be left out.  Raises where they do not fit."""
+    wrong = _type_meta_problem(value)
+    if wrong:
+        problem = f"couldn't get version/kind; json parse error: {wrong}"
+        raise _unrecognized(kind, problem, body)
+    obj = cast("Object", value) if value is not None else {}
+    api_version, name = obj.get("apiVersion") or "", obj.get("kind") or ""
+    if api_version == kind.api_version and name == kind.kind:
+        return obj
+    complete = {
+        **obj,
+        "kind": name or kind.kind,
+        "apiVersion": api_version or kind.api_version,
+    }
+    group, version = _parsed(complete["apiVersion"], kind, body)
+    if (group, version, complete["kind"]) == kind:
+        return complete
+    catalog = scope.server.catalog
+    found = catalog.by_kind(GroupVersionKind(group, version, complete["kind"]))
+    if scope.served.custom:
+        # The decoder of custom resources takes anything; the handler compares versions.
+        raise status.new_bad_request(
+            f"the API version in the data ({complete['apiVersion']}) does not match the expected "
+            f"API version ({kind.api_version})"
+        )
+    if found is None or found.custom:
+        problem = (
+            f"no kind {quote(complete['kind'])} is registered for version "
+            f"{quote(complete['apiVersion'])} in {SCHEME}"
+        )
+        raise refused(complete, kind, problem)
+    if found.kind == kind.kind and found.group == kind.group:
+        raise status.new_bad_request(
+            f"the API version in the data ({complete['apiVersion']}) does not match the expected "
+            f"API version ({kind.api_version})"
+        )
+    problem = (
+        f"converting ({found.version}.{found.kind}) to ({_package(kind.group)}.{kind.kind}): "
+        "unknown conversion"
+    )
+    raise refused(complete, kind, problem)
+
+
+def _parsed(api_version: str, kind: GroupVersionKind, body: bytes) -> tuple[str, str]:
+    try:
+        return parse_api_version(api_version)
+    except ValueError as error:
+        problem = f"couldn't get version/kind; json parse error: {error}"
+        raise _unrecognized(kind, problem, body) from None
+
+
+def _type_meta_problem(value: Any) -> str:
+    if value is None or isinstance(value, dict):
+        obj = cast("Object", value or {})
+        for key, field in (("apiVersion", "APIVersion"), ("kind", "Kind")):
+            found = obj.get(key)
+            if found is not None and not isinstance(found, str):
+                del field
+                return (
+                    f"json: cannot unmarshal {_json_name(found)} into Go struct field "
+                    f".{key} of type string"
+                )
+        return ""
+    return f"json: cannot unmarshal {_json_name(value)} into Go value of type {TYPE_META}"
+
+
+def _json_name(value: Any) -> str:
+    name = type_name(value)
+    return {"[]interface {}": "array", "map[string]interface {}": "object"}.get(
+        name, "number" if name in ("int64", "float64") else name
+    )
+
+
+def _package(group: str) -> str:
+    """The Go package of a group's internal types."""
+    if not group:
+        return "core"
+    return _KINDS_OF_OTHERS.get(group, group.partition(".")[0])
+
+
+# -- YAML ------------------------------------------------------------------------------------------
+
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):
+    """YAML as `sigs.k8s.io/yaml` reads it: dates stay text, repeated keys are noticed."""
+
+    repeated: list[str]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                key = _json_key(key)
+            if key in found:
+                line = key_node.start_mark.line + 1
+                self.repeated.append(f'line {line}: key "{key}" already set in map')
+            found[key] = self.construct_object(value_node, deep=True)
+        del deep
+        return found
+
+
+def _json_key(key: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    return "null" if key is None else str(key)
+
+
+def _make_loader() -> Any:
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in _Loader.yaml_implicit_resolvers.items()
+    }
+    _Loader.yaml_implicit_resolvers = resolvers
+    _Loader.add_constructor(
+        "tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True)
+    )
+    return _Loader
+
+
+_LOADER = _make_loader()
+
+
+def parse_yaml(body: bytes) -> tuple[Any, list[str] | None]:
+    """The value of a YAML text, and the keys that are set twice in it (None: none is).
+
+    Raises `ValueError`.
+    """
+    loader = _LOADER(body)
+    loader.repeated = []
+    try:
+        value = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ValueError(f"error converting YAML to JSON: {yaml_problem(error)}") from None
+    finally:
+        loader.dispose()
+    return value, loader.repeated or None
+
+
+def yaml_problem(error: Any) -> str:
+    """A YAML error in the words of Go's parser, as far as they can be told."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error)
+    where = f"line {mark.line + 1}: " if mark is not None and mark.line else ""
+    return f"yaml: {where}{problem}"

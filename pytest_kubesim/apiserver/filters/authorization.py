@@ -1,0 +1,149 @@
+"""Authorization: may this user do that?
+
+The seam: an `Authorizer` answers `(decision, reason)` with a decision of `allow`, `deny` or
+`no-opinion`; a chain of them asks one after the other until one has an opinion.  Members of
+`system:masters` may do everything, whatever the others say.
+
+Follows `apiserver/pkg/endpoints/filters/authorization.go` and
+`handlers/responsewriters/errors.go`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import attrs
+
+from pytest_kubesim.apimachinery import fields, labels, status
+from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import GroupResource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_kubesim.apimachinery.status import APIStatus
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.wire import Response, UserInfo
+
+Decision: TypeAlias = Literal["allow", "deny", "no-opinion"]
+
+MASTERS = "system:masters"
+
+
+@attrs.frozen
+class Attributes:
+    """What somebody wants to do (`authorizer.AttributesRecord`)."""
+
+    user: UserInfo
+    verb: str
+    path: str = ""
+    is_resource: bool = False
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    subresource: str = ""
+    namespace: str = ""
+    name: str = ""
+    field_selector: tuple[fields.Requirement, ...] = ()
+    label_selector: tuple[labels.Requirement, ...] = ()
+
+    @classmethod
+    def of(cls, scope: RequestScope, *, verb: str = "") -> Attributes:
+        """Those of a request; `verb` in place of its own."""
+        info = scope.info
+        return cls(
+            scope.user,
+            verb or info.verb,
+            info.path,
+            info.is_resource,
+            info.group,
+            info.version,
+            info.resource,
+            info.subresource,
+            info.namespace,
+            info.name,
+        )
+
+
+class Authorizer(Protocol):
+    """Who decides."""
+
+    async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        """Whether it may be done, and why."""
+        ...
+
+
+class PrivilegedGroups:
+    """Members of `system:masters` may do everything (`NewPrivilegedGroups`)."""
+
+    async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        """Allows members of the group and has no opinion of others."""
+        return ("allow", "") if MASTERS in attributes.user.groups else ("no-opinion", "")
+
+
+class AlwaysAllow:
+    """Everybody may do everything (`--authorization-mode=AlwaysAllow`)."""
+
+    async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        """Allows."""
+        del attributes
+        return "allow", ""
+
+
+class Union:
+    """Several authorizers: the first that has an opinion decides (`union.New`)."""
+
+    def __init__(self, authorizers: Sequence[Authorizer]) -> None:
+        self.authorizers = tuple(authorizers)
+
+    async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        """Asks one after the other."""
+        reasons: list[str] = []
+        for authorizer in self.authorizers:
+            decision, reason = await authorizer.authorize(attributes)
+            if reason:
+                reasons.append(reason)
+            if decision != "no-opinion":
+                return decision, reason
+        return "no-opinion", "\n".join(reasons)
+
+
+async def with_authorization(scope: RequestScope) -> Response | None:
+    """Lets the request pass, or raises `APIStatus` (403)."""
+    if MASTERS in scope.user.groups:
+        return None
+    attributes = Attributes.of(scope)
+    decision, reason = await scope.server.authorize(attributes)
+    if decision != "allow":
+        raise forbidden(attributes, reason)
+    return None
+
+
+def forbidden(attributes: Attributes, reason: str) -> APIStatus:
+    """403 in the words of `ForbiddenStatusError`."""
+    name = attributes.name
+    problem = _problem(attributes)
+    if reason:
+        problem = f"{problem}: {reason}"
+    if attributes.is_resource:
+        resource = GroupResource(attributes.group, attributes.resource)
+        return status.new_forbidden(resource, name, problem)
+    return status.new_forbidden(GroupResource("", ""), name, problem)
+
+
+def _problem(attributes: Attributes) -> str:
+    who = quote(attributes.user.name)
+    verb = quote(attributes.verb)
+    if not attributes.is_resource:
+        return f"User {who} cannot {attributes.verb} path {quote(attributes.path)}"
+    resource = attributes.resource
+    if attributes.subresource:
+        resource = f"{resource}/{attributes.subresource}"
+    text = (
+        f"User {who} cannot {attributes.verb} resource {quote(resource)} in API group "
+        f"{quote(attributes.group)}"
+    )
+    del verb
+    if attributes.namespace:
+        return f"{text} in the namespace {quote(attributes.namespace)}"
+    return f"{text} at the cluster scope"

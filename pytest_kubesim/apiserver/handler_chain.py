@@ -1,0 +1,54 @@
+"""The way of a request through the API server, on a page.
+
+Follows `DefaultBuildHandlerChain` of `apiserver/pkg/server/config.go`, outermost first; what is only
+there for metrics, traces and HTTP itself is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from pytest_kubesim.apiserver.filters.authentication import with_authentication
+from pytest_kubesim.apiserver.filters.authorization import with_authorization
+from pytest_kubesim.apiserver.filters.impersonation import with_impersonation
+from pytest_kubesim.apiserver.handlers.dispatch import dispatch
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.wire import Response, WatchStream
+
+Filter: TypeAlias = "Callable[[RequestScope], Awaitable[Response | None]]"
+
+
+async def with_audit(scope: RequestScope) -> Response | None:
+    """Tells the audit backends of the request (`server.audit`: functions of the scope)."""
+    for backend in scope.server.audit:
+        backend(scope)
+    return None
+
+
+async def with_priority_and_fairness(scope: RequestScope) -> Response | None:
+    """Queues the request by its flow, where a limiter is set (`server.limiter`)."""
+    if scope.server.limiter is not None:
+        return await scope.server.limiter(scope)
+    return None
+
+
+CHAIN: tuple[Filter, ...] = (
+    with_authentication,
+    with_audit,
+    with_impersonation,
+    with_priority_and_fairness,
+    with_authorization,
+)
+"""The filters, in the order in which they see a request; the handlers come last."""
+
+
+async def serve(scope: RequestScope) -> Response | WatchStream:
+    """Answer the request.  Raises `APIStatus` for every refusal."""
+    for each in CHAIN:
+        answer = await each(scope)
+        if answer is not None:
+            return answer
+    return await dispatch(scope)

@@ -1,0 +1,128 @@
+"""Ways through the API server to a kubelet or a pod: logs, exec, attach, port-forward, proxy.
+
+The seam: a `NodeProxy`, which the cluster brings, knows the kubelets.  What can be said without one
+(no such pod, no such container, no node yet) is said here.
+
+Follows `pkg/registry/core/pod/{strategy.go,rest}`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.golang import bracketed
+from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apiserver import negotiation, responses
+from pytest_kubesim.errors import NotSimulated
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.wire import Response, WatchStream
+
+PODS, NODES = GroupResource("", "pods"), GroupResource("", "nodes")
+
+
+class NodeProxy(Protocol):
+    """What an API server asks of the kubelets.  Raises `APIStatus`."""
+
+    async def logs(self, node: Object, pod: Object, container: str, options: Any) -> Any:
+        """A `Response`, or with `follow` a stream, of a container's log; `options` as in the query."""
+        ...
+
+    async def stream(
+        self, node: Object, pod: Object, container: str, kind: str, options: Any
+    ) -> Any:
+        """A connection for `exec`, `attach` or `portforward` (`wire.UpgradeStream`)."""
+        ...
+
+    async def proxy(self, node: Object, path: str, request: Any) -> Any:
+        """The answer of a kubelet's own HTTP server."""
+        ...
+
+
+async def _pod(scope: RequestScope) -> Object:
+    return await scope.server.store(scope.served).get(scope, scope.name)
+
+
+def _container(scope: RequestScope, pod: Object) -> str:
+    """The container that is asked for, or the only one (`podutil` and `LogLocation`)."""
+    spec: Object = pod["spec"]
+    wanted = scope.param("container")
+    names = [c["name"] for c in spec.get("containers") or []]
+    initial = [c["name"] for c in spec.get("initContainers") or []]
+    ephemeral = [c["name"] for c in spec.get("ephemeralContainers") or []]
+    name: str = pod["metadata"]["name"]
+    if not wanted:
+        default = (pod["metadata"].get("annotations") or {}).get(
+            "kubectl.kubernetes.io/default-container"
+        )
+        if default:
+            wanted = default
+        elif len(names) == 1:
+            return names[0]
+        elif not names:
+            raise status.new_bad_request(f"a container name must be specified for pod {name}")
+        else:
+            text = f"a container name must be specified for pod {name}, choose one of: {bracketed(names)}"
+            if initial:
+                text += f" or one of the init containers: {bracketed(initial)}"
+            if ephemeral:
+                text += f" or one of the ephemeral containers: {bracketed(ephemeral)}"
+            raise status.new_bad_request(text)
+    if wanted not in (*names, *initial, *ephemeral):
+        raise status.new_bad_request(f"container {wanted} is not valid for pod {name}")
+    return wanted
+
+
+def _node(scope: RequestScope, pod: Object) -> Object:
+    """The node of a pod.  Raises `APIStatus` (404, with the words of the pod's registry)."""
+    name: str = pod["spec"]["nodeName"]
+    node = scope.server.reader.get(NODES, "", name)
+    if node is None:
+        raise status.new_not_found(scope.served.group_resource, name)
+    return node
+
+
+async def logs(scope: RequestScope) -> Response | WatchStream:
+    """`pods/log`."""
+    pod = await _pod(scope)
+    container = _container(scope, pod)
+    if not pod["spec"].get("nodeName"):
+        # No host, no log: the streamer has no location and says so with an empty answer.
+        return responses.Response(204, None, b"", "")
+    node = _node(scope, pod)
+    proxy = scope.server.node_proxy
+    if proxy is None:
+        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
+    return await proxy.logs(node, pod, container, scope.request.query)
+
+
+async def stream(scope: RequestScope) -> Response | WatchStream:
+    """`pods/exec`, `pods/attach`, `pods/portforward`."""
+    pod = await _pod(scope)
+    kind = scope.subresource
+    container = "" if kind == "portforward" else _container(scope, pod)
+    if not pod["spec"].get("nodeName"):
+        name = pod["metadata"]["name"]
+        raise status.new_bad_request(f"pod {name} does not have a host assigned")
+    node = _node(scope, pod)
+    proxy = scope.server.node_proxy
+    if proxy is None:
+        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
+    return await proxy.stream(node, pod, container, kind, scope.request.query)
+
+
+async def proxy(scope: RequestScope) -> Response | WatchStream:
+    """`nodes/proxy`, `pods/proxy`, `services/proxy`."""
+    scope.output = negotiation.PLAIN
+    found = scope.server.node_proxy
+    if scope.served.group_resource != NODES:
+        raise NotSimulated(
+            f"The proxy of {scope.served.plural} is not simulated.", "Call the pod's program."
+        )
+    node = await scope.server.store(scope.served).get(scope, scope.name)
+    if found is None:
+        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
+    return await found.proxy(node, "/" + "/".join(scope.info.parts[3:]), scope.request)

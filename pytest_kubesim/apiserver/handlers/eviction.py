@@ -1,0 +1,213 @@
+"""`pods/eviction`: a deletion that asks the disruption budgets first.
+
+Follows `pkg/registry/core/pod/storage/eviction.go`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import labels, meta, status
+from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, is_condition_true
+from pytest_kubesim.apimachinery.schema import schema_for
+from pytest_kubesim.apiserver import decoding, responses
+from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.options import field_validation, write_options
+from pytest_kubesim.apiserver.store import ensure_namespace
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.apiserver.store import Store
+    from pytest_kubesim.wire import Response
+
+KIND = GroupVersionKind("policy", "v1", "Eviction")
+BUDGETS = GroupResource("policy", "poddisruptionbudgets")
+MAX_DISRUPTED_PODS = 2000
+REFUSAL = "Cannot evict pod as it would violate the pod's disruption budget."
+
+_SUCCESS: Object = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Success",
+    "code": 201,
+}
+
+
+async def evict(scope: RequestScope) -> Response:
+    """Delete a pod if its budget allows.  Raises `APIStatus` (429 where it does not)."""
+    options = write_options(scope, "CreateOptions")
+    given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
+    given = ensure_namespace(given, scope.namespace)
+    name = (given.get("metadata") or {}).get("name") or ""
+    if name != scope.name:
+        raise status.new_bad_request("name in URL does not match name in Eviction object")
+    given = await write.admit(scope, options, given, None, kind=KIND)
+    delete_options = _delete_options(given, options)
+    scope.context_for(options, "")
+    scope.context.dry_run = bool(delete_options.get("dryRun"))
+    store = scope.server.store(scope.served)
+    pod = await store.get(scope, scope.name)
+    if _needs_no_budget(pod):
+        await _delete(scope, store, delete_options)
+        return responses.written(scope, 201, _SUCCESS)
+    budgets = _budgets(scope, pod)
+    if len(budgets) > 1:
+        raise status.new_internal_error(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
+            "not support."
+        )
+    if budgets and not await _allowed(scope, pod, budgets[0]):
+        delete_options = _pinned(delete_options, pod)
+    await _mark_and_delete(scope, store, pod, delete_options)
+    return responses.written(scope, 201, _SUCCESS)
+
+
+def _delete_options(given: Object, options: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(given.get("deleteOptions") or {})
+    if options.get("dryRun") and not found.get("dryRun"):
+        found["dryRun"] = options["dryRun"]
+    return found
+
+
+def _needs_no_budget(pod: Object) -> bool:
+    phase = (pod.get("status") or {}).get("phase")
+    return phase in ("Succeeded", "Failed", "Pending") or bool(
+        pod["metadata"].get("deletionTimestamp")
+    )
+
+
+def _budgets(scope: RequestScope, pod: Object) -> list[Object]:
+    """The budgets that select the pod (`getPodDisruptionBudgets`)."""
+    found: list[Object] = []
+    pod_labels = pod["metadata"].get("labels") or {}
+    if not pod_labels:
+        return found
+    for budget in scope.server.reader.list(BUDGETS, scope.namespace):
+        selector = labels.from_label_selector((budget.get("spec") or {}).get("selector"))
+        if not selector.empty and selector.matches(pod_labels):
+            found.append(budget)
+    return found
+
+
+async def _allowed(scope: RequestScope, pod: Object, budget: Object) -> bool:
+    """Take one disruption out of the budget.  Raises `APIStatus` (429).
+
+    False: the budget is not concerned, as the pod is unhealthy and may go.
+    """
+    policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy")
+    if not is_condition_true(pod, "Ready"):
+        state: Object = budget.get("status") or {}
+        healthy = state.get("currentHealthy", 0)
+        if policy == "AlwaysAllow" or (
+            policy in (None, "IfHealthyBudget")
+            and healthy >= state.get("desiredHealthy", 0)
+            and state.get("desiredHealthy", 0) > 0
+        ):
+            return False
+    resource = scope.server.catalog.of(*BUDGETS)
+    assert resource is not None
+    store = scope.server.store(resource)
+    key = store.key(scope.namespace, budget["metadata"]["name"])
+
+    async def taken(existing: Object | None) -> Object:
+        assert existing is not None
+        return store.printed(_take(scope, existing), store.resource)
+
+    await store.storage.guaranteed_update(key, taken, dry_run=scope.context.dry_run)
+    return True
+
+
+def _take(scope: RequestScope, budget: Object) -> Object:
+    """The budget with one disruption less (`checkAndDecrement`)."""
+    name: str = budget["metadata"]["name"]
+    state: Object = budget.get("status") or {}
+    if state.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
+        error = status.new_too_many_requests(REFUSAL, 10)
+        raise error.with_details(
+            causes=[
+                status.cause(
+                    "DisruptionBudget",
+                    f"The disruption budget {name} is still being processed by the server.",
+                )
+            ]
+        )
+    allowed = state.get("disruptionsAllowed", 0)
+    if allowed < 0:
+        raise status.new_forbidden(BUDGETS, name, "pdb disruptions allowed is negative")
+    disrupted: Object = state.get("disruptedPods") or {}
+    if len(disrupted) > MAX_DISRUPTED_PODS:
+        raise status.new_forbidden(
+            BUDGETS, name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        )
+    if allowed == 0:
+        error = status.new_too_many_requests(REFUSAL, 0)
+        message = (
+            f"The disruption budget {name} needs {state.get('desiredHealthy', 0)} healthy pods and "
+            f"has {state.get('currentHealthy', 0)} currently"
+        )
+        raise error.with_details(causes=[status.cause("DisruptionBudget", message)])
+    fields: Object = {
+        "disruptionsAllowed": allowed - 1,
+        "disruptedPods": {**disrupted, scope.name: scope.context.now},
+    }
+    changed = meta.with_status(budget, **fields)
+    if allowed == 1:
+        changed = meta.with_condition(
+            changed,
+            "DisruptionAllowed",
+            "False",
+            now=scope.context.now,
+            reason="InsufficientPods",
+            observed_generation=state.get("observedGeneration"),
+        )
+    return changed
+
+
+def _pinned(options: dict[str, Any], pod: Object) -> dict[str, Any]:
+    """Delete the pod only as it was looked at (`addPreconditions`)."""
+    preconditions = dict(options.get("preconditions") or {})
+    preconditions.setdefault("uid", pod["metadata"]["uid"])
+    preconditions["resourceVersion"] = pod["metadata"]["resourceVersion"]
+    return {**options, "preconditions": preconditions}
+
+
+async def _mark_and_delete(
+    scope: RequestScope, store: Store, pod: Object, options: dict[str, Any]
+) -> None:
+    """Say on the pod why it goes (`DisruptionTarget`), then delete it."""
+    key = store.key(scope.namespace, scope.name)
+    pinned = (options.get("preconditions") or {}).get("resourceVersion")
+
+    async def marked(existing: Object | None) -> Object:
+        assert existing is not None
+        version = existing["metadata"]["resourceVersion"]
+        if pinned is not None and pinned != version:
+            raise status.new_conflict(store.name, scope.name, status.OPTIMISTIC_LOCK_ERROR)
+        entry: Object = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "lastProbeTime": None,
+            "lastTransitionTime": scope.context.now,
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+        }
+        conditions = [
+            c
+            for c in (existing.get("status") or {}).get("conditions") or []
+            if c["type"] != "DisruptionTarget"
+        ]
+        changed = meta.with_status(existing, conditions=[*conditions, entry])
+        return store.printed(changed, store.resource)
+
+    out = await store.storage.guaranteed_update(key, marked, dry_run=scope.context.dry_run)
+    if pinned is not None:
+        preconditions = {**options["preconditions"], "resourceVersion": out["metadata"]["resourceVersion"]}
+        options = {**options, "preconditions": preconditions}
+    del pod
+    await _delete(scope, store, options)
+
+
+async def _delete(scope: RequestScope, store: Store, options: dict[str, Any]) -> None:
+    await store.delete(scope, scope.name, options, write.delete_validator(scope, options))

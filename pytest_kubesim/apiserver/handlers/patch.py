@@ -1,0 +1,310 @@
+"""PATCH of one object: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+Follows `apiserver/pkg/endpoints/handlers/patch.go`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_kubesim.apimachinery import (
+    go_decoding,
+    jsonpatch,
+    mergepatch,
+    status,
+    strategicpatch,
+    validation,
+)
+from pytest_kubesim.apimachinery.golang import json_text
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource
+from pytest_kubesim.apimachinery.validation import Path
+from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
+from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.handlers.create import NAMESPACES
+from pytest_kubesim.apiserver.options import field_validation, write_options
+from pytest_kubesim.apiserver.storage.errors import plain
+from pytest_kubesim.apiserver.store import ensure_namespace
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apimachinery.status import APIStatus
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.registry.rest import Strategy
+    from pytest_kubesim.wire import Response
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+APPLY_PATCH = "application/apply-patch+yaml"
+BUILT_IN = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+CUSTOM = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
+
+MAX_OPERATIONS = 10_000
+
+
+async def patch(scope: RequestScope) -> Response:
+    """Change an object, or its status.  Raises `APIStatus`."""
+    resource = scope.served
+    patch_type = scope.request.header("content-type").partition(";")[0].strip()
+    allowed = CUSTOM if resource.custom else BUILT_IN
+    if patch_type not in allowed:
+        if resource.custom:
+            raise status.new_unsupported_media_type(allowed)
+        raise status.APIStatus(
+            415, status.UNSUPPORTED_MEDIA_TYPE, "415: Unsupported Media Type", {}
+        )
+    options = write_options(scope, "PatchOptions", patch_type)
+    made, created = await patched(scope, Patcher(scope, patch_type, options), options)
+    return responses.answer(scope, 201 if created else 200, made)
+
+
+async def patched(
+    scope: RequestScope, patcher: Patcher, options: dict[str, Any]
+) -> tuple[Object, bool]:
+    """The object after the patch, admission and storage, and whether it is new."""
+    store = scope.server.store(scope.served)
+    resource = scope.served
+    scope.context_for(options, field_manager.manager_of(scope, options))
+    namespace = "" if resource.group_resource == NAMESPACES else scope.namespace
+
+    async def produce(old: Object | None) -> Object:
+        live = None if old is None else store.served(old)
+        new = patcher.applied_to(live)
+        if old is None and (uid := (new.get("metadata") or {}).get("uid")):
+            raise status.new_conflict(
+                store.name,
+                scope.name,
+                f"uid mismatch: the provided object specified uid {uid}, and no existing object "
+                "was found",
+            )
+        new = ensure_namespace(new, namespace)
+        write.check_name(new, scope.name, namespace)
+        return await write.admit(scope, options, store.stored(new), old)
+
+    made, created = await store.update(
+        scope,
+        scope.name,
+        produce,
+        strategy=patcher.strategy,
+        validate=write.validator(scope, options, authorize_create=True),
+        force_allow_create=patcher.patch_type == APPLY_PATCH,
+    )
+    return store.served(made), created
+
+
+class Patcher:
+    """One patch, which may have to be applied more than once."""
+
+    def __init__(self, scope: RequestScope, patch_type: str, options: dict[str, Any]) -> None:
+        self.scope = scope
+        self.patch_type = patch_type
+        self.options = options
+        self.directive = field_validation(options)
+        self.manager = field_manager.manager_of(scope, options)
+        self.strategy: Strategy = write.strategy_of(scope)
+        self.body = decoding.body_of(scope)
+        self.given: Any = scope.request.obj
+        self.in_process = scope.request.obj is not None and not self.body
+        if self.in_process and patch_type != APPLY_PATCH:
+            self.given = scope.request.obj
+
+    def applied_to(self, live: Object | None) -> Object:
+        """The object after the patch, defaulted, with its managed fields.  Raises `APIStatus`."""
+        scope = self.scope
+        if self.patch_type == APPLY_PATCH:
+            return self._apply(live)
+        if live is None:
+            raise status.new_not_found(scope.served.group_resource, scope.name)
+        if self.patch_type == STRATEGIC_PATCH:
+            new = self._strategic(live)
+        else:
+            new = self._json(live)
+        return field_manager.update(
+            scope,
+            live,
+            new,
+            manager=self.manager,
+            strategy=self.strategy,
+            subresource=scope.subresource,
+        )
+
+    # -- JSON patch and merge patch -----------------------------------------------------------
+
+    def _json(self, live: Object) -> Object:
+        problems: list[str] = []
+        if self.patch_type == JSON_PATCH:
+            document = self._json_patched(live, problems)
+        else:
+            given = self._read(problems, "error decoding patch: ")
+            if not isinstance(given, dict):
+                raise status.new_bad_request("Invalid JSON Patch")
+            document = mergepatch.apply(live, cast("Object", given))
+        return self._decoded(document, problems)
+
+    def _json_patched(self, live: Object, problems: list[str]) -> Any:
+        given = self._read(problems, "error decoding patch: ", "json patch ")
+        try:
+            operations = jsonpatch.decode(given)
+        except jsonpatch.JSONPatchError as error:
+            prefix = "" if self.directive == decoding.IGNORE else "error decoding patch: "
+            raise status.new_bad_request(f"{prefix}{error}") from None
+        if len(operations) > MAX_OPERATIONS:
+            raise status.new_request_entity_too_large(
+                "The allowed maximum operations in a JSON patch is "
+                f"{MAX_OPERATIONS}, got {len(operations)}"
+            )
+        if self.directive != decoding.IGNORE:
+            problems += _unknown_in_operations(given)
+        try:
+            return jsonpatch.apply(live, operations)
+        except jsonpatch.JSONPatchError as error:
+            raise status.new_generic_server_response(
+                422, "", GroupResource("", ""), "", str(error)
+            ) from None
+
+    def _read(self, problems: list[str], prefix: str, label: str = "") -> Any:
+        """The patch as JSON; what is repeated in it goes into `problems`."""
+        if self.in_process:
+            return self.given
+        try:
+            value = json_syntax.loads(self.body)
+        except ValueError as error:
+            raise status.new_bad_request(f"{prefix}{error}") from None
+        if self.directive != decoding.IGNORE and json_syntax.has_repeated_keys(self.body):
+            problems += [label + text for text in json_syntax.complaints(self.body, [])]
+        return value
+
+    def _decoded(self, document: Any, problems: list[str]) -> Object:
+        """A patched document as an object of the kind.  Raises `APIStatus` (422)."""
+        resource = self.scope.served
+        if not isinstance(document, dict):
+            kind = "array" if isinstance(document, list) else "value"
+            raise self._refused(
+                document,
+                "couldn't get version/kind; json parse error: json: cannot unmarshal "
+                f"{kind} into Go value of type {decoding.TYPE_META}",
+            )
+        obj = cast("Object", document)
+        self._check_kind(obj)
+        if resource.schema is None:
+            return obj
+        wrong = go_decoding.check_types(resource.schema, obj)
+        if wrong is not None:
+            raise self._refused(document, wrong)
+        if self.directive != decoding.IGNORE:
+            unknown = go_decoding.unknown_fields(resource.schema, obj)
+            decoding.report(
+                self.scope,
+                [*problems, *unknown],
+                self.directive,
+                lambda text: self._refused(document, text),
+            )
+        return decoding.complete(resource, resource.schema, obj)
+
+    def _check_kind(self, obj: Object) -> None:
+        resource = self.scope.served
+        api_version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
+        if api_version == resource.api_version and kind == resource.kind:
+            return
+        if not kind:
+            raise self._refused(
+                obj, f"Object 'Kind' is missing in '{json_text(obj)}'"
+            )
+        if not api_version:
+            raise self._refused(
+                obj, f"Object 'apiVersion' is missing in '{json_text(obj)}'"
+            )
+        raise self._refused(
+            obj,
+            f'no kind "{kind}" is registered for version "{api_version}" in {decoding.SCHEME}',
+        )
+
+    @staticmethod
+    def _refused(document: Any, problem: str) -> APIStatus:
+        shown = json_text(document, sort_keys=False)
+        return status.new_invalid(
+            GroupKind("", ""), "", [validation.invalid(Path("patch"), shown, problem)]
+        )
+
+    # -- strategic merge patch ----------------------------------------------------------------
+
+    def _strategic(self, live: Object) -> Object:
+        resource = self.scope.served
+        problems: list[str] = []
+        given = self._read(problems, "")
+        if not isinstance(given, dict):
+            name = "array" if isinstance(given, list) else type(given).__name__
+            raise status.new_bad_request(
+                f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}"
+            )
+        assert resource.schema is not None
+        try:
+            document = strategicpatch.apply(live, cast("Object", given), resource.schema)
+        except strategicpatch.StrategicPatchError as error:
+            raise plain(str(error)) from None
+        wrong = go_decoding.check_types(resource.schema, document)
+        if wrong is not None:
+            raise self._refused(given, wrong)
+        if self.directive != decoding.IGNORE:
+            unknown = go_decoding.unknown_fields(resource.schema, document)
+            decoding.report(
+                self.scope,
+                [*problems, *unknown],
+                self.directive,
+                lambda text: self._refused(given, text),
+            )
+        return decoding.complete(resource, resource.schema, document)
+
+    # -- apply --------------------------------------------------------------------------------
+
+    def _apply(self, live: Object | None) -> Object:
+        scope, resource = self.scope, self.scope.served
+        repeated: list[str] | None = None
+        if self.in_process:
+            given: Any = self.given
+        else:
+            try:
+                given, repeated = decoding.parse_yaml(self.body)
+            except ValueError as error:
+                raise status.new_bad_request(f"error decoding patch: {error}") from None
+        if not isinstance(given, dict):
+            raise status.new_bad_request(
+                "error decoding patch: error unmarshaling JSON: json: cannot unmarshal "
+                f"{_named(given)} into Go value of type map[string]interface {{}}"
+            )
+        applied = cast("Object", given)
+        new = field_manager.apply(
+            scope,
+            live,
+            applied,
+            manager=self.options.get("fieldManager") or "",
+            force=bool(self.options.get("force")),
+            strategy=self.strategy,
+            subresource=scope.subresource,
+        )
+        if repeated and self.directive != decoding.IGNORE:
+            text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
+            if self.directive == decoding.STRICT:
+                raise status.new_bad_request(f"error strict decoding patch: {text}")
+            for line in repeated:
+                scope.warn(line)
+        if resource.schema is None:
+            return new
+        return decoding.complete(resource, resource.schema, new)
+
+
+def _unknown_in_operations(given: Any) -> list[str]:
+    known = ("op", "path", "from", "value")
+    found: list[str] = []
+    for index, operation in enumerate(given or ()):
+        if isinstance(operation, dict):
+            fields = cast("Object", operation)
+            found += [
+                f'json patch unknown field "[{index}].{key}"' for key in fields if key not in known
+            ]
+    return found
+
+
+def _named(value: Any) -> str:
+    return json.dumps(value) if value is None else type(value).__name__

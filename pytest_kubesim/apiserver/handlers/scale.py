@@ -1,0 +1,237 @@
+"""`/scale`: the one number of anything that has replicas.
+
+A scale is an `autoscaling/v1` object made from its parent and written back into it; the paths come
+from the kind (`rest.Scale`).
+
+Follows `pkg/registry/apps/deployment/storage/storage.go` (`ScaleREST`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_kubesim.apimachinery import (
+    go_decoding,
+    jsonpatch,
+    labels,
+    mergepatch,
+    status,
+    strategicpatch,
+    validation,
+)
+from pytest_kubesim.apimachinery.managedfields import fieldmanager
+from pytest_kubesim.apimachinery.managedfields import scale as scale_fields
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVersionKind, get_path, set_path
+from pytest_kubesim.apimachinery.schema import schema_for
+from pytest_kubesim.apimachinery.validation import Path
+from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
+from pytest_kubesim.apiserver.handlers import patch as patching
+from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.options import field_validation, write_options
+from pytest_kubesim.apiserver.storage.errors import plain
+from pytest_kubesim.registry.rest import Scale
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.apiserver.store import Store
+    from pytest_kubesim.registry.rest import Resource
+    from pytest_kubesim.wire import Response
+
+KIND = GroupVersionKind("autoscaling", "v1", "Scale")
+
+
+async def serve(scope: RequestScope, verb: str) -> Response:
+    """Read, replace or patch a scale.  Raises `APIStatus`."""
+    store = scope.server.store(scope.served)
+    if verb == "get":
+        obj = store.served(await store.get(scope, scope.name, scope.param("resourceVersion")))
+        return responses.written(scope, 200, of_parent(scope.served, obj))
+    if verb == "update":
+        options = write_options(scope, "UpdateOptions")
+        schema = schema_for(*KIND)
+        given = decoding.read_object(scope, KIND, schema, field_validation(options))
+        write.check_name(given, scope.name, scope.namespace)
+        made = await _written(scope, store, options, lambda _scale: given)
+    else:
+        patch_type = scope.request.header("content-type").partition(";")[0].strip()
+        options = write_options(scope, "PatchOptions", patch_type)
+        made = await _written(
+            scope, store, options, lambda current: _patched(scope, options, patch_type, current)
+        )
+    return responses.written(scope, 200, of_parent(scope.served, store.served(made)))
+
+
+def of_parent(resource: Resource, obj: Object) -> Object:
+    """The scale of an object (`scaleFromDeployment` and its kin)."""
+    where = resource.scale or Scale()
+    metadata: Object = obj["metadata"]
+    replicas = get_path(obj, *where.spec_replicas)
+    if replicas is None and resource.custom:
+        spec = ".".join(where.spec_replicas)
+        raise plain(f'the spec replicas field ".{spec}" does not exist in the custom resource')
+    kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+    shown: Object = {key: metadata[key] for key in kept if metadata.get(key)}
+    scale: Object = {
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": shown,
+        "spec": {"replicas": replicas} if replicas else {},
+        "status": {"replicas": get_path(obj, *where.status_replicas, default=0) or 0},
+    }
+    selector = _selector(where, obj)
+    if selector:
+        scale["status"]["selector"] = selector
+    return scale
+
+
+def _selector(where: Scale, obj: Object) -> str:
+    if where.selector is None:
+        return ""
+    found = get_path(obj, *where.selector)
+    if where.selector_is_string or isinstance(found, str):
+        return found or ""
+    if isinstance(found, dict):
+        fields = cast("Object", found)
+        if fields and not fields.keys() <= {"matchLabels", "matchExpressions"}:
+            return str(labels.from_set(fields))
+        return str(labels.from_label_selector(fields)) if fields else ""
+    return ""
+
+
+async def _written(
+    scope: RequestScope, store: Store, options: dict[str, Any], make: Any
+) -> Object:
+    resource = scope.served
+    where = resource.scale or Scale()
+    manager = field_manager.manager_of(scope, options)
+    scope.context_for(options, manager)
+
+    async def produce(old: Object | None) -> Object:
+        if old is None:
+            raise status.new_not_found(store.name, scope.name)
+        live = store.served(old)
+        current = of_parent(resource, live)
+        entries = _entries(resource, live, where)
+        current = _with_entries(current, entries)
+        wanted = make(current)
+        write.check_name(wanted, scope.name, scope.namespace)
+        wanted = fieldmanager.update(
+            current,
+            wanted,
+            schema=schema_for(*KIND),
+            manager=manager,
+            api_version="autoscaling/v1",
+            now=scope.context.now,
+            subresource="scale",
+        )
+        wanted = await write.admit(scope, options, wanted, current, kind=KIND)
+        return store.stored(_scaled(store, scope, live, wanted, where))
+
+    obj, _ = await store.update(
+        scope, scope.name, produce, validate=None
+    )
+    return obj
+
+
+def _scaled(
+    store: Store, scope: RequestScope, live: Object, wanted: Object, where: Scale
+) -> Object:
+    """The parent with the replicas of the scale.  Raises `APIStatus` (409, 422)."""
+    metadata: Object = wanted.get("metadata") or {}
+    version = metadata.get("resourceVersion")
+    if version and version != live["metadata"]["resourceVersion"]:
+        raise status.new_conflict(store.name, scope.name, status.OPTIMISTIC_LOCK_ERROR)
+    uid = metadata.get("uid")
+    if uid and uid != live["metadata"]["uid"]:
+        raise status.new_conflict(
+            store.name,
+            scope.name,
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
+            f"{live['metadata']['uid']}",
+        )
+    replicas = (wanted.get("spec") or {}).get("replicas") or 0
+    if replicas < 0:
+        problem = validation.invalid(
+            Path("spec", "replicas"), replicas, "must be greater than or equal to 0"
+        )
+        raise status.new_invalid(GroupKind("autoscaling", "Scale"), scope.name, [problem])
+    obj = set_path(live, where.spec_replicas, replicas)
+    parent = scale_fields.to_parent(
+        live["metadata"].get("managedFields"),
+        metadata.get("managedFields"),
+        api_version=scope.served.api_version,
+        mappings=_mappings(scope.served, where),
+    )
+    return _with_entries(obj, parent)
+
+
+def _mappings(resource: Resource, where: Scale) -> Any:
+    return {resource.api_version: where.spec_replicas}
+
+
+def _entries(resource: Resource, live: Object, where: Scale) -> list[Object]:
+    return scale_fields.to_subresource(
+        live["metadata"].get("managedFields"), _mappings(resource, where)
+    )
+
+
+def _with_entries(obj: Object, entries: list[Object]) -> Object:
+    metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+    if entries:
+        metadata["managedFields"] = entries
+    return {**obj, "metadata": metadata}
+
+
+def _patched(
+    scope: RequestScope, options: dict[str, Any], patch_type: str, current: Object
+) -> Object:
+    """A scale after a patch.  Raises `APIStatus`."""
+    schema = schema_for(*KIND)
+    assert schema is not None
+    if patch_type == patching.APPLY_PATCH:
+        given, _ = (
+            (scope.request.obj, None)
+            if scope.request.obj is not None
+            else decoding.parse_yaml(decoding.body_of(scope))
+        )
+        return fieldmanager.apply(
+            current,
+            cast("Object", given),
+            schema=schema,
+            manager=options.get("fieldManager") or "",
+            force=bool(options.get("force")),
+            api_version="autoscaling/v1",
+            kind="Scale",
+            now=scope.context.now,
+            subresource="scale",
+        )
+    try:
+        given = (
+            scope.request.obj
+            if scope.request.obj is not None
+            else json_syntax.loads(decoding.body_of(scope))
+        )
+    except ValueError as error:
+        raise status.new_bad_request(str(error)) from None
+    try:
+        if patch_type == patching.JSON_PATCH:
+            new = jsonpatch.apply(current, jsonpatch.decode(given))
+        elif patch_type == patching.MERGE_PATCH:
+            new = mergepatch.apply(current, cast("Object", given))
+        elif patch_type == patching.STRATEGIC_PATCH:
+            new = strategicpatch.apply(current, cast("Object", given), schema)
+        else:
+            raise status.APIStatus(
+                415, status.UNSUPPORTED_MEDIA_TYPE, "415: Unsupported Media Type", {}
+            )
+    except jsonpatch.JSONPatchError as error:
+        raise status.new_generic_server_response(
+            422, "", GroupResource("", ""), "", str(error)
+        ) from None
+    except strategicpatch.StrategicPatchError as error:
+        raise plain(str(error)) from None
+    wrong = go_decoding.check_types(schema, new)
+    if wrong is not None:
+        raise status.new_bad_request(wrong)
+    return new

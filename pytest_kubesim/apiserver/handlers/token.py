@@ -1,0 +1,151 @@
+"""`serviceaccounts/token`: a token for a service account, bound to a pod if one is named.
+
+Follows `pkg/registry/core/serviceaccount/storage/token.go`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import status, timestamps, validation
+from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVersionKind
+from pytest_kubesim.apimachinery.schema import schema_for
+from pytest_kubesim.apimachinery.validation import Path
+from pytest_kubesim.apiserver import decoding, responses
+from pytest_kubesim.apiserver.authenticators import ISSUER
+from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.options import field_validation, write_options
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.apimachinery.validation import FieldError
+    from pytest_kubesim.wire import Response
+
+KIND = GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")
+DEFAULT_SECONDS = 3600
+LEAST_SECONDS = 600
+MOST_SECONDS = 1 << 32
+_BOUND = {"Pod": ("v1", "pods"), "Secret": ("v1", "secrets"), "Node": ("v1", "nodes")}
+
+
+async def create(scope: RequestScope) -> Response:
+    """Make a token.  Raises `APIStatus`."""
+    options = write_options(scope, "CreateOptions")
+    given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
+    request = await write.admit(scope, options, given, None, kind=KIND)
+    account = await scope.server.store(scope.served).get(scope, scope.name)
+    spec: Object = dict(request.get("spec") or {})
+    if not spec.get("audiences"):
+        spec["audiences"] = [ISSUER]
+    if spec.get("expirationSeconds") is None:
+        spec["expirationSeconds"] = DEFAULT_SECONDS
+    problems = _problems(spec)
+    if problems:
+        raise status.new_invalid(GroupKind(KIND.group, KIND.kind), "", problems)
+    now = scope.context.now_ns // NS
+    expires = now + spec["expirationSeconds"]
+    metadata: Object = {
+        "name": scope.name,
+        "namespace": scope.namespace,
+        "uid": account["metadata"]["uid"],
+        "creationTimestamp": scope.context.now,
+    }
+    given_metadata: Object = request.get("metadata") or {}
+    del given_metadata
+    claims = _claims(scope, account, spec, now, expires)
+    result: Object = {
+        "kind": KIND.kind,
+        "apiVersion": KIND.api_version,
+        "metadata": metadata,
+        "spec": {
+            "audiences": spec["audiences"],
+            "expirationSeconds": spec["expirationSeconds"],
+            "boundObjectRef": spec.get("boundObjectRef"),
+        },
+        "status": {
+            "token": scope.server.authenticators.sign(claims),
+            "expirationTimestamp": timestamps.format_time(expires * NS),
+        },
+    }
+    return responses.written(scope, 201, result)
+
+
+def _problems(spec: Object) -> list[FieldError]:
+    """`ValidateTokenRequest`."""
+    path = Path("spec", "expirationSeconds")
+    seconds: int = spec["expirationSeconds"]
+    problems: list[FieldError] = []
+    if seconds < LEAST_SECONDS:
+        problems.append(
+            validation.invalid(path, seconds, "may not specify a duration less than 10 minutes")
+        )
+    if seconds > MOST_SECONDS:
+        problems.append(
+            validation.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")
+        )
+    return problems
+
+
+def _claims(
+    scope: RequestScope, account: Object, spec: Object, now: int, expires: int
+) -> Object:
+    namespace: str = scope.namespace
+    private: Object = {
+        "namespace": namespace,
+        "serviceaccount": {"name": scope.name, "uid": account["metadata"]["uid"]},
+    }
+    reference: Object | None = spec.get("boundObjectRef")
+    if reference:
+        kind, bound = _bound(scope, reference)
+        private[kind.lower()] = {"name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"]}
+        node = (bound.get("spec") or {}).get("nodeName") if kind == "Pod" else None
+        if node:
+            found = scope.server.reader.get(GroupResource("", "nodes"), "", node)
+            private["node"] = {"name": node}
+            if found is not None:
+                private["node"]["uid"] = found["metadata"]["uid"]
+    claims: dict[str, Any] = {
+        "aud": spec["audiences"],
+        "exp": expires,
+        "iat": now,
+        "iss": ISSUER,
+        "jti": scope.server.draw_uid(f"token/{namespace}/{scope.name}"),
+        "kubernetes.io": private,
+        "nbf": now,
+        "sub": f"system:serviceaccount:{namespace}:{scope.name}",
+    }
+    return claims
+
+
+def _bound(scope: RequestScope, reference: Object) -> tuple[str, Object]:
+    """The object that the token is bound to.  Raises `APIStatus`."""
+    kind = reference.get("kind") or ""
+    api_version = reference.get("apiVersion") or ""
+    if _BOUND.get(kind, ("", ""))[0] != api_version:
+        group, _, version = api_version.rpartition("/")
+        shown = f"{group}/{version}, Kind={kind}"
+        raise status.new_bad_request(f"cannot bind token to object of type {shown}")
+    resource = GroupResource("", _BOUND[kind][1])
+    name = reference.get("name") or ""
+    where = "" if kind == "Node" else scope.namespace
+    found = scope.server.reader.get(resource, where, name)
+    if found is None:
+        raise status.new_not_found(resource, name)
+    if kind == "Pod" and (found.get("spec") or {}).get("serviceAccountName") != scope.name:
+        account = (found.get("spec") or {}).get("serviceAccountName") or ""
+        raise status.new_bad_request(
+            "cannot bind token for serviceaccount "
+            f"{quote(scope.name)} to pod running with different serviceaccount name."
+        ) if account is not None else status.new_bad_request("")
+    uid = reference.get("uid")
+    if uid and uid != found["metadata"]["uid"]:
+        raise status.new_conflict(
+            resource,
+            name,
+            f"the UID in the bound object reference ({uid}) does not match the UID in record. The "
+            "object might have been deleted and then recreated",
+        )
+    return kind, found

@@ -1,0 +1,479 @@
+"""The API server: one process of the control plane, the door to everything that is stored.
+
+`handle` answers a request; without latency, a raft round trip or a fault it completes without
+suspending.  What a client can cause is an answer; only a connection that breaks is an exception
+(`wire.ConnectionLost`).
+
+The law: the process holds nothing that matters.  A crash loses its caches, its watches and what it
+was answering; the objects are in etcd.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import names, status
+from pytest_kubesim.apimachinery.meta import GroupResource, Object
+from pytest_kubesim.apiserver import deletion, effects, handler_chain, responses
+from pytest_kubesim.apiserver.admission import chain
+from pytest_kubesim.apiserver.authenticators import Authenticators
+from pytest_kubesim.apiserver.filters.authorization import (
+    AlwaysAllow,
+    Attributes,
+    Authorizer,
+    Decision,
+    PrivilegedGroups,
+    Union,
+)
+from pytest_kubesim.apiserver.handlers.namespaces import delete_namespace
+from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
+from pytest_kubesim.apiserver.scope import RequestScope
+from pytest_kubesim.apiserver.status_strategy import StatusStrategy
+from pytest_kubesim.apiserver.storage.cacher import Cacher
+from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
+from pytest_kubesim.apiserver.store import Store
+from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.etcd.messages import prefix_end
+from pytest_kubesim.sim.process import Process
+from pytest_kubesim.wire import ConnectionLost, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from pytest_kubesim.apiserver.handlers.connect import NodeProxy
+    from pytest_kubesim.apiserver.storage.watch import CacheWatcher
+    from pytest_kubesim.etcd.client import Client
+    from pytest_kubesim.registry.generic import Catalog
+    from pytest_kubesim.registry.rest import Resource, Strategy
+    from pytest_kubesim.sim.faultpoints import FaultPoints
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.tasks import Future
+    from pytest_kubesim.wire import Request, UserInfo, WatchStream
+
+FAULT_POINT = "apiserver.request"
+
+_TRIGGERS: Mapping[str, str] = {"/registry/pods": "spec.nodeName"}
+"""The indexes of watch caches that upstream has too, by storage prefix."""
+
+_WATCH_VERBS = frozenset({"watch"})
+
+
+class LocalReader:
+    """Looks at objects as the etcd member beside this server has them now (`rest.Reader`)."""
+
+    def __init__(self, server: APIServer) -> None:
+        self._server = server
+
+    def get(self, resource: GroupResource, namespace: str, name: str) -> Object | None:
+        """One object at its storage version, or None."""
+        server = self._server
+        found = server.catalog.of(*resource)
+        if found is None:
+            return None
+        kv = server.etcd.member.store.latest(found.key(namespace, name))
+        return None if kv is None else server.cacher(found).storage.decode(kv)
+
+    def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
+        """All objects of a resource, of one namespace if given, by key."""
+        server = self._server
+        found = server.catalog.of(*resource)
+        if found is None:
+            return ()
+        prefix = f"{found.storage_prefix}/{namespace}/" if namespace else f"{found.storage_prefix}/"
+        storage = server.cacher(found).storage
+        answer = server.etcd.member.store.range(prefix, prefix_end(prefix))
+        return [storage.decode(kv) for kv in answer.kvs]
+
+
+class APIServer:
+    """One API server.
+
+    Parameters: `kernel`; `etcd`, a client of the member beside it; `name` of the process and `host`
+    where it runs; `catalog` of what it serves; `faultpoints` that are consulted; `authorizers` asked
+    after `system:masters` (default: everybody may do everything); `tokens`, users by bearer token;
+    `admission`, the chain of plugins; `signing_key` of service account tokens, shared by all API
+    servers of a cluster.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        etcd: Client,
+        *,
+        catalog: Catalog,
+        name: str = "kube-apiserver-1",
+        host: str = "control-plane",
+        faultpoints: FaultPoints | None = None,
+        authorizers: Sequence[Authorizer] = (AlwaysAllow(),),
+        tokens: Mapping[str, UserInfo] | None = None,
+        admission: chain.Chain | None = None,
+        signing_key: bytes = b"kubesim",
+        node_proxy: NodeProxy | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.etcd = etcd
+        self.catalog = catalog
+        self.faultpoints = faultpoints
+        self.process = Process(kernel, name, host=host)
+        self.process.on_exit.append(self._exited)
+        self.reader = LocalReader(self)
+        self.authenticators = Authenticators(
+            self.reader, self.process.now_ns, tokens=tokens or {}, key=signing_key
+        )
+        self.authorizer: Authorizer = Union((PrivilegedGroups(), *authorizers))
+        self.admission = admission or chain.load()
+        self.node_proxy = node_proxy
+        """The way to the kubelets (logs, exec); None: there is none."""
+        self.audit: list[Callable[[RequestScope], object]] = []
+        self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
+        self.on_start: list[Callable[[APIServer], object]] = []
+        """Called when the process starts: controllers that live inside the API server."""
+        self.state: dict[str, Any] = {}
+        """What registries and plugins keep in memory, by the name of who keeps it."""
+        self._cachers: dict[str, Cacher] = {}
+        self._stores: dict[Resource, Store] = {}
+        self._status_strategies: dict[Resource, Strategy] = {}
+        self._watchers: dict[CacheWatcher, None] = {}
+        self._draws: dict[str, int] = {}
+        self._since = 0
+
+    # -- its life -----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process (again); its caches begin at the present revision of etcd."""
+        if self.process.alive:
+            return
+        self.process.start()
+        self._since = self.etcd.member.store.revision
+        for _, plugin in self.admission.plugins:
+            plugin.started(self)
+        for callback in self.on_start:
+            callback(self)
+
+    def _exited(self, process: Process) -> None:
+        del process
+        for watcher in list(self._watchers):
+            watcher.close()
+        self._watchers.clear()
+        for cacher in self._cachers.values():
+            cacher.stop()
+        self._cachers.clear()
+        self._stores.clear()
+        self.state.clear()
+        self._draws.clear()
+
+    # -- answering ----------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> Response | WatchStream:
+        """Answer a request.  Raises `ConnectionLost` where no answer comes."""
+        process = self.process
+        if process.state != "running":
+            await self._not_running()
+        scope: RequestScope | None = None
+        try:
+            info = resolve(request.method, request.path, request.query)
+        except ValueError as error:
+            return responses.refusal(None, status.new_internal_error(error))
+        scope = RequestScope(self, request, info)
+        effect = None
+        if self.faultpoints is not None and self.faultpoints.armed(FAULT_POINT):
+            effect = await self._strike(request, info)
+            if isinstance(effect, effects.Respond):
+                code: int = effect.status.get("code") or 500
+                self._record(scope, code)
+                return Response(code, effect.status, headers=effect.headers)
+        answer = await _InProcess(self, self._serve(scope))
+        self._record(scope, answer.status)
+        if effect is not None:
+            await self._strike_back(effect, answer)
+        return answer
+
+    async def _serve(self, scope: RequestScope) -> Response | WatchStream:
+        try:
+            return await handler_chain.serve(scope)
+        except status.APIStatus as error:
+            return responses.refusal(scope, error)
+        except NotSimulated as gap:
+            return responses.refusal(scope, status.APIStatus(501, "NotSimulated", str(gap)))
+
+    def _record(self, scope: RequestScope, code: int) -> None:
+        info = scope.info
+        if info.is_resource:
+            resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+            self.kernel.journal.record(
+                "request",
+                scope.request.client or scope.user.name,
+                verb=info.verb,
+                group=info.group,
+                resource=resource,
+                namespace=scope.namespace or info.namespace,
+                name=scope.name or info.name,
+                code=code,
+            )
+        else:
+            self.kernel.journal.record(
+                "request",
+                scope.request.client or scope.user.name,
+                verb=info.verb,
+                path=info.path,
+                code=code,
+            )
+
+    async def _not_running(self) -> None:
+        """Wait while the process is frozen; refuse where there is none."""
+        process = self.process
+        while process.paused:
+            gate = self.kernel.future()
+            process.defer(gate.set_result, None)
+            lost = self._end_of_process()
+            await self.kernel.wait_any(gate, lost)
+            if not gate.done():
+                raise ConnectionLost("reset", "read: connection reset by peer")
+        if not process.running:
+            raise ConnectionLost("refused", "connect: connection refused")
+
+    def _end_of_process(self) -> Future[Any]:
+        """A future that is done when the process ends."""
+        end = self.kernel.future()
+
+        def ended(process: Process) -> None:
+            process.on_exit.remove(ended)
+            if not end.done():
+                end.set_result(None)
+
+        self.process.on_exit.append(ended)
+        return end
+
+    # -- faults -------------------------------------------------------------------------------
+
+    async def _strike(self, request: Request, info: RequestInfo) -> Any:
+        """What a fault does before the request is looked at; what it leaves for afterwards."""
+        assert self.faultpoints is not None
+        user = request.user
+        effect = self.faultpoints.consult(
+            FAULT_POINT,
+            client=request.client,
+            user="" if user is None else user.name,
+            server=self.process.name,
+            verb=info.verb,
+            group=info.group,
+            resource=info.resource,
+            subresource=info.subresource,
+            namespace=info.namespace,
+            name=info.name,
+            path=info.path,
+        )
+        while isinstance(effect, effects.Delay):
+            await self.kernel.sleep(effect.delay_ns)
+            if not self.process.running:
+                await self._not_running()
+            effect = effect.then
+        if isinstance(effect, effects.Refuse):
+            raise ConnectionLost("refused", "connect: connection refused")
+        if isinstance(effect, effects.Reset):
+            raise ConnectionLost("reset", "read: connection reset by peer")
+        return effect
+
+    async def _strike_back(self, effect: Any, answer: Response | WatchStream) -> None:
+        """What a fault does to the answer."""
+        if isinstance(effect, effects.Drop):
+            if not isinstance(answer, Response):
+                answer.close()
+            raise ConnectionLost("reset", "read: connection reset by peer")
+        if isinstance(effect, effects.Hold):
+            await effect.until
+            if not self.process.running:
+                raise ConnectionLost("reset", "read: connection reset by peer")
+
+    # -- what handlers ask for ----------------------------------------------------------------
+
+    async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
+        """Whether somebody may do something, and why."""
+        return await self.authorizer.authorize(attributes)
+
+    def store(self, resource: Resource) -> Store:
+        """The registry of a resource."""
+        found = self._stores.get(resource)
+        if found is None:
+            found = self._stores[resource] = Store(self, resource, self.cacher(resource))
+        return found
+
+    def cacher(self, resource: Resource) -> Cacher:
+        """The watch cache of a resource, perhaps not started yet (`started`)."""
+        found = self._cachers.get(resource.storage_prefix)
+        if found is None:
+            found = self._cachers[resource.storage_prefix] = self._make_cacher(resource)
+        return found
+
+    def _make_cacher(self, resource: Resource) -> Cacher:
+        stored = self.catalog.storage_resource(resource)
+        prefix = resource.storage_prefix
+        storage = Etcd3(
+            self.etcd,
+            prefix,
+            now_ns=self.process.now_ns,
+            known=lambda key, revision: found.peek(key, revision),
+            decode=stored.decode_stored,
+        )
+        field = _TRIGGERS.get(prefix, "")
+        found = Cacher(
+            self.kernel,
+            storage,
+            api_version=stored.api_version,
+            kind=stored.kind,
+            trigger_field=field,
+            trigger=_reader(field) if field else None,
+        )
+        return found
+
+    async def started(self, cacher: Cacher) -> None:
+        """Have a watch cache running; it begins where this process began, if etcd still knows."""
+        if not cacher.ready:
+            store = self.etcd.member.store
+            since = self._since if store.compacted < self._since <= store.revision else 0
+            await cacher.start(since)
+
+    def forget(self, resource: Resource) -> None:
+        """A custom resource is served otherwise, or no longer: drop what was made for it."""
+        for known in [r for r in self._stores if r.group_resource == resource.group_resource]:
+            del self._stores[known]
+            self._status_strategies.pop(known, None)
+
+    def close_watches(self, resource: Resource) -> None:
+        """End all watches of a resource and forget its cache."""
+        cacher = self._cachers.pop(resource.storage_prefix, None)
+        if cacher is not None:
+            cacher.stop()
+        self.forget(resource)
+
+    def opened(self, watcher: CacheWatcher) -> None:
+        """A watch is open: it ends when the process ends."""
+        self._watchers[watcher] = None
+        if len(self._watchers) > 256:
+            self._watchers = {each: None for each in self._watchers if not each.closed}
+
+    def watches(self) -> list[CacheWatcher]:
+        """All watches that are open."""
+        return [each for each in self._watchers if not each.closed]
+
+    def status_strategy(self, resource: Resource) -> Strategy:
+        """The hooks of `/status`: the kind's own, or those that fit any kind."""
+        if resource.status_strategy is not None:
+            return resource.status_strategy
+        found = self._status_strategies.get(resource)
+        if found is None:
+            found = self._status_strategies[resource] = StatusStrategy(resource)
+        return found
+
+    async def delete_object(
+        self,
+        scope: RequestScope,
+        name: str,
+        options: dict[str, Any],
+        validate: Callable[[Object], Awaitable[None]],
+    ) -> tuple[Object, bool]:
+        """Delete one object as its kind demands.  Returns the answer and whether it is gone."""
+        resource = scope.served
+        store = self.store(resource)
+        if resource.group_resource == GroupResource("", "namespaces"):
+            return await delete_namespace(store, scope, name, options, validate)
+        if resource.group_resource == GroupResource("batch", "jobs"):
+            deletion.warn_of_orphans(scope, options)
+        return await store.delete(scope, name, options, validate)
+
+    # -- draws --------------------------------------------------------------------------------
+
+    def _event(self, key: str) -> tuple[object, ...]:
+        """The logical event of a draw for a key: the how-many-eth of this life of the process."""
+        count = self._draws[key] = self._draws.get(key, 0) + 1
+        return (self.process.name, self.process.incarnation, key, count)
+
+    def draw_uid(self, key: str) -> str:
+        """A UID for an object about to be stored at `key`."""
+        bits = int.from_bytes(self.kernel.rng.bytes(16, "uid", *self._event(key)), "big")
+        bits = bits & ~(0xF << 76) | 0x4 << 76
+        bits = bits & ~(0x3 << 62) | 0x2 << 62
+        text = f"{bits:032x}"
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+    def draw_name(self, base: str) -> str:
+        """A name for a `generateName`; `base` begins with the storage prefix."""
+        event = self._event(base)
+        letters = 0
+
+        def draw(bound: int) -> int:
+            nonlocal letters
+            letters += 1
+            return self.kernel.rng.below(bound, "name", *event, letters)
+
+        return names.generate_name(base.rpartition("/")[2], draw)
+
+
+def _reader(field: str) -> Callable[[Object], str]:
+    """A function that reads a field of an object by its dotted path."""
+    parent, _, leaf = field.rpartition(".")
+
+    def read(obj: Object) -> str:
+        return (obj.get(parent) or {}).get(leaf) or ""
+
+    return read
+
+
+class _InProcess:
+    """Awaits a coroutine as the server's own work: it dies with the process.
+
+    The first steps run at once in the client's task.  If they suspend, a task of the server's
+    process takes over, and the client waits for it or for the end of the process.
+    """
+
+    __slots__ = ("_coro", "_server")
+
+    def __init__(self, server: APIServer, coro: Coroutine[Any, Any, Response | WatchStream]) -> None:
+        self._server = server
+        self._coro = coro
+
+    def __await__(self) -> Generator[Any, Any, Response | WatchStream]:
+        try:
+            trap = self._coro.send(None)
+        except StopIteration as stop:
+            return stop.value
+        return (yield from self._suspended(trap).__await__())
+
+    async def _suspended(self, trap: Any) -> Response | WatchStream:
+        server = self._server
+        task = server.process.spawn(_resumed(self._coro, trap), name="request", daemon=True)
+        await server.kernel.wait_any(task)
+        if isinstance(task.exception(), BaseException) and not server.process.alive:
+            raise ConnectionLost("reset", "read: connection reset by peer")
+        return task.result()
+
+
+async def _resumed(coro: Coroutine[Any, Any, Any], trap: Any) -> Any:
+    """Goes on with a coroutine that has yielded `trap` to somebody else."""
+    return await _Rest(coro, trap)
+
+
+class _Rest:
+    __slots__ = ("_coro", "_trap")
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], trap: Any) -> None:
+        self._coro = coro
+        self._trap = trap
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coro, trap = self._coro, self._trap
+        try:
+            while True:
+                try:
+                    sent = yield trap
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - handed on to whom it is for
+                    trap = coro.throw(error)
+                else:
+                    trap = coro.send(sent)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            coro.close()

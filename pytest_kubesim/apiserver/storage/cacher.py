@@ -1,0 +1,409 @@
+"""The watch cache of a resource: its objects as of now, and the changes that led here.
+
+The law: the cache hears of every revision of its prefix exactly once and in order; lists and
+watches that need not be up to date are served from it and never ask etcd.  A watcher is found by
+what it selects (its namespace, a name, a node), so a change costs as much as there are watchers
+that may see it, however many there are.
+
+::
+
+    cacher.objects["/registry/pods/default/web-0"]      the object, decoded, shared
+    cacher.list("/registry/pods/default/")              in the order of keys
+    cacher.watch(since=41, ...)                         what came after 41, then what comes
+
+Follows `apiserver/pkg/storage/cacher/{cacher,watch_cache}.go`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apiserver.storage.watch import (
+    BOOKMARK,
+    INITIAL_EVENTS_END,
+    CacheWatcher,
+    Change,
+    Matches,
+)
+from pytest_kubesim.etcd.messages import prefix_end
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.wire import WatchEvent
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
+    from pytest_kubesim.etcd.messages import WatchResponse
+    from pytest_kubesim.etcd.mvcc.watchable_store import Watcher
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.tasks import Future
+
+LOWER_CAPACITY, UPPER_CAPACITY = 100, 102_400
+EVENT_FRESH_NS = 75 * NS
+"""Changes younger than this make the history longer instead of falling out of it."""
+BOOKMARK_NS = 60 * NS
+BLOCK_TIMEOUT_NS = 3 * NS
+"""How long a request waits for the cache to come to a revision."""
+
+EVERYTHING = ("", "")
+
+Trigger = Callable[["Object"], str]
+
+
+class Cacher:
+    """The watch cache over one `Etcd3`.
+
+    Parameters: `storage`; `kind`, apiVersion and kind of its objects, for bookmarks; `trigger_field`
+    and `trigger`, an index like upstream's: the value of that field in an object.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        storage: Etcd3,
+        *,
+        api_version: str,
+        kind: str,
+        trigger_field: str = "",
+        trigger: Trigger | None = None,
+    ) -> None:
+        self.kernel = kernel
+        self.storage = storage
+        self.api_version = api_version
+        self.kind = kind
+        self.trigger_field = trigger_field
+        self.objects: dict[str, Object] = {}
+        self.revision = 0
+        """The newest revision that it has heard of."""
+        self.ready = False
+        self.changed_at: dict[str, int] = {}
+        """By key, the revision of the object in `objects`."""
+        self._trigger = trigger
+        self._keys: list[str] = []
+        self._by_trigger: dict[str, dict[str, None]] = {}
+        self._history: deque[Change] = deque()
+        self._capacity = LOWER_CAPACITY
+        self._list_revision = 0
+        self._dropped = False
+        self._watchers: dict[tuple[str, str], dict[int, CacheWatcher]] = {}
+        self._watchers_made = 0
+        self._waiting: list[tuple[int, Future[Any]]] = []
+        self._source: Watcher | None = None
+        self._held: list[WatchResponse] | None = None
+        self._marking = False
+        self._starting: Future[Any] | None = None
+
+    # -- its life -----------------------------------------------------------------------------
+
+    async def start(self, since: int = 0) -> None:
+        """List and watch etcd, once; `since` is a revision at which to begin (0: now)."""
+        while not self.ready:
+            if self._starting is not None:
+                await self._starting
+                continue
+            self._starting = self.kernel.future()
+            try:
+                await self._start(since)
+            finally:
+                self._starting.set_result(None)
+                self._starting = None
+
+    async def _start(self, since: int) -> None:
+        prefix = f"{self.storage.prefix}/"
+        end = prefix_end(prefix)
+        client = self.storage.client
+        answer = await client.range(prefix, end, revision=since)
+        self.objects = {}
+        self.changed_at = {}
+        self._by_trigger = {}
+        for kv in answer.kvs:
+            obj = self.storage.decode(kv)
+            self.objects[kv.key] = obj
+            self.changed_at[kv.key] = kv.mod_revision
+            self._index(kv.key, None, obj)
+        self._keys = sorted(self.objects)
+        self._history.clear()
+        self._dropped = False
+        self.revision = self._list_revision = since or answer.revision
+        self.ready = True
+        self._source = await client.watch(
+            prefix, end, start_revision=self.revision + 1, callback=self._heard
+        )
+
+    def stop(self) -> None:
+        """Forget all and end every watch: the process is gone, or the resource no longer served."""
+        if self._source is not None:
+            self._source.cancel()
+            self._source = None
+        self.ready = False
+        self._held = None
+        for group in list(self._watchers.values()):
+            for watcher in list(group.values()):
+                watcher.close()
+
+    def hold(self) -> None:
+        """Let it fall behind: what etcd says is kept until `release` (a stale view)."""
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Catch up with what was held."""
+        held, self._held = self._held, None
+        for response in held or ():
+            self._heard(response)
+
+    @property
+    def holding(self) -> bool:
+        """Whether it is being kept behind."""
+        return self._held is not None
+
+    # -- what etcd says -----------------------------------------------------------------------
+
+    def _heard(self, response: WatchResponse) -> None:
+        if self._held is not None:
+            self._held.append(response)
+            return
+        if response.compact_revision:
+            # It fell so far behind that its way on is gone: begin anew, as the reflector does.
+            self.stop()
+            return
+        for event in response.events:
+            kv = event.kv
+            self._change(kv.key, self._decoded(event), kv.mod_revision)
+        self.revision = max(self.revision, response.revision)
+        if self._waiting:
+            self._wake()
+
+    def _decoded(self, event: Any) -> Object | None:
+        return None if event.type == "DELETE" else self.storage.decode(event.kv)
+
+    def _change(self, key: str, obj: Object | None, revision: int) -> None:
+        old = self.objects.get(key)
+        if obj is None:
+            if old is None:
+                return
+            del self.objects[key]
+            del self.changed_at[key]
+            del self._keys[bisect_left(self._keys, key)]
+        else:
+            if old is None:
+                insort(self._keys, key)
+            self.objects[key] = obj
+            self.changed_at[key] = revision
+        self._index(key, old, obj)
+        self.revision = revision
+        change = Change(key, obj, old, revision, self.kernel.now_ns)
+        self._remember(change)
+        if self._watchers:
+            self._dispatch(change)
+
+    def _index(self, key: str, old: Object | None, obj: Object | None) -> None:
+        trigger = self._trigger
+        if trigger is None:
+            return
+        before = None if old is None else trigger(old)
+        after = None if obj is None else trigger(obj)
+        if before == after:
+            return
+        if before is not None:
+            keys = self._by_trigger[before]
+            del keys[key]
+            if not keys:
+                del self._by_trigger[before]
+        if after is not None:
+            self._by_trigger.setdefault(after, {})[key] = None
+
+    def _remember(self, change: Change) -> None:
+        history = self._history
+        if len(history) >= self._capacity:
+            if change.time_ns - history[0].time_ns < EVENT_FRESH_NS:
+                self._capacity = min(self._capacity * 2, UPPER_CAPACITY)
+            elif change.time_ns - history[-(self._capacity // 4)].time_ns > EVENT_FRESH_NS:
+                self._capacity = max(self._capacity // 2, LOWER_CAPACITY)
+            while len(history) >= self._capacity:
+                history.popleft()
+                self._dropped = True
+        history.append(change)
+
+    def _dispatch(self, change: Change) -> None:
+        groups = self._watchers
+        obj = change.obj if change.obj is not None else change.old
+        assert obj is not None
+        metadata: Object = obj["metadata"]
+        namespace, name = metadata.get("namespace") or "", metadata["name"]
+        found = [
+            group
+            for place in (
+                EVERYTHING,
+                ("namespace", namespace),
+                ("name", name),
+                ("key", f"{namespace}/{name}"),
+            )
+            if (group := groups.get(place))
+        ]
+        if self._trigger is not None:
+            before = None if change.old is None else self._trigger(change.old)
+            after = None if change.obj is None else self._trigger(change.obj)
+            for value in (before,) if before == after else (before, after):
+                if value is not None and (group := groups.get(("trigger", value))):
+                    found.append(group)
+        if not found:
+            return
+        if len(found) == 1:
+            for watcher in list(found[0].values()):
+                watcher.offer(change)
+            return
+        for watcher in sorted((w for group in found for w in group.values()), key=_identity):
+            watcher.offer(change)
+
+    # -- waiting ------------------------------------------------------------------------------
+
+    async def wait_until_fresh(self, revision: int) -> None:
+        """Wait until it has heard of `revision`; after 3 s `APIStatus` (504, too large)."""
+        if self.revision >= revision:
+            return
+        if self._source is not None and not self.holding:
+            await self.storage.client.request_progress(self._source)
+            if self.revision >= revision:
+                return
+        gate = self.kernel.future()
+        self._waiting.append((revision, gate))
+        if not await self.kernel.wait_any(gate, timeout_ns=BLOCK_TIMEOUT_NS):
+            self._waiting.remove((revision, gate))
+            raise status.new_too_large_resource_version(revision, self.revision, 1)
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for revision, gate in waiting:
+            if self.revision >= revision:
+                gate.set_result(None)
+            else:
+                self._waiting.append((revision, gate))
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def peek(self, key: str, revision: int) -> Object | None:
+        """The object at a key if it is the one of that revision."""
+        return self.objects[key] if self.changed_at.get(key) == revision else None
+
+    def list(self, prefix: str, trigger: str | None = None) -> list[Object]:
+        """The objects whose keys begin with `prefix`, in order; of one value of the index only."""
+        objects, keys = self.objects, self._keys
+        if trigger is not None:
+            found = sorted(k for k in self._by_trigger.get(trigger, ()) if k.startswith(prefix))
+            return [objects[key] for key in found]
+        if prefix == f"{self.storage.prefix}/":
+            return [objects[key] for key in keys]
+        start = bisect_left(keys, prefix)
+        return [objects[key] for key in keys[start : bisect_left(keys, prefix_end(prefix))]]
+
+    def _since(self, revision: int) -> Sequence[Change]:
+        """The changes after a revision.  Raises `APIStatus` (410) if some are forgotten."""
+        history = self._history
+        if not self._dropped:
+            oldest = self._list_revision + 1
+        else:
+            oldest = history[0].revision
+        if revision < oldest - 1:
+            raise status.new_resource_expired(
+                f"too old resource version: {revision} ({oldest - 1})"
+            )
+        found: list[Change] = []
+        for change in reversed(history):
+            if change.revision <= revision:
+                break
+            found.append(change)
+        found.reverse()
+        return found
+
+    # -- watching -----------------------------------------------------------------------------
+
+    def watch(
+        self,
+        *,
+        since: int,
+        trigger: tuple[str, str],
+        matches: Matches | None,
+        prefix: str,
+        bookmarks: bool,
+        initial_events: bool,
+        mark_end: bool,
+    ) -> CacheWatcher:
+        """A watch of what `trigger` and `matches` select, below `prefix`.
+
+        With `initial_events` it begins with what is there (then `since` does not matter), whose end
+        `mark_end` has marked by a bookmark; else with what came after `since`.  Raises `APIStatus`
+        (410).
+        """
+        self._watchers_made += 1
+        watcher = CacheWatcher(
+            self.kernel,
+            self._watchers_made,
+            trigger,
+            matches,
+            bookmarks=bookmarks,
+            stop=self._forget,
+        )
+        if initial_events:
+            value = trigger[1] if trigger[0] == "trigger" else None
+            for obj in self.list(prefix, value):
+                if matches is None or matches(obj):
+                    revision = int(obj["metadata"]["resourceVersion"])
+                    watcher.put(WatchEvent("ADDED", obj, revision))
+            watcher.revision = self.revision
+            if mark_end:
+                watcher.put(self._bookmark(end=True))
+        else:
+            watcher.revision = since
+            for change in self._since(since):
+                if change.key.startswith(prefix):
+                    watcher.offer(change)
+            watcher.revision = max(since, self.revision)
+        self._watchers.setdefault(trigger, {})[watcher.id] = watcher
+        if bookmarks and not self._marking:
+            self._marking = True
+            self.kernel.call_later(
+                BOOKMARK_NS, self._mark, periodic=True, label=f"bookmarks of {self.kind}"
+            )
+        return watcher
+
+    def watchers(self) -> list[CacheWatcher]:
+        """All watches that are open, in the order in which they were opened."""
+        return sorted((w for group in self._watchers.values() for w in group.values()), key=_identity)
+
+    def _forget(self, watcher: CacheWatcher) -> None:
+        group = self._watchers.get(watcher.trigger)
+        if group is not None and group.pop(watcher.id, None) is not None and not group:
+            del self._watchers[watcher.trigger]
+
+    def _bookmark(self, *, end: bool = False) -> WatchEvent:
+        metadata: Object = {"resourceVersion": str(self.revision)}
+        if end:
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        obj = {"kind": self.kind, "apiVersion": self.api_version, "metadata": metadata}
+        return WatchEvent(BOOKMARK, obj, self.revision)
+
+    def _mark(self) -> None:
+        """Tell every watch that wants it how far the cache is; goes on while there are such."""
+        wanting = [watcher for watcher in self.watchers() if watcher.bookmarks]
+        self._marking = bool(wanting) and self.ready
+        if not self._marking:
+            return
+        source = self._source
+        if source is not None and not self.holding:
+            # etcd notifies of progress every few seconds; here it is asked when it matters.
+            self.storage.client.member.store.progress(source)
+        mark = self._bookmark()
+        for watcher in wanting:
+            if watcher.revision <= mark.revision:
+                watcher.put(mark)
+        self.kernel.call_later(
+            BOOKMARK_NS, self._mark, periodic=True, label=f"bookmarks of {self.kind}"
+        )
+
+
+def _identity(watcher: CacheWatcher) -> int:
+    return watcher.id

@@ -1,0 +1,210 @@
+"""A watch from the server's side: a queue of events that a client empties.
+
+The law: events of a watch come in the order of their revisions, none twice, none left out.  An
+event is shared by all watchers that see the object alike; a watcher with a selector sees an object
+that enters its selection as ADDED and one that leaves it as DELETED: as it was, with the revision
+of the change.
+
+Follows `apiserver/pkg/storage/cacher/cache_watcher.go`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.sim.tasks import Future
+from pytest_kubesim.wire import WatchEvent
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.sim.kernel import Kernel, Timer
+
+Matches = Callable[["Object"], bool]
+
+ADDED, MODIFIED, DELETED, BOOKMARK, ERROR = "ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+class Change:
+    """A change of one object, as the watch cache keeps it.
+
+    `obj` is the object after it, `old` before it: None where there was or is none.
+    """
+
+    __slots__ = ("_seen", "key", "obj", "old", "revision", "time_ns")
+
+    def __init__(
+        self, key: str, obj: Object | None, old: Object | None, revision: int, time_ns: int
+    ) -> None:
+        self.key = key
+        self.obj = obj
+        self.old = old
+        self.revision = revision
+        self.time_ns = time_ns
+        self._seen: dict[str, WatchEvent] = {}
+
+    def seen(self, matches: Matches | None) -> WatchEvent | None:
+        """The event that a watcher with that selector gets; None: it does not see the change."""
+        obj, old = self.obj, self.old
+        if matches is None:
+            now, before = obj is not None, old is not None
+        else:
+            now = obj is not None and matches(obj)
+            before = old is not None and matches(old)
+        if now:
+            assert obj is not None
+            return self._event(MODIFIED if before else ADDED, obj)
+        if before:
+            return self._event(DELETED, None)
+        return None
+
+    def _event(self, type_: str, obj: Object | None) -> WatchEvent:
+        found = self._seen.get(type_)
+        if found is None:
+            if obj is None:
+                obj = self._departed()
+            found = self._seen[type_] = WatchEvent(type_, obj, self.revision)
+        return found
+
+    def _departed(self) -> Object:
+        old = self.old
+        assert old is not None
+        metadata = {**old["metadata"], "resourceVersion": str(self.revision)}
+        return {**old, "metadata": metadata}
+
+
+class CacheWatcher:
+    """One watch: what it selects and what it has not yet delivered.  A `wire.WatchStream`.
+
+    `convert` makes of an event what this client gets (another version, a Table, metadata only).
+    """
+
+    __slots__ = (
+        "_convert",
+        "_encode",
+        "_getter",
+        "_kernel",
+        "_queue",
+        "_stop",
+        "_timer",
+        "bookmarks",
+        "closed",
+        "content_type",
+        "deadline_ns",
+        "headers",
+        "id",
+        "matches",
+        "next_bookmark_ns",
+        "revision",
+        "status",
+        "trigger",
+    )
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        identity: int,
+        trigger: tuple[str, str],
+        matches: Matches | None,
+        *,
+        bookmarks: bool,
+        stop: Callable[[CacheWatcher], object],
+    ) -> None:
+        self.id = identity
+        self.trigger = trigger
+        """Which changes can concern it: a kind of index and a value in it."""
+        self.matches = matches
+        self.bookmarks = bookmarks
+        self.revision = 0
+        """The newest revision that it has been given."""
+        self.status = 200
+        self.content_type = "application/json"
+        self.headers: tuple[tuple[str, str], ...] = ()
+        self.closed = False
+        self.deadline_ns = 0
+        self.next_bookmark_ns = 0
+        self._kernel = kernel
+        self._queue: deque[WatchEvent] = deque()
+        self._getter: Future[None] | None = None
+        self._stop = stop
+        self._timer: Timer | None = None
+        self._convert: Callable[[WatchEvent], WatchEvent] | None = None
+        self._encode: Callable[[WatchEvent], bytes] | None = None
+
+    # -- from the cacher's side ---------------------------------------------------------------
+
+    def shape(
+        self,
+        convert: Callable[[WatchEvent], WatchEvent] | None,
+        encode: Callable[[WatchEvent], bytes] | None,
+        content_type: str,
+        headers: tuple[tuple[str, str], ...],
+    ) -> None:
+        """How its events look to the client."""
+        self._convert = convert
+        self._encode = encode
+        self.content_type = content_type
+        self.headers = headers
+
+    def expires_at(self, time_ns: int) -> None:
+        """End it then (nanoseconds since the epoch), without an error."""
+        self.deadline_ns = time_ns
+        self._timer = self._kernel.call_at(time_ns, self.close, periodic=True, label="watch timeout")
+
+    def offer(self, change: Change) -> None:
+        """Give it a change, if it sees it."""
+        if change.revision <= self.revision or self.closed:
+            return
+        event = change.seen(self.matches)
+        if event is not None:
+            self.revision = change.revision
+            self.put(event)
+
+    def put(self, event: WatchEvent) -> None:
+        """Queue an event and wake who waits."""
+        self._queue.append(event)
+        getter = self._getter
+        if getter is not None:
+            self._getter = None
+            if not getter.done():
+                getter.set_result(None)
+
+    # -- from the client's side ---------------------------------------------------------------
+
+    async def next(self) -> WatchEvent | None:
+        """The next event, waiting for it; None once it has ended."""
+        while not self._queue:
+            if self.closed:
+                return None
+            getter = self._getter
+            if getter is None or getter.done():
+                getter = self._getter = Future(self._kernel)
+            await getter
+        return self._take()
+
+    def next_nowait(self) -> WatchEvent | None:
+        """The next event if one is there now."""
+        return self._take() if self._queue else None
+
+    def close(self) -> None:
+        """End it; what is queued can still be read."""
+        if self.closed:
+            return
+        self.closed = True
+        self._stop(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        getter, self._getter = self._getter, None
+        if getter is not None and not getter.done():
+            getter.set_result(None)
+
+    def encode(self, event: WatchEvent) -> bytes:
+        """The event as it goes over the wire."""
+        return event.frame() if self._encode is None else self._encode(event)
+
+    def _take(self) -> WatchEvent:
+        event = self._queue.popleft()
+        return event if self._convert is None else self._convert(event)
