@@ -60,7 +60,7 @@ class VolumeZone:
                 continue
             problem = self._collect(pod.namespace, source.get("claimName", ""), topologies)
             if problem is not None:
-                return None, fwk.unresolvable(problem) if problem else None
+                return None, fwk.unresolvable(problem)
         if not topologies:
             return None, fwk.SKIPPED
         state.data[_STATE] = topologies
