@@ -150,7 +150,7 @@ class Cluster:
         """A `faker.Faker` with the Kubernetes provider, seeded by the run."""
         from pytest_kubesim.builders import fake
 
-        return fake(self.kernel.rng.bits("user", "fake"), self.server.catalog)
+        return fake(self.kernel.rng.bits("user", "fake"))
 
     @property
     def images(self) -> Images:

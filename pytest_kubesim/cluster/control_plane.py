@@ -6,43 +6,192 @@ as its own user with its own user agent, from the host `control-plane`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.client_go.informer import SharedInformerFactory
+from pytest_kubesim.apiserver import bootstrap
+from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.cluster.changes import Changes
+from pytest_kubesim.etcd.client import Client
+from pytest_kubesim.etcd.member import Member
+from pytest_kubesim.etcd.messages import Event, WatchResponse, prefix_end
+from pytest_kubesim.registry.generic import Catalog
+from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
-    from pytest_kubesim.config import ClusterConfig
-    from pytest_kubesim.sim.kernel import Kernel
-    from pytest_kubesim.sim.network import Network
-    from pytest_kubesim.sim.process import Process
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.controller_manager.manager import ControllerManager
+    from pytest_kubesim.registry.rest import Resource
+    from pytest_kubesim.sim.kernel import Timer
 
 HOST = "control-plane"
 VERSION = "v1.37.2"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 
+MASTERS = "system:masters"
+_ROOT = "/registry/"
+_HEARTBEATS = ("/registry/leases/", "/registry/events/", "/registry/masterleases/")
+_NODES = "/registry/minions/"
 
-class Access:
-    """Ways to the API server for the simulator's own components."""
 
-    def __init__(self, kernel: Kernel, network: Network, handler: Handler, instant: bool) -> None:
-        self._kernel = kernel
-        self._network = network
-        self._handler = handler
-        self._watch_latency_ns = (0, 0) if instant else WATCH_LATENCY_NS
+class ControlPlane:
+    """One etcd member, one API server, and (unless left out) controllers and scheduler."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._kernel = kernel = cluster.kernel
+        self._instant = cluster.config.instant
+        self.catalog = Catalog(cluster.config.version)
+        self.etcd = Member(clock=lambda: kernel.now_ns)
+        self.server = APIServer(
+            kernel, Client(self.etcd), catalog=self.catalog, faultpoints=cluster.faultpoints
+        )
+        bootstrap.load(self.server)
+        self.server.start()
+        self.controller_manager: ControllerManager | None = None
+        self.scheduler: Process | None = None
+        self._tick: Timer | None = None
+        if cluster.config.components != "apiserver":
+            self._start_controllers()
+            self._start_scheduler()
+
+    # -- the binaries -------------------------------------------------------------------------
 
     def client(
-        self, process: Process, user: str, *groups: str, agent: str, host: str = HOST
+        self, process: Process, user: str, *groups: str, agent: str
     ) -> RESTClient:
         """A client for `process` as `user` in `groups` (besides `system:authenticated`)."""
         return RESTClient(
             process,
-            self._handler,
-            self._network,
+            self.server,
+            self._cluster.network,
             user=UserInfo(user, (*groups, "system:authenticated")),
             user_agent=agent,
-            server_host=host,
-            watch_latency_ns=self._watch_latency_ns,
+            server_host=HOST,
+            watch_latency_ns=(0, 0) if self._instant else WATCH_LATENCY_NS,
         )
+
+    def admin(self, name: str, agent: str) -> RESTClient:
+        """A client with all rights, as a process of its own."""
+        process = Process(self._kernel, name, host=HOST)
+        return self.client(process, "kubernetes-admin", MASTERS, agent=agent)
+
+    def _start_controllers(self) -> None:
+        from pytest_kubesim.controller_manager.manager import ControllerManager
+
+        agent = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
+
+        def client(process: Process) -> RESTClient:
+            return self.client(process, "system:kube-controller-manager", agent=agent)
+
+        self.controller_manager = ControllerManager(self._kernel, client)
+        self.controller_manager.start()
+
+    def _start_scheduler(self) -> None:
+        from pytest_kubesim.client_go.events import EventRecorder
+        from pytest_kubesim.client_go.informer import SharedInformerFactory
+        from pytest_kubesim.scheduler.scheduler import Scheduler, SchedulerConfiguration
+
+        agent = f"kube-scheduler/{VERSION} (linux/amd64) kubernetes/kubesim"
+        config = SchedulerConfiguration.instant() if self._instant else SchedulerConfiguration()
+
+        async def main(process: Process) -> None:
+            client = self.client(process, "system:kube-scheduler", agent=agent)
+            recorder = EventRecorder(client, "default-scheduler")
+            scheduler = Scheduler(
+                process, client, SharedInformerFactory(client), recorder, config=config
+            )
+            await scheduler.main()
+
+        self.scheduler = Process(self._kernel, "kube-scheduler", main, host=HOST)
+        self.scheduler.start()
+
+    # -- what is stored -----------------------------------------------------------------------
+
+    def read(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """One object as it is stored now, in the version of `resource`; shared, immutable."""
+        found = self.server.reader.get(resource.group_resource, namespace, name)
+        return None if found is None else _served(resource, found)
+
+    def read_all(self, resource: Resource, namespace: str = "") -> list[Object]:
+        """All objects of a resource (of a namespace) as they are stored now, by key."""
+        found = self.server.reader.list(resource.group_resource, namespace)
+        return [_served(resource, obj) for obj in found]
+
+    def changes(self, prefix: str) -> Changes:
+        """Tells whether anything under `prefix` was written since it was last asked."""
+        count = 0
+
+        def written(response: WatchResponse) -> None:
+            nonlocal count
+            count += len(response.events)
+
+        watcher = self.etcd.store.watch(prefix, prefix_end(prefix), 0, written)
+        return Changes(lambda: count, watcher.cancel)
+
+    def on_change(self, listener: Callable[[bool], None]) -> None:
+        """Call `listener(meaningful)` at every write; heartbeats and events mean nothing."""
+
+        def written(response: WatchResponse) -> None:
+            for event in response.events:
+                listener(_meaningful(event))
+            self._arm_tick()
+
+        self.etcd.store.watch(_ROOT, prefix_end(_ROOT), 0, written, prev_kv=True)
+
+    def _arm_tick(self) -> None:
+        deadline_ns = self.etcd.lessor.next_deadline_ns()
+        if deadline_ns is None:
+            return
+        tick = self._tick
+        if tick is not None and not tick.cancelled and tick.time_ns <= deadline_ns:
+            return
+        if tick is not None:
+            tick.cancel()
+        self._tick = self._kernel.call_at(
+            deadline_ns, self._expire, periodic=True, label="etcd: leases expire"
+        )
+
+    def _expire(self) -> None:
+        async def expire() -> None:
+            await self.etcd.tick()
+            self._arm_tick()
+
+        self._kernel.spawn(expire(), name="etcd: leases expire")
+
+    def close(self) -> None:
+        """End its processes."""
+        if self.controller_manager is not None:
+            self.controller_manager.process.stop()
+        if self.scheduler is not None:
+            self.scheduler.stop()
+        self.server.process.stop()
+
+
+def _served(resource: Resource, stored: Object) -> Object:
+    if resource.conversion is not None:
+        return resource.conversion.from_storage(stored)
+    return stored
+
+
+def _meaningful(event: Event) -> bool:
+    key = event.kv.key
+    if key.startswith(_HEARTBEATS):
+        return False
+    if key.startswith(_NODES) and event.prev_kv is not None and event.type == "PUT":
+        return _without_heartbeats(event.kv.value) != _without_heartbeats(event.prev_kv.value)
+    return True
+
+
+def _without_heartbeats(node: Any) -> Any:
+    status = node.get("status") or {}
+    conditions = [
+        {k: v for k, v in condition.items() if k != "lastHeartbeatTime"}
+        for condition in status.get("conditions") or ()
+    ]
+    metadata = {k: v for k, v in node["metadata"].items() if k != "managedFields"}
+    return {**node, "metadata": metadata, "status": {**status, "conditions": conditions}}

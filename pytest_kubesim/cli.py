@@ -1,0 +1,70 @@
+"""The command `kubesim`: `demo` shows the main job, `serve` opens a cluster to kubectl and others."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pytest_kubesim import __version__
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="kubesim", description="A whole Kubernetes, simulated.", allow_abbrev=False
+    )
+    top.add_argument("--version", action="version", version=f"kubesim {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="an operator heals its database after a node is lost")
+    demo.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (0)")
+
+    serve = commands.add_parser(
+        "serve", help="a cluster on HTTPS loopback, for kubectl and operators in any language"
+    )
+    serve.add_argument("--port", type=int, default=0, metavar="N", help="port (0: a free one)")
+    serve.add_argument("--token", metavar="T", help="the admin's bearer token (made if absent)")
+    serve.add_argument("--kubeconfig", metavar="FILE", help="write a kubeconfig there")
+    serve.add_argument(
+        "--components", choices=("apiserver", "controllers", "all"), default="all",
+        help="API server alone; with controllers and scheduler; with kubelets too (all)",
+    )
+    serve.add_argument("--nodes", type=int, default=0, metavar="N", help="nodes to begin with (0)")
+    serve.add_argument(
+        "--manage-all-nodes", action="store_true",
+        help="give a simulated kubelet to every Node object that anyone creates",
+    )
+    serve.add_argument(
+        "--clock-scale", type=float, default=1.0, metavar="X",
+        help="virtual seconds per real second (1)",
+    )
+    serve.add_argument("--instant", action="store_true", help="no simulated latencies")
+    serve.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (0)")
+    serve.add_argument("--version", dest="kubernetes_version", default="1.37", metavar="V",
+                       help="Kubernetes version (1.37)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; gives the exit status."""
+    options = parser().parse_args(arguments)
+    from pytest_kubesim.errors import KubesimError
+
+    try:
+        if options.command == "demo":
+            from pytest_kubesim import demo
+
+            return demo.run(options.seed, sys.stdout)
+        from pytest_kubesim.transports import serve
+
+        return serve.run(options)
+    except KubesimError as error:
+        print(f"kubesim: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""The cluster's nodes: machines with a container runtime and a kubelet each.
+
+A node's machine is not its Node object: deleting the object leaves the kubelet running, which
+registers again when it restarts; cutting the power leaves the object, which goes NotReady.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.cri.images import Images
+from pytest_kubesim.cri.runtime import Runtime
+from pytest_kubesim.errors import UsageError
+from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
+from pytest_kubesim.kubelet.kubelet import Kubelet
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.faults.node import NodeFaults
+    from pytest_kubesim.sim.process import Process
+
+OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
+
+
+class Node:
+    """A machine of the cluster, by `kubesim.nodes["node-1"]`."""
+
+    def __init__(self, cluster: Cluster, spec: NodeSpec, config: KubeletConfiguration) -> None:
+        self._cluster = cluster
+        self.spec = spec
+        self.name = spec.name
+        self.runtime = Runtime(
+            cluster.kernel, spec, images=cluster.nodes.images, config=config.runtime
+        )
+        self.kubelet = Kubelet(
+            cluster.kernel, node=spec, client=self._client, runtime=self.runtime, config=config
+        )
+
+    def _client(self, process: Process) -> RESTClient:
+        return self._cluster.control_plane.client(
+            process,
+            f"system:node:{self.name}",
+            "system:nodes",
+            agent="kubelet/v1.37.2 (linux/amd64) kubernetes/kubesim",
+        )
+
+    @property
+    def powered(self) -> bool:
+        """Whether it has power."""
+        return self.runtime.up
+
+    @property
+    def faults(self) -> NodeFaults:
+        """What can be made to happen to it: `kubesim.faults.node(name)`."""
+        return self._cluster.faults.node(self.name)
+
+    def power_on(self) -> None:
+        """Boot it."""
+        self.runtime.start()
+        self.kubelet.start()
+        self._cluster.journal.record("node", self.name, what="power on")
+
+    def power_off(self) -> None:
+        """Everything on it ends at once."""
+        self._cluster.journal.record("node", self.name, what="power off")
+        self.kubelet.crash()
+        self.runtime.crash()
+
+    def stop_kubelet(self) -> None:
+        """Its kubelet ends; containers go on."""
+        self.kubelet.crash()
+
+    def start_kubelet(self) -> None:
+        """Its kubelet starts."""
+        self.kubelet.start()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} {'up' if self.powered else 'down'}>"
+
+
+class Nodes(Mapping[str, Node]):
+    """All machines of a cluster by name."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._nodes: dict[str, Node] = {}
+        self._count = 0
+        self.images = Images()
+        """What images, pods and containers run, on all nodes."""
+        self.config = (
+            KubeletConfiguration.instant() if cluster.config.instant else KubeletConfiguration()
+        )
+
+    def __getitem__(self, name: str) -> Node:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            there = ", ".join(self._nodes) or "none; add some with kubesim.add_nodes()"
+            raise KeyError(f"there is no node {name!r}; there are: {there}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def add(self, count: int = 1, **options: Any) -> list[Node]:
+        """Add `count` nodes and boot them; see `Cluster.add_nodes`."""
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(f"add_nodes: count={count!r}: give a whole number from 1 on")
+        for option in options:
+            if option not in OPTIONS:
+                raise UsageError(
+                    f"add_nodes: unknown option {option!r}; the options are {', '.join(OPTIONS)}"
+                )
+        if self._cluster.config.components != "all":
+            raise UsageError(
+                f"add_nodes: this cluster has components={self._cluster.config.components!r}, and "
+                "so no kubelets; leave the option out, or create Node objects"
+            )
+        name = options.pop("name", None)
+        options.setdefault("runtime", self._cluster.config.container_runtime)
+        chosen = {key: value for key, value in options.items() if value is not None}
+        made: list[Node] = []
+        for number in range(1, count + 1):
+            self._count += 1
+            own = self._name(name, number, count)
+            spec = NodeSpec(name=own, index=self._count, **chosen)
+            node = Node(self._cluster, spec, self.config)
+            self._nodes[own] = node
+            node.power_on()
+            made.append(node)
+        return made
+
+    def _name(self, name: str | None, number: int, count: int) -> str:
+        if name is None:
+            index = self._count
+            while f"node-{index}" in self._nodes:
+                index += 1
+            return f"node-{index}"
+        own = name if count == 1 else f"{name}-{number}"
+        if own in self._nodes:
+            raise UsageError(f"add_nodes: there is a node {own!r} already; choose another name")
+        return own
+
+    def close(self) -> None:
+        """End everything that runs on them."""
+        for node in self._nodes.values():
+            node.kubelet.crash()
+            node.runtime.crash()
