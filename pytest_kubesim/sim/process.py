@@ -50,6 +50,7 @@ class Process:
         """How far its clock is ahead of true time."""
         self.on_exit: list[Callable[[Process], None]] = []
         """Called when it exits, crashes or is stopped."""
+        self._main_task: Task[Any] | None = None
         self._tasks: dict[Task[Any], None] = {}
         self._deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
 
@@ -80,6 +81,7 @@ class Process:
         self._record("start")
         if self.main is not None:
             task = self.kernel.spawn(self.main(self), name=self.name, process=self)
+            self._main_task = task
             task.add_done_callback(self._main_done)
 
     def crash(self) -> None:
@@ -164,7 +166,8 @@ class Process:
         fn(*args)
 
     def _main_done(self, task: Any) -> None:
-        if self.state not in ("running", "paused"):
+        # The main of an incarnation that was crashed is heard of after the next one has started.
+        if task is not self._main_task or self.state not in ("running", "paused"):
             return
         failure = task.exception()
         self._end("exited", failure)

@@ -88,3 +88,13 @@ def test_a_main_that_fails_leaves_its_failure() -> None:
     assert process.state == "exited"
     assert isinstance(process.failure, KeyError)
     assert kernel.journal.entries("process")[-1].fields["error"] == "KeyError: 'x'"
+
+
+def test_a_restart_within_one_instant_keeps_the_new_main() -> None:
+    kernel, seen = Kernel(), []
+    process = ticking(kernel, seen)
+    process.start()
+    run(kernel, 1.5)
+    process.restart()
+    run(kernel, 2.5)
+    assert (seen, process.state) == ([1, 2, 3], "running")
