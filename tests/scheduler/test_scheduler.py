@@ -208,6 +208,7 @@ def test_preemption_policy_never_preempts_nothing():
 def test_higher_priority_goes_first():
     world = World(latency_ns=(1_000_000, 1_000_000)).nodes(1, pods="2").start()
     world.pod("first")
+    world.run()
     for name, priority in (("low", 1), ("high", 5), ("middle", 3)):
         world.pod(name, priority=priority)
     world.run(0.0021)
