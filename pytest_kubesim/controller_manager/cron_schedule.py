@@ -44,7 +44,7 @@ class Missed(NamedTuple):
 
     earliest_ns: int
     latest_ns: int | None
-    count: int
+    missed: int
 
 
 def most_recent(
@@ -90,7 +90,7 @@ def until_next_ns(cron_job: Object, now_ns: int, schedule: Schedule) -> int:
         since_ns = now_ns
     else:
         since_ns = missed.latest_ns if missed.latest_ns is not None else missed.earliest_ns
-        if missed.latest_ns is None and missed.count:
+        if missed.latest_ns is None and missed.missed:
             since_ns = now_ns
     return _next(schedule, since_ns) + NEXT_SCHEDULE_DELTA_NS - now_ns
 

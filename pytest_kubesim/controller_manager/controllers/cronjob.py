@@ -266,7 +266,7 @@ class _Sync:
             self.event("Warning", "InvalidSchedule", f"invalid schedule: {text} : {problem}")
             return
         due_ns = missed.latest_ns
-        if due_ns is not None and missed.count > cron_schedule.MANY_MISSED:
+        if due_ns is not None and missed.missed > cron_schedule.MANY_MISSED:
             message = (
                 "too many missed start times. Set or decrease .spec.startingDeadlineSeconds "
                 "or check clock skew"
