@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 _LOG_LIMIT = 8192
 
+Change = tuple[NodeInfo, PodInfo | None, int]
+"""A node that changed, and the pod that came (1) or went (-1), if that was it."""
+
 
 class Cache:
     """Nodes and pods, assumed ones included."""
@@ -43,7 +46,7 @@ class Cache:
         self._order: list[NodeInfo] | None = []
         self._pods: dict[str, PodInfo] = {}
         self._assumed: set[str] = set()
-        self._log: list[NodeInfo] = []
+        self._log: list[Change] = []
         self._log_start = 0
 
     # -- reading ------------------------------------------------------------------------------
@@ -63,8 +66,8 @@ class Cache:
         """Where the log of changes ends."""
         return self._log_start + len(self._log)
 
-    def changed_since(self, position: int) -> list[NodeInfo] | None:
-        """The nodes that changed since `position`; None when that is too long ago to tell."""
+    def changed_since(self, position: int) -> list[Change] | None:
+        """What changed since `position`, in order; None when that is too long ago to tell."""
         start = position - self._log_start
         return None if start < 0 else self._log[start:]
 
@@ -137,7 +140,7 @@ class Cache:
                 self.with_anti_affinity[info.name] = info
         for claim in pod.claims:
             self.claim_users[claim] = self.claim_users.get(claim, 0) + 1
-        self._changed(info)
+        self._changed(info, pod, 1)
 
     def _drop(self, uid: str) -> PodInfo | None:
         self._assumed.discard(uid)
@@ -158,7 +161,7 @@ class Cache:
                 self.claim_users.pop(claim, None)
         if info.node is None and not info.pods:
             del self._infos[info.name]
-        self._changed(info)
+        self._changed(info, pod, -1)
         return pod
 
     # -- nodes --------------------------------------------------------------------------------
@@ -241,8 +244,8 @@ class Cache:
             self.image_nodes.setdefault(image, {})[info.name] = size
         self.images_version += 1
 
-    def _changed(self, info: NodeInfo) -> None:
-        self._log.append(info)
+    def _changed(self, info: NodeInfo, pod: PodInfo | None = None, delta: int = 0) -> None:
+        self._log.append((info, pod, delta))
         if len(self._log) > _LOG_LIMIT:
             half = _LOG_LIMIT // 2
             del self._log[:half]

@@ -86,7 +86,7 @@ class Template:
             self.statuses = [self._check(state, pod, node) for node in nodes]
             self._local = None
             return
-        for node in dict.fromkeys(changed) if len(changed) > 1 else changed:
+        for node in dict.fromkeys(change[0] for change in changed):
             if node.index >= 0:
                 self.statuses[node.index] = self._check(state, pod, node)
                 if self._local is not None:

@@ -89,10 +89,13 @@ class FilterState:
 class MatchCounts:
     """How many pods of one namespace that a selector selects are on each node.
 
-    `by_node` is in the cache's order.  Terminating pods do not count.
+    `by_node` is in the cache's order, `occupied` has the nodes with any, by index.  Terminating
+    pods do not count.
     """
 
-    __slots__ = ("_cache", "_layout", "_namespace", "_position", "_selector", "by_node")
+    __slots__ = (
+        "_cache", "_layout", "_namespace", "_position", "_selector", "by_node", "occupied",
+    )
 
     def __init__(self, cache: Cache, namespace: str, selector: Selector) -> None:
         self._cache = cache
@@ -101,29 +104,42 @@ class MatchCounts:
         self._layout = -1
         self._position = 0
         self.by_node: list[int] = []
+        self.occupied: dict[int, int] = {}
 
-    def refresh(self) -> list[int]:
-        """Bring `by_node` up to date and give it."""
+    def refresh(self) -> MatchCounts:
+        """Bring the counts up to date."""
         cache = self._cache
         nodes = cache.nodes
         changed = cache.changed_since(self._position)
+        self._position = cache.position
         if self._layout != cache.layout or changed is None:
             self._layout = cache.layout
-            self.by_node = [self._count(node) for node in nodes]
-        elif changed:
-            by_node = self.by_node
-            for node in set(changed) if len(changed) > 8 else changed:
-                if node.index >= 0:
-                    by_node[node.index] = self._count(node)
-        self._position = cache.position
-        return self.by_node
+            if self._selector.empty:
+                # Upstream counts nothing for a selector that selects everything.
+                self.by_node = [0] * len(nodes)
+            else:
+                self.by_node = [sum(map(self._counts, node.pods.values())) for node in nodes]
+            self.occupied = {i: count for i, count in enumerate(self.by_node) if count}
+        elif not self._selector.empty:
+            namespace, matches = self._namespace, self._selector.matches
+            for node, pod, delta in changed:
+                if (
+                    pod is not None
+                    and pod.namespace == namespace
+                    and not pod.deleting
+                    and node.index >= 0
+                    and matches(pod.labels)
+                ):
+                    self.occupied[node.index] = self.by_node[node.index] = (
+                        self.by_node[node.index] + delta
+                    )
+        return self
 
-    def _count(self, node: NodeInfo) -> int:
-        namespace, matches = self._namespace, self._selector.matches
-        return sum(
-            1
-            for pod in node.pods.values()
-            if pod.namespace == namespace and not pod.deleting and matches(pod.labels)
+    def _counts(self, pod: PodInfo) -> bool:
+        return (
+            pod.namespace == self._namespace
+            and not pod.deleting
+            and self._selector.matches(pod.labels)
         )
 
 
@@ -218,10 +234,7 @@ class PodTopologySpread:
             pairs = self._service_sets[key] = tuple(merged.items())
         return pairs
 
-    def _match_counts(self, namespace: str, selector: Selector) -> list[int]:
-        if selector.empty:
-            assert self._handle is not None
-            return [0] * len(self._handle.cache.nodes)
+    def _match_counts(self, namespace: str, selector: Selector) -> MatchCounts:
         key = (namespace, selector)
         counts = self._counts.get(key)
         if counts is None:
@@ -240,7 +253,9 @@ class PodTopologySpread:
         constraints = self._constraints(pod, "DoNotSchedule")
         if not constraints:
             return None, fwk.SKIPPED
-        per_constraint = [self._match_counts(pod.namespace, c.selector) for c in constraints]
+        per_constraint = [
+            self._match_counts(pod.namespace, c.selector).by_node for c in constraints
+        ]
         counts: list[dict[str, int]] = [{} for _ in constraints]
         for node in nodes:
             if not _has_labels(node.labels, constraints):
@@ -315,61 +330,57 @@ class PodTopologySpread:
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> list[int]:
         """How crowded with pods alike each node's topology values are; -1 leaves a node out."""
-        assert self._handle is not None
         constraints: tuple[Constraint, ...] = state.data[_SCORE_STATE]
         strict = not self._system_defaulted or bool(pod.spec.get("topologySpreadConstraints"))
         scored = [n for n in nodes if _has_labels(n.labels, constraints)] if strict else nodes
-        totals: list[float] = [0.0] * len(scored)
+        columns: list[list[Any]] = []
+        tables: list[dict[Any, float]] = []
         for constraint in constraints:
             counts = self._match_counts(pod.namespace, constraint.selector)
             if constraint.topology_key == HOSTNAME:
-                weight = math.log(len(scored) + 2)
-                skew = constraint.max_skew - 1
-                for i, node in enumerate(scored):
-                    if HOSTNAME in node.labels:
-                        totals[i] += counts[node.index] * weight + skew
+                column, table = _by_host(constraint, counts, scored)
             else:
-                self._add_domain(totals, constraint, counts, pod, scored, constraints, strict)
-        # Go rounds halves away from zero; the totals are never negative.
-        rounded = [int(total + 0.5) for total in totals]
+                column = [node.labels.get(constraint.topology_key) for node in scored]
+                demanded = constraints if strict else ()
+                table = self._by_domain(constraint, counts, pod, set(column), demanded)
+            if any(table.values()):
+                columns.append(column)
+                tables.append(table)
+        rounded = _rounded_sums(columns, tables, len(scored))
         if len(scored) == len(nodes):
             return rounded
         by_name = {node.name: score for node, score in zip(scored, rounded, strict=True)}
         return [by_name.get(node.name, _INVALID) for node in nodes]
 
-    def _add_domain(
+    def _by_domain(
         self,
-        totals: list[float],
         constraint: Constraint,
-        counts: list[int],
+        counts: MatchCounts,
         pod: PodInfo,
-        scored: Sequence[NodeInfo],
-        constraints: tuple[Constraint, ...],
-        strict: bool,
-    ) -> None:
+        values: set[str | None],
+        demanded: tuple[Constraint, ...],
+    ) -> dict[Any, float]:
+        """Points by topology value; none for nodes without the label."""
         assert self._handle is not None
-        key = constraint.topology_key
-        values = [node.labels.get(key) for node in scored]
-        # A missing label is the empty value: it counts among the values, but scores nothing.
-        domains = dict.fromkeys((value or "" for value in values), 0)
-        weight = math.log(len(domains) + 2)
-        if len(domains) == 1 and "" in domains and values[0] is None:
-            return
-        for node in self._handle.cache.nodes:
-            count = counts[node.index]
-            if not count:
-                continue
-            value = node.labels.get(key, "")
-            if value not in domains or (strict and not _has_labels(node.labels, constraints)):
-                continue
-            if constraint.counts_node(pod, node):
-                domains[value] += count
-        points = {
-            value: count * weight + constraint.max_skew - 1 for value, count in domains.items()
+        totals: dict[str | None, int] = dict.fromkeys(values, 0)
+        weight = math.log(len(totals) + 2)
+        nodes = self._handle.cache.nodes
+        for index, count in counts.occupied.items():
+            node = nodes[index]
+            value = node.labels.get(constraint.topology_key)
+            if (
+                count
+                and value in totals
+                and _has_labels(node.labels, demanded)
+                and constraint.counts_node(pod, node)
+            ):
+                totals[value] += count
+        points: dict[Any, float] = {
+            value: count * weight + constraint.max_skew - 1 for value, count in totals.items()
         }
-        for i, value in enumerate(values):
-            if value is not None:
-                totals[i] += points[value]
+        if None in points:
+            points[None] = 0.0
+        return points
 
     def normalize(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo], scores: Sequence[int]
@@ -433,6 +444,38 @@ class PodTopologySpread:
             return True
         before, after = _labels(old), _labels(new)
         return any(before.get(c.topology_key) != after.get(c.topology_key) for c in constraints)
+
+
+def _by_host(
+    constraint: Constraint, counts: MatchCounts, scored: Sequence[NodeInfo]
+) -> tuple[list[Any], dict[Any, float]]:
+    by_node = counts.by_node
+    column: list[Any] = [
+        by_node[node.index] if HOSTNAME in node.labels else None for node in scored
+    ]
+    weight = math.log(len(scored) + 2)
+    table: dict[Any, float] = {
+        count: 0.0 if count is None else count * weight + constraint.max_skew - 1
+        for count in set(column)
+    }
+    return column, table
+
+
+def _rounded_sums(
+    columns: Sequence[list[Any]], tables: Sequence[dict[Any, float]], rows: int
+) -> list[int]:
+    """The sum over the columns of each row's points.  Halves go up: nothing is negative."""
+    if not columns:
+        return [0] * rows
+    if len(columns) == 1:
+        points = {key: int(value + 0.5) for key, value in tables[0].items()}
+        return [points[key] for key in columns[0]]
+    keys = list(zip(*columns, strict=True))
+    sums = {
+        key: int(sum(table[part] for table, part in zip(tables, key, strict=True)) + 0.5)
+        for key in set(keys)
+    }
+    return [sums[key] for key in keys]
 
 
 def parse_constraints(
