@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.scheduler.node_info import NodeInfo
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.node_tree import NodeTree, zone_key
 from pytest_kubesim.scheduler.pod_info import PodInfo
 
@@ -190,12 +191,12 @@ class Cache:
             self.add_node(node)
             return
         labels, images = info.labels, info.images
-        old_spec, old_status = info.node.get("spec"), info.node.get("status") or {}
-        status = node.get("status") or {}
+        old_spec, old_status = info.node.get("spec"), info.node.get("status") or NOTHING
+        status = node.get("status") or NOTHING
         metadata = node["metadata"]
         if (
             node.get("spec") == old_spec
-            and (metadata.get("labels") or {}) == labels
+            and (metadata.get("labels") or NOTHING) == labels
             and status.get("allocatable") == old_status.get("allocatable")
             and status.get("images") == old_status.get("images")
             and status.get("declaredFeatures") == old_status.get("declaredFeatures")

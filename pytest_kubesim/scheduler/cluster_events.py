@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import ClusterEvent
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import pod_requests, resize_status
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def pod_changes(old: Object, new: Object, *, target: bool) -> list[ClusterEvent]
     old_meta, new_meta = old["metadata"], new["metadata"]
     old_spec, new_spec = old["spec"], new["spec"]
     actions: list[int] = []
-    if (old_meta.get("labels") or {}) != (new_meta.get("labels") or {}):
+    if (old_meta.get("labels") or NOTHING) != (new_meta.get("labels") or NOTHING):
         actions.append(fwk.UPDATE_POD_LABEL)
     if old_spec != new_spec or resize_status(old) != resize_status(new):
         before, after = pod_requests(old), pod_requests(new)
@@ -60,20 +61,20 @@ def _any_more(left: Requests, right: Requests) -> bool:
 def node_changes(old: Object, new: Object) -> list[ClusterEvent]:
     """The events of an update of a node; none when nothing that matters changed."""
     actions: list[int] = []
-    old_spec, new_spec = old.get("spec") or {}, new.get("spec") or {}
-    old_status, new_status = old.get("status") or {}, new.get("status") or {}
+    old_spec, new_spec = old.get("spec") or NOTHING, new.get("spec") or NOTHING
+    old_status, new_status = old.get("status") or NOTHING, new.get("status") or NOTHING
     old_meta, new_meta = old["metadata"], new["metadata"]
     if old_spec.get("unschedulable") and not new_spec.get("unschedulable"):
         actions.append(fwk.UPDATE_NODE_TAINT)
     if old_status.get("allocatable") != new_status.get("allocatable"):
         actions.append(fwk.UPDATE_NODE_ALLOCATABLE)
-    if (old_meta.get("labels") or {}) != (new_meta.get("labels") or {}):
+    if (old_meta.get("labels") or NOTHING) != (new_meta.get("labels") or NOTHING):
         actions.append(fwk.UPDATE_NODE_LABEL)
     if (old_spec.get("taints") or []) != (new_spec.get("taints") or []):
         actions.append(fwk.UPDATE_NODE_TAINT)
     if _conditions(old_status) != _conditions(new_status):
         actions.append(fwk.UPDATE_NODE_CONDITION)
-    if (old_meta.get("annotations") or {}) != (new_meta.get("annotations") or {}):
+    if (old_meta.get("annotations") or NOTHING) != (new_meta.get("annotations") or NOTHING):
         actions.append(fwk.UPDATE_NODE_ANNOTATION)
     if (old_status.get("declaredFeatures") or []) != (new_status.get("declaredFeatures") or []):
         actions.append(fwk.UPDATE_NODE_DECLARED_FEATURE)

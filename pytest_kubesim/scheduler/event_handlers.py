@@ -17,6 +17,7 @@ from pytest_kubesim.scheduler.cluster_events import (
     pod_changes,
 )
 from pytest_kubesim.scheduler.framework import ClusterEvent
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo
 from pytest_kubesim.scheduler.profile import DEFAULT_SCHEDULER_NAME
 
@@ -134,8 +135,8 @@ class EventHandlers:
                 self._assumed_pod_deleted(new)
             return
         self._queue.update(old, PodInfo(new))
-        nominated = (old.get("status") or {}).get("nominatedNodeName")
-        if nominated and nominated != (new.get("status") or {}).get("nominatedNodeName"):
+        nominated = (old.get("status") or NOTHING).get("nominatedNodeName")
+        if nominated and nominated != (new.get("status") or NOTHING).get("nominatedNodeName"):
             self._nomination_gone(old)
 
     def _nomination_gone(self, pod: Object) -> None:
@@ -162,7 +163,7 @@ class EventHandlers:
             self._queue.delete(uid)
             if self._cache.is_assumed(uid):
                 self._assumed_pod_deleted(pod)
-            elif (pod.get("status") or {}).get("nominatedNodeName"):
+            elif (pod.get("status") or NOTHING).get("nominatedNodeName"):
                 self._nomination_gone(pod)
 
 

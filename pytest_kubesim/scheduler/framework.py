@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.client_go.informer import SharedInformerFactory
     from pytest_kubesim.client_go.rest import RESTClient
     from pytest_kubesim.scheduler.cache import Cache
-    from pytest_kubesim.scheduler.nominator import Nominator
     from pytest_kubesim.scheduler.node_info import NodeInfo
+    from pytest_kubesim.scheduler.nominator import Nominator
     from pytest_kubesim.scheduler.pod_info import PodInfo
     from pytest_kubesim.sim.process import Process
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import quantity
-from pytest_kubesim.scheduler.node_selection import DO_NOT_SCHEDULE
+from pytest_kubesim.scheduler.node_selection import DO_NOT_SCHEDULE, NOTHING
 from pytest_kubesim.scheduler.pod_info import ANY_IP, NO_LABELS, PodInfo, is_native_scalar
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class NodeInfo:
     def set_node(self, node: Object | None) -> None:
         """Take over what `node` says (None: it is not known any more)."""
         self.node = node
-        spec: Object = (node or {}).get("spec") or {}
-        status: Object = (node or {}).get("status") or {}
+        spec: Object = (node or NOTHING).get("spec") or NOTHING
+        status: Object = (node or NOTHING).get("status") or NOTHING
         self.labels: dict[str, str] = (node or {"metadata": {}})["metadata"].get("labels") or (
             NO_LABELS
         )
@@ -78,7 +78,7 @@ class NodeInfo:
             t for t in taints if t.get("effect") == "PreferNoSchedule"
         ]
         self.unschedulable = bool(spec.get("unschedulable"))
-        allocatable: dict[str, str] = status.get("allocatable") or {}
+        allocatable: dict[str, str] = status.get("allocatable") or NOTHING
         self.cpu = quantity.milli_value(allocatable.get("cpu", 0))
         self.memory = quantity.value(allocatable.get("memory", 0))
         self.ephemeral = quantity.value(allocatable.get("ephemeral-storage", 0))

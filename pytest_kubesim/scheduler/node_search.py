@@ -294,7 +294,7 @@ def _walk(
     feasible = [node for node in head if statuses[node.index] is None]
     if len(feasible) == wanted:
         return feasible
-    feasible = []
+    feasible.clear()
     explicit = diagnosis.node_to_status.statuses
     for node in ordered:
         status = statuses[node.index]

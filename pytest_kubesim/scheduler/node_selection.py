@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TermTest = Callable[[Mapping[str, str], str], bool]
 
+NOTHING: dict[str, Any] = {}
+"""What an absent object reads as; never changed."""
+
 NODE_NAME_FIELD = "metadata.name"
 DO_NOT_SCHEDULE = ("NoSchedule", "NoExecute")
 
@@ -61,7 +64,7 @@ def requirement_test(requirement: Object) -> Callable[[Mapping[str, str]], bool]
     """A compiled node selector requirement; a malformed one matches nothing."""
     key: str = requirement.get("key", "")
     operator: str = requirement.get("operator", "")
-    values = tuple(requirement.get("values") or ())
+    values: list[str] = list(requirement.get("values") or [])
     if operator == "In":
         return lambda labels: labels.get(key) in values
     if operator == "NotIn":
@@ -91,7 +94,8 @@ class RequiredNodeAffinity:
     __slots__ = ("_pairs", "_selector")
 
     def __init__(self, spec: Object) -> None:
-        self._pairs: tuple[tuple[str, str], ...] = tuple((spec.get("nodeSelector") or {}).items())
+        pairs: dict[str, str] = spec.get("nodeSelector") or NOTHING
+        self._pairs = tuple(pairs.items())
         required = required_terms(spec)
         self._selector = None if required is None else NodeSelector(required)
 
@@ -105,14 +109,14 @@ class RequiredNodeAffinity:
 
 def required_terms(spec: Object) -> list[Object] | None:
     """The terms of a pod spec's required node affinity; None when it has none."""
-    affinity: dict[str, Any] = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    affinity: dict[str, Any] = (spec.get("affinity") or NOTHING).get("nodeAffinity") or NOTHING
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
     return None if required is None else required.get("nodeSelectorTerms") or []
 
 
 def preferred_terms(spec: Object) -> list[Object]:
     """The weighted terms of a pod spec's preferred node affinity."""
-    affinity: dict[str, Any] = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    affinity: dict[str, Any] = (spec.get("affinity") or NOTHING).get("nodeAffinity") or NOTHING
     return affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
 
 

@@ -15,7 +15,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import labels as label_selectors
 from pytest_kubesim.apimachinery import quantity
-from pytest_kubesim.scheduler.node_selection import RequiredNodeAffinity
+from pytest_kubesim.scheduler.node_selection import NOTHING, RequiredNodeAffinity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +65,8 @@ class PodInfo:
 
     __slots__ = (
         "_required_node_affinity",
-        "anti_affinity_terms",
         "affinity_terms",
+        "anti_affinity_terms",
         "claims",
         "deleting",
         "has_affinity",
@@ -134,7 +134,7 @@ class PodInfo:
         return copy
 
     def renew(self, pod: Object) -> bool:
-        """Take `pod`, a newer object of the same pod, if it reads the same.  False if it does not."""
+        """Take `pod`, a newer object of the same pod; False if it does not read the same."""
         metadata, spec = pod["metadata"], pod["spec"]
         old = self.spec
         if spec is not old and spec != old:
@@ -245,12 +245,12 @@ def _raise_to(into: dict[str, int], other: Mapping[str, int]) -> None:
 
 def _container_requests(container: Object) -> Mapping[str, Any]:
     resources = container.get("resources")
-    return (resources.get("requests") or {}) if resources else {}
+    return (resources.get("requests") or NOTHING) if resources else {}
 
 
 def _status_requests(pod: Object) -> dict[str, Mapping[str, int]]:
     """Per container the larger of what the kubelet allocated and what it actually gave."""
-    status = pod.get("status") or {}
+    status = pod.get("status") or NOTHING
     found: dict[str, Mapping[str, int]] = {}
     for entry in (
         *(status.get("containerStatuses") or ()),
@@ -259,7 +259,7 @@ def _status_requests(pod: Object) -> dict[str, Mapping[str, int]]:
         largest: dict[str, int] = {}
         for amounts in (
             entry.get("allocatedResources"),
-            (entry.get("resources") or {}).get("requests"),
+            (entry.get("resources") or NOTHING).get("requests"),
         ):
             if amounts:
                 _raise_to(largest, {k: _amount(k, v) for k, v in amounts.items()})
@@ -306,7 +306,7 @@ def _aggregate(pod: Object, missing: Mapping[str, int]) -> dict[str, int]:
 
 def _with_pod_level(pod: Object, total: dict[str, int]) -> dict[str, int]:
     spec: Object = pod["spec"]
-    pod_level = (spec.get("resources") or {}).get("requests")
+    pod_level = (spec.get("resources") or NOTHING).get("requests")
     if pod_level:
         for name, value in pod_level.items():
             if name in {"cpu", "memory"} or name.startswith("hugepages-"):
@@ -376,7 +376,8 @@ def claim_keys(pod: Object) -> tuple[str, ...]:
     if not volumes:
         return ()
     namespace = pod["metadata"].get("namespace") or "default"
-    return tuple(f"{namespace}/{name}" for name in map(lambda v: claim_name(pod, v), volumes) if name)
+    names = (claim_name(pod, volume) for volume in volumes)
+    return tuple(f"{namespace}/{name}" for name in names if name)
 
 
 def claim_name(pod: Object, volume: Object) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.scheduler.node_selection import NOTHING
+
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.scheduler.framework import NominatingInfo
@@ -22,7 +24,7 @@ def condition_patch(pod: Object, condition: Object, now: str) -> Object:
 
     As upstream's two-way merge patch: an existing condition gets only its changed fields.
     """
-    conditions: list[Object] = (pod.get("status") or {}).get("conditions") or []
+    conditions: list[Object] = (pod.get("status") or NOTHING).get("conditions") or []
     type_ = condition["type"]
     old = next((c for c in conditions if c["type"] == type_), None)
     if old is None:
@@ -50,7 +52,7 @@ def scheduling_patch(
     if condition is not None:
         patch = condition_patch(pod, condition, now)
     if nominating is not None:
-        nominated = (pod.get("status") or {}).get("nominatedNodeName") or ""
+        nominated = (pod.get("status") or NOTHING).get("nominatedNodeName") or ""
         if nominated != nominating.node_name:
             patch["nominatedNodeName"] = nominating.node_name or None
     return patch

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.apimachinery import meta, status, timestamps
 from pytest_kubesim.client_go.resources import PODS
 from pytest_kubesim.scheduler import pod_status
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.profile import DEFAULT_SCHEDULER_NAME
 from pytest_kubesim.wire import ConnectionLost
 
@@ -139,5 +140,5 @@ def terminating(pod: Object) -> bool:
 
 def start_time_ns(pod: Object, now_ns: int) -> int:
     """When the pod was started, in nanoseconds since the epoch; now if it has not been."""
-    text = (pod.get("status") or {}).get("startTime")
+    text = (pod.get("status") or NOTHING).get("startTime")
     return timestamps.parse_time(text) if text else now_ns

@@ -198,7 +198,8 @@ class Runtime:
 
     def run_filters(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         """The filters with the pods of no less priority that are nominated to the node, and
-        without: the pod must fit either way."""
+        without: the pod must fit either way.
+        """
         nominated = [
             other
             for other in self.nominator.on_node(node.name)

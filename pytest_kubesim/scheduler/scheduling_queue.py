@@ -22,6 +22,7 @@ from pytest_kubesim.scheduler.cluster_events import (
     UNSCHEDULABLE_TIMEOUT,
     pod_changes,
 )
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Future
@@ -143,7 +144,7 @@ class SchedulingQueue:
             self.add(pod)
             return
         info.pod = pod
-        self._nominator.update((old.get("status") or {}).get("nominatedNodeName") or "", pod)
+        self._nominator.update((old.get("status") or NOTHING).get("nominatedNodeName") or "", pod)
         if info.place == ACTIVE:
             self._to_active_heap(info)
         elif info.place == UNSCHEDULABLE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery import timestamps
 from pytest_kubesim.scheduler.framework import Status, unschedulable
 from pytest_kubesim.sim.tasks import Future
 
@@ -30,8 +31,10 @@ class WaitingPod:
         }
 
     def _expired(self, plugin: str, timeout_ns: int) -> None:
-        seconds = timeout_ns / 1e9
-        self.reject(plugin, f"rejected due to timeout after waiting {seconds:g}s at plugin {plugin}")
+        waited = timestamps.format_duration(timeout_ns)
+        self.reject(
+            plugin, f"rejected due to timeout after waiting {waited} at plugin {plugin}"
+        )
 
     def pending(self) -> list[str]:
         """The plugins that have not allowed it yet."""

@@ -1,7 +1,6 @@
 """The whole scheduler against a small API server: placement, words, retries, preemption."""
 
 import pytest
-
 from scheduler_world import World
 
 TAINT = {"key": "dedicated", "value": "big", "effect": "NoSchedule"}
@@ -212,8 +211,10 @@ def test_higher_priority_goes_first():
     for name, priority in (("low", 1), ("high", 5), ("middle", 3)):
         world.pod(name, priority=priority)
     world.run(0.0021)
-    assert world.where("first") and world.where("high")
-    assert world.where("low") is None and world.where("middle") is None
+    assert world.where("first")
+    assert world.where("high")
+    assert world.where("low") is None
+    assert world.where("middle") is None
 
 
 def test_a_binding_that_fails_is_tried_again_after_a_back_off():

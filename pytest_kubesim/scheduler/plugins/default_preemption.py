@@ -28,6 +28,7 @@ from pytest_kubesim.scheduler.framework import (
     NominatingInfo,
     Status,
 )
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo
 from pytest_kubesim.scheduler.preemption_executor import Executor, start_time_ns, terminating
 
@@ -211,11 +212,13 @@ def split_by_budgets(
         (
             budget["metadata"].get("namespace") or "default",
             _selector(budget),
-            (budget.get("status") or {}).get("disruptedPods") or {},
+            (budget.get("status") or NOTHING).get("disruptedPods") or NOTHING,
         )
         for budget in budgets
     ]
-    allowed = [(budget.get("status") or {}).get("disruptionsAllowed") or 0 for budget in budgets]
+    allowed = [
+        (budget.get("status") or NOTHING).get("disruptionsAllowed") or 0 for budget in budgets
+    ]
     violating: list[PodInfo] = []
     others: list[PodInfo] = []
     for pod in pods:
@@ -239,7 +242,7 @@ def split_by_budgets(
 
 def _selector(budget: Object) -> label_selectors.Selector:
     try:
-        return label_selectors.from_label_selector((budget.get("spec") or {}).get("selector"))
+        return label_selectors.from_label_selector((budget.get("spec") or NOTHING).get("selector"))
     except ValueError:
         return label_selectors.nothing()
 

@@ -1,4 +1,4 @@
-"""ImageLocality: prefer nodes that have the pod's images, weighted by size and by how many have them.
+"""ImageLocality: prefer nodes that have the pod's images, the larger and the commoner the more.
 
 Follows `pkg/scheduler/framework/plugins/imagelocality/image_locality.go`.
 """

@@ -14,6 +14,7 @@ from pytest_kubesim.apimachinery import labels as label_selectors
 from pytest_kubesim.client_go.resources import NAMESPACES
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import NO_LABELS, PodInfo
 
 if TYPE_CHECKING:
@@ -340,5 +341,5 @@ def _weigh(
 
 def _placed(pod: Object) -> bool:
     return bool(
-        pod["spec"].get("nodeName") or (pod.get("status") or {}).get("nominatedNodeName")
+        pod["spec"].get("nodeName") or (pod.get("status") or NOTHING).get("nominatedNodeName")
     )

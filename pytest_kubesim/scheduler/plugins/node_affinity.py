@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.node_selection import (
     NODE_NAME_FIELD,
+    NOTHING,
     preferred_terms,
     required_terms,
     term_test,
@@ -75,7 +76,7 @@ class NodeAffinity:
         if not preferred:
             return fwk.SKIPPED
         state.data[_STATE] = [
-            (entry.get("weight", 0), term_test(entry.get("preference") or {}))
+            (entry.get("weight", 0), term_test(entry.get("preference") or NOTHING))
             for entry in preferred
             if entry.get("weight")
         ]
@@ -110,7 +111,7 @@ class NodeAffinity:
 
 
 def _labels_and_name(node: Object) -> tuple[dict[str, str], str]:
-    return node["metadata"].get("labels") or {}, node["metadata"]["name"]
+    return node["metadata"].get("labels") or NOTHING, node["metadata"]["name"]
 
 
 def _named_nodes(term: Object) -> set[str] | None:

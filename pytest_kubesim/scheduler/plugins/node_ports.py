@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.node_info import NodeInfo, ports_conflict
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, host_ports
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class NodePorts:
     def _pod_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         del new
         if old is None or not (
-            old["spec"].get("nodeName") or (old.get("status") or {}).get("nominatedNodeName")
+            old["spec"].get("nodeName") or (old.get("status") or NOTHING).get("nominatedNodeName")
         ):
             return False
         return ports_conflict(pod.host_ports, host_ports(old["spec"]))

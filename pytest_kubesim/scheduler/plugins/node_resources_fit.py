@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
 from pytest_kubesim.scheduler.node_info import NodeInfo
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, pod_requests
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class NodeResourcesFit:
     def _deletion_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         del pod, new
         return old is not None and bool(
-            old["spec"].get("nodeName") or (old.get("status") or {}).get("nominatedNodeName")
+            old["spec"].get("nodeName") or (old.get("status") or NOTHING).get("nominatedNodeName")
         )
 
     @staticmethod

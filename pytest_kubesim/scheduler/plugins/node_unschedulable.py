@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.scheduler import framework as fwk
-from pytest_kubesim.scheduler.node_selection import tolerated
+from pytest_kubesim.scheduler.node_selection import NOTHING, tolerated
 from pytest_kubesim.scheduler.pod_info import PodInfo, freeze
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class NodeUnschedulable:
     @staticmethod
     def _node_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         del pod
-        was = old is None or bool((old.get("spec") or {}).get("unschedulable"))
-        return was and new is not None and not (new.get("spec") or {}).get("unschedulable")
+        was = old is None or bool((old.get("spec") or NOTHING).get("unschedulable"))
+        return was and new is not None and not (new.get("spec") or NOTHING).get("unschedulable")
 
     @staticmethod
     def _toleration_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:

@@ -18,8 +18,9 @@ from pytest_kubesim.client_go.resources import (
     VOLUMEATTACHMENTS,
 )
 from pytest_kubesim.scheduler import framework as fwk
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, claim_name
-from pytest_kubesim.scheduler.volume_binder import claim_class
+from pytest_kubesim.scheduler.volumes import claim_class
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -62,14 +63,14 @@ class NodeVolumeLimits:
         if not wanted:
             return None
         csi_node = self._csi_nodes.get(node.name)
-        drivers: list[Object] = ((csi_node or {}).get("spec") or {}).get("drivers") or []
+        drivers: list[Object] = ((csi_node or NOTHING).get("spec") or NOTHING).get("drivers") or []
         for driver in wanted.values():
             if not self._installed(driver, drivers):
                 return fwk.unschedulable(f"{driver} CSI driver is not installed on the node")
         limits = {
             driver["name"]: driver["allocatable"]["count"]
             for driver in drivers
-            if (driver.get("allocatable") or {}).get("count") is not None
+            if (driver.get("allocatable") or NOTHING).get("count") is not None
         }
         if not limits:
             return None
@@ -90,7 +91,7 @@ class NodeVolumeLimits:
 
     def _installed(self, driver: str, on_node: Sequence[Object]) -> bool:
         found = self._drivers.get(driver)
-        if found is None or not (found.get("spec") or {}).get("preventPodSchedulingIfMissing"):
+        if found is None or not (found.get("spec") or NOTHING).get("preventPodSchedulingIfMissing"):
             return True
         return any(entry["name"] == driver for entry in on_node)
 
@@ -121,14 +122,14 @@ class NodeVolumeLimits:
             metadata = claim["metadata"]
             provisioner: str = storage_class.get("provisioner") or ""
             return provisioner, f"unbound-{metadata['namespace']}/{metadata['name']}"
-        source: Object = volume["spec"].get("csi") or {}
+        source: Object = volume["spec"].get("csi") or NOTHING
         return source.get("driver", ""), source.get("volumeHandle", "")
 
     def _attached_to(self, node_name: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for attachment in self._attachments.by_index(_BY_NODE, node_name):
             spec = attachment["spec"]
-            name = (spec.get("source") or {}).get("persistentVolumeName")
+            name = (spec.get("source") or NOTHING).get("persistentVolumeName")
             volume = self._volumes.get(name) if name else None
             source = volume["spec"].get("csi") if volume is not None else None
             if source and spec.get("attacher"):
@@ -177,5 +178,5 @@ def _node_of(attachment: Object) -> tuple[str, ...]:
 
 
 def _limits(csi_node: Object | None) -> dict[str, int]:
-    drivers: list[Object] = ((csi_node or {}).get("spec") or {}).get("drivers") or []
-    return {d["name"]: (d.get("allocatable") or {}).get("count") or 0 for d in drivers}
+    drivers: list[Object] = ((csi_node or NOTHING).get("spec") or NOTHING).get("drivers") or []
+    return {d["name"]: (d.get("allocatable") or NOTHING).get("count") or 0 for d in drivers}

@@ -27,12 +27,12 @@ from pytest_kubesim.client_go.resources import (
 )
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
-from pytest_kubesim.scheduler.node_selection import has_untolerated
+from pytest_kubesim.scheduler.node_selection import NOTHING, has_untolerated
+from pytest_kubesim.scheduler.pod_counts import MatchCounts
 from pytest_kubesim.scheduler.pod_info import NO_LABELS, PodInfo
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.scheduler.cache import Cache
     from pytest_kubesim.scheduler.framework import ClusterEventWithHint, CycleState, Handle, Status
     from pytest_kubesim.scheduler.node_info import NodeInfo
 
@@ -86,63 +86,6 @@ class FilterState:
         return FilterState(self.constraints, [dict(counts) for counts in self.counts])
 
 
-class MatchCounts:
-    """How many pods of one namespace that a selector selects are on each node.
-
-    `by_node` is in the cache's order, `occupied` has the nodes with any, by index.  Terminating
-    pods do not count.
-    """
-
-    __slots__ = (
-        "_cache", "_layout", "_namespace", "_position", "_selector", "by_node", "occupied",
-    )
-
-    def __init__(self, cache: Cache, namespace: str, selector: Selector) -> None:
-        self._cache = cache
-        self._namespace = namespace
-        self._selector = selector
-        self._layout = -1
-        self._position = 0
-        self.by_node: list[int] = []
-        self.occupied: dict[int, int] = {}
-
-    def refresh(self) -> MatchCounts:
-        """Bring the counts up to date."""
-        cache = self._cache
-        nodes = cache.nodes
-        changed = cache.changed_since(self._position)
-        self._position = cache.position
-        if self._layout != cache.layout or changed is None:
-            self._layout = cache.layout
-            if self._selector.empty:
-                # Upstream counts nothing for a selector that selects everything.
-                self.by_node = [0] * len(nodes)
-            else:
-                self.by_node = [sum(map(self._counts, node.pods.values())) for node in nodes]
-            self.occupied = {i: count for i, count in enumerate(self.by_node) if count}
-        elif not self._selector.empty:
-            namespace, matches = self._namespace, self._selector.matches
-            for node, pod, delta in changed:
-                if (
-                    pod is not None
-                    and pod.namespace == namespace
-                    and not pod.deleting
-                    and node.index >= 0
-                    and matches(pod.labels)
-                ):
-                    self.occupied[node.index] = self.by_node[node.index] = (
-                        self.by_node[node.index] + delta
-                    )
-        return self
-
-    def _counts(self, pod: PodInfo) -> bool:
-        return (
-            pod.namespace == self._namespace
-            and not pod.deleting
-            and self._selector.matches(pod.labels)
-        )
-
-
 class PodTopologySpread:
     """The plugin.
 
@@ -153,7 +96,9 @@ class PodTopologySpread:
 
     def __init__(self, default_constraints: Sequence[Object] | None = None) -> None:
         self._system_defaulted = default_constraints is None
-        self._defaults = tuple(SYSTEM_DEFAULTS if default_constraints is None else default_constraints)
+        self._defaults = (
+            SYSTEM_DEFAULTS if default_constraints is None else tuple(default_constraints)
+        )
         self._handle: Handle | None = None
         self._counts: dict[tuple[str, Selector], MatchCounts] = {}
         self._service_sets: dict[Any, tuple[tuple[str, str], ...]] = {}
@@ -177,7 +122,7 @@ class PodTopologySpread:
         self._service_sets.clear()
 
     def _service_updated(self, old: Object, new: Object) -> None:
-        if (old.get("spec") or {}).get("selector") != (new.get("spec") or {}).get("selector"):
+        if _service_selector(old) != _service_selector(new):
             self._service_sets.clear()
 
     # -- constraints --------------------------------------------------------------------------
@@ -209,9 +154,9 @@ class PodTopologySpread:
         found = store.get_by_name(pod.namespace, owner["name"]) if store is not None else None
         if found is None:
             return label_selectors.from_set(dict(pairs))
-        selector = (found.get("spec") or {}).get("selector")
+        selector = (found.get("spec") or NOTHING).get("selector")
         if owner.get("kind") == "ReplicationController":
-            return label_selectors.from_set({**dict(pairs), **(selector or {})})
+            return label_selectors.from_set({**dict(pairs), **(selector or NOTHING)})
         try:
             other = label_selectors.from_label_selector(selector)
         except ValueError:
@@ -226,7 +171,7 @@ class PodTopologySpread:
         if pairs is None:
             merged: dict[str, str] = {}
             for service in self._services.store.list(pod.namespace):
-                selector: dict[str, str] = (service.get("spec") or {}).get("selector") or {}
+                selector = _service_selector(service)
                 if selector and all(pod.labels.get(k) == v for k, v in selector.items()):
                     merged.update(selector)
             if len(self._service_sets) > 4096:
@@ -440,7 +385,7 @@ class PodTopologySpread:
             return True
         if not is_now:
             return False
-        if (old.get("spec") or {}).get("taints") != (new.get("spec") or {}).get("taints"):
+        if (old.get("spec") or NOTHING).get("taints") != (new.get("spec") or NOTHING).get("taints"):
             return True
         before, after = _labels(old), _labels(new)
         return any(before.get(c.topology_key) != after.get(c.topology_key) for c in constraints)
@@ -503,6 +448,10 @@ def parse_constraints(
     return tuple(parsed)
 
 
+def _service_selector(service: Object) -> dict[str, str]:
+    return (service.get("spec") or NOTHING).get("selector") or NOTHING
+
+
 def _has_labels(labels: Mapping[str, str], constraints: Sequence[Constraint]) -> bool:
     return all(constraint.topology_key in labels for constraint in constraints)
 
@@ -524,7 +473,7 @@ def _namespace(obj: Object) -> str:
 
 def _placed(pod: Object) -> bool:
     return bool(
-        pod["spec"].get("nodeName") or (pod.get("status") or {}).get("nominatedNodeName")
+        pod["spec"].get("nodeName") or (pod.get("status") or NOTHING).get("nominatedNodeName")
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.scheduler import framework as fwk
-from pytest_kubesim.scheduler.node_selection import has_untolerated, tolerated
+from pytest_kubesim.scheduler.node_selection import NOTHING, has_untolerated, tolerated
 from pytest_kubesim.scheduler.pod_info import PodInfo, freeze
 
 if TYPE_CHECKING:
@@ -66,4 +66,4 @@ class TaintToleration:
 
 
 def _taints(node: Object) -> list[Object]:
-    return (node.get("spec") or {}).get("taints") or []
+    return (node.get("spec") or NOTHING).get("taints") or []

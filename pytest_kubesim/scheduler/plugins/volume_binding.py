@@ -17,16 +17,15 @@ import attrs
 from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.scheduler import framework as fwk
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, claim_name
 from pytest_kubesim.scheduler.volume_binder import (
     BinderError,
     PodVolumeClaims,
     PodVolumes,
     VolumeBinder,
-    requested_storage,
-    volume_class,
-    volume_limit,
 )
+from pytest_kubesim.scheduler.volumes import requested_storage, volume_class, volume_limit
 from pytest_kubesim.wire import ConnectionLost
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class VolumeBinding:
                         f'persistentvolumeclaim "{name}"'
                     )
                 return f'persistentvolumeclaim "{name}" not found'
-            if (claim.get("status") or {}).get("phase") == "Lost":
+            if (claim.get("status") or NOTHING).get("phase") == "Lost":
                 lost = claim["spec"].get("volumeName", "")
                 return (
                     f'persistentvolumeclaim "{name}" bound to non-existent '
@@ -147,7 +146,7 @@ class VolumeBinding:
         if volumes.static:
             for volume, claim in volumes.static:
                 requested, capacity = by_class.get(volume_class(volume), (0, 0))
-                size = quantity.value((volume["spec"].get("capacity") or {}).get("storage", 0))
+                size = quantity.value((volume["spec"].get("capacity") or NOTHING).get("storage", 0))
                 by_class[volume_class(volume)] = (
                     requested + requested_storage(claim),
                     capacity + size,
@@ -232,20 +231,20 @@ class VolumeBinding:
         if old is None or new is None:
             return True
         key = "storage.alpha.kubernetes.io/migrated-plugins"
-        before: dict[str, Any] = old["metadata"].get("annotations") or {}
-        after: dict[str, Any] = new["metadata"].get("annotations") or {}
+        before: dict[str, Any] = old["metadata"].get("annotations") or NOTHING
+        after: dict[str, Any] = new["metadata"].get("annotations") or NOTHING
         return before.get(key) != after.get(key)
 
     @staticmethod
     def _driver_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         if old is None or new is None:
             return True
-        disabled = bool((old.get("spec") or {}).get("storageCapacity")) and not (
-            (new.get("spec") or {}).get("storageCapacity")
+        disabled = bool((old.get("spec") or NOTHING).get("storageCapacity")) and not (
+            (new.get("spec") or NOTHING).get("storageCapacity")
         )
         name = new["metadata"]["name"]
         return disabled and any(
-            (volume.get("csi") or {}).get("driver") == name
+            (volume.get("csi") or NOTHING).get("driver") == name
             for volume in pod.spec.get("volumes") or ()
         )
 

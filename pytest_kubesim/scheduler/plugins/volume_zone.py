@@ -14,13 +14,14 @@ from pytest_kubesim.client_go.resources import (
     STORAGECLASSES,
 )
 from pytest_kubesim.scheduler import framework as fwk
+from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.node_tree import (
     OLD_REGION_LABEL,
     OLD_ZONE_LABEL,
     REGION_LABEL,
     ZONE_LABEL,
 )
-from pytest_kubesim.scheduler.volume_binder import WAIT_FOR_FIRST_CONSUMER, claim_class
+from pytest_kubesim.scheduler.volumes import WAIT_FOR_FIRST_CONSUMER, claim_class
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -138,7 +139,7 @@ class VolumeZone:
 
 def topologies(volume: Object) -> list[Topology]:
     """The zone and region labels of a volume; a label may name several, joined by `__`."""
-    labels: dict[str, str] = volume["metadata"].get("labels") or {}
+    labels: dict[str, str] = volume["metadata"].get("labels") or NOTHING
     return [
         (key, frozenset(labels[key].split("__")))
         for key in TOPOLOGY_LABELS
