@@ -1,8 +1,8 @@
 """Hints for whom an endpoint is: for clients of its zone or node, or evened out over zones.
 
 `traffic_hints` follows `endpointslice/trafficdist` (`spec.trafficDistribution`), `TopologyCache`
-`endpointslice/topologycache` (the annotation `service.kubernetes.io/topology-mode: Auto`): zones get
-endpoints in proportion to their CPU, and if that cannot be done well no endpoint gets a hint.
+`endpointslice/topologycache` (the annotation `service.kubernetes.io/topology-mode: Auto`): zones
+get endpoints in proportion to their CPU; if that cannot be done well no endpoint gets a hint.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class TopologyCache:
             if not meta.is_condition_true(node, "Ready"):
                 continue
             text = fields.mapping(fields.status(node), "allocatable").get("cpu")
-            milli = quantity.parse(text).milli_value() if text else 0
+            milli = quantity.milli_value(text) if text else 0
             zone = meta.labels(node).get(ZONE, "")
             if not zone or milli == 0:
                 return

@@ -210,7 +210,7 @@ class EndpointsController(Controller):
 
 def _address(service: Object, pod: Object) -> Object | None:
     spec = service["spec"]
-    families = spec.get("ipFamilies") or []
+    families = fields.texts(spec, "ipFamilies")
     cluster_ip = fields.text(spec, "clusterIP")
     if families:
         wants_ipv6 = families[0] == "IPv6"
