@@ -55,5 +55,9 @@ class OperatorFailed(KubesimError):
     """User code started by ``run`` ended with an exception that nobody awaited."""
 
 
+class NeverStruck(UserWarning):
+    """A fault was armed and nothing ever met it: a warning, not an error."""
+
+
 class ReplayError(KubesimError):
     """A replay token is unreadable, or the run took another way than the recorded one."""

@@ -8,6 +8,7 @@ that have to wait.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cached_property
@@ -26,7 +27,7 @@ from pytest_kubesim.cluster.nodes import Nodes
 from pytest_kubesim.cluster.operators import Doors, Operator
 from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.config import ClusterConfig
-from pytest_kubesim.errors import NeverSettled, UsageError
+from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError
 from pytest_kubesim.faults.faults import Faults
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS, Clock
@@ -591,6 +592,27 @@ class Cluster:
         recent = timeline.lines(self.journal, self.kernel.start_ns)
         parts.append(waiting.lines("the last of the timeline:", recent or ["nothing happened"]))
         return "\n\n".join(parts)
+
+    def known_resource(self, plural: str) -> bool:
+        """Whether a resource of that plural name is served (faults ask)."""
+        return self.names.knows(plural)
+
+    def finish(self) -> None:
+        """What is still to be said when the test has ended: faults that never struck.
+
+        Raises: what an invariant or an operator has failed with since time last passed.
+        """
+        for invariant in tuple(self.invariants):
+            invariant.check()
+        self._raise_failures()
+        for armed in self.faults.never_struck():
+            warnings.warn(
+                NeverStruck(
+                    f"a fault never struck: {armed.fault!r}; the test proves less than it says "
+                    "(a wrong client, verb or resource?)"
+                ),
+                stacklevel=2,
+            )
 
     def close(self) -> None:
         """End the run: operators and processes stop, the doors close."""

@@ -50,7 +50,7 @@ class ControlPlane:
         self.server = APIServer(
             kernel, Client(self.etcd), catalog=self.catalog, faultpoints=cluster.faultpoints
         )
-        bootstrap.load(self.server)
+        self.etcd.restore(bootstrap.snapshot(self.catalog, kernel.start_ns))
         self.server.start()
         self.controller_manager: ControllerManager | None = None
         self.scheduler: Process | None = None
@@ -97,7 +97,7 @@ class ControlPlane:
         from pytest_kubesim.scheduler.scheduler import Scheduler, SchedulerConfiguration
 
         agent = f"kube-scheduler/{VERSION} (linux/amd64) kubernetes/kubesim"
-        config = SchedulerConfiguration.instant() if self._instant else SchedulerConfiguration()
+        config = SchedulerConfiguration(latency_ns=(0, 0)) if self._instant else None
 
         async def main(process: Process) -> None:
             client = self.client(process, "system:kube-scheduler", agent=agent)

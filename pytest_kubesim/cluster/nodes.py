@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.cri.images import Images
-from pytest_kubesim.cri.runtime import Runtime
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
-from pytest_kubesim.kubelet.kubelet import Kubelet
+from pytest_kubesim.kubelet.machine import Machine
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
@@ -27,15 +26,14 @@ OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime
 class Node:
     """A machine of the cluster, by `kubesim.nodes["node-1"]`."""
 
-    def __init__(self, cluster: Cluster, spec: NodeSpec, config: KubeletConfiguration) -> None:
+    def __init__(
+        self, cluster: Cluster, spec: NodeSpec, images: Images, config: KubeletConfiguration
+    ) -> None:
         self._cluster = cluster
         self.spec = spec
         self.name = spec.name
-        self.runtime = Runtime(
-            cluster.kernel, spec, images=cluster.nodes.images, config=config.runtime
-        )
-        self.kubelet = Kubelet(
-            cluster.kernel, node=spec, client=self._client, runtime=self.runtime, config=config
+        self.machine = Machine(
+            cluster.kernel, spec, client=self._client, images=images, config=config
         )
 
     def _client(self, process: Process) -> RESTClient:
@@ -49,7 +47,7 @@ class Node:
     @property
     def powered(self) -> bool:
         """Whether it has power."""
-        return self.runtime.up
+        return self.machine.running
 
     @property
     def faults(self) -> NodeFaults:
@@ -58,23 +56,21 @@ class Node:
 
     def power_on(self) -> None:
         """Boot it."""
-        self.runtime.start()
-        self.kubelet.start()
         self._cluster.journal.record("node", self.name, what="power on")
+        self.machine.start()
 
     def power_off(self) -> None:
         """Everything on it ends at once."""
         self._cluster.journal.record("node", self.name, what="power off")
-        self.kubelet.crash()
-        self.runtime.crash()
+        self.machine.crash()
 
     def stop_kubelet(self) -> None:
         """Its kubelet ends; containers go on."""
-        self.kubelet.crash()
+        self.machine.stop_kubelet()
 
     def start_kubelet(self) -> None:
         """Its kubelet starts."""
-        self.kubelet.start()
+        self.machine.start_kubelet()
 
     def __repr__(self) -> str:
         return f"<Node {self.name} {'up' if self.powered else 'down'}>"
@@ -128,7 +124,7 @@ class Nodes(Mapping[str, Node]):
             self._count += 1
             own = self._name(name, number, count)
             spec = NodeSpec(name=own, index=self._count, **chosen)
-            node = Node(self._cluster, spec, self.config)
+            node = Node(self._cluster, spec, self.images, self.config)
             self._nodes[own] = node
             node.power_on()
             made.append(node)
@@ -148,5 +144,4 @@ class Nodes(Mapping[str, Node]):
     def close(self) -> None:
         """End everything that runs on them."""
         for node in self._nodes.values():
-            node.kubelet.crash()
-            node.runtime.crash()
+            node.machine.crash()

@@ -70,6 +70,10 @@ class Names:
             "its CustomResourceDefinition has been applied.)"
         )
 
+    def knows(self, plural: str) -> bool:
+        """Whether a resource of that plural name is served."""
+        return any(gvr.resource == plural for gvr in self._names().get(plural, ()))
+
     def _names(self) -> dict[str, list[GroupVersionResource]]:
         catalog = self._catalog
         if self._generation != catalog.generation:

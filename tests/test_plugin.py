@@ -1,0 +1,143 @@
+"""The plugin as its users see it, in pytest runs of their own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:asyncio", "-p", "no:benchmark", "-p", "no:xdist")
+
+
+def run(pytester: pytest.Pytester, test: str, *options: str) -> pytest.RunResult:
+    pytester.makepyfile(test)
+    return pytester.runpytest_subprocess(*OPTIONS, *options)
+
+
+def test_a_test_gets_a_cluster_and_the_marker_configures_it(pytester: pytest.Pytester) -> None:
+    result = run(pytester, """
+        from datetime import datetime, timezone
+        import pytest
+
+        pytestmark = pytest.mark.kubesim(nodes=2, seed=5)
+
+        @pytest.mark.kubesim(nodes=1, start_time=datetime(2030, 1, 2, tzinfo=timezone.utc))
+        def test_nearest_wins(kubesim):
+            assert len(kubesim.nodes) == 1
+            assert kubesim.seed == 5
+            assert kubesim.clock.now.year == 2030
+            assert kubesim.clock.time == 0
+            kubesim.clock.advance("1h")
+            assert kubesim.clock.now.hour == 1
+
+        def test_far(kubesim):
+            assert len(kubesim.nodes) == 2
+
+        def test_factory(kubesim_factory):
+            one, other = kubesim_factory(nodes=1, seed=1), kubesim_factory()
+            one.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
+            assert [o["metadata"]["name"] for o in one.list("configmaps", namespace="default")
+                    if o["metadata"]["name"] == "a"] == ["a"]
+            assert not [o for o in other.list("cm") if o["metadata"]["name"] == "a"]
+    """)
+    result.assert_outcomes(passed=3)
+
+
+def test_unknown_options_list_the_valid_ones(pytester: pytest.Pytester) -> None:
+    result = run(pytester, """
+        import pytest
+
+        @pytest.mark.kubesim(node=3)
+        def test_it(kubesim): ...
+
+        def test_factory(kubesim_factory):
+            kubesim_factory(sede=3)
+    """)
+    result.assert_outcomes(errors=1, failed=1)
+    result.stdout.fnmatch_lines([
+        "*@pytest.mark.kubesim: unknown option 'node'; did you mean 'nodes'? the options are nodes, seed, *",
+        "*kubesim_factory: unknown option 'sede'; did you mean 'seed'?*",
+    ])
+
+
+def test_a_failure_says_what_was_awaited_the_nearest_miss_and_how_to_replay_it(pytester: pytest.Pytester) -> None:
+    test = """
+        def test_it(kubesim):
+            kubesim.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "1"}})
+            kubesim.eventually("configmap/a", {"data": {"k": "2"}}, within="1m")
+    """
+    result = run(pytester, test, "--kubesim-seed", "11")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([
+        "*not within 1m: configmap/a matching*",
+        "*the nearest miss*",
+        "*- data.k: '2'*",
+        "*+ data.k: '1'*",
+        "*pending timers:*",
+        "*the last of the timeline:*",
+        "*seed 11, *",
+        "*python -m pytest *::test_it --kubesim-replay k1-11-*",
+    ])
+    token = re.search(r"--kubesim-replay (\S+)", result.stdout.str())
+    assert token is not None
+    again = pytester.runpytest_subprocess(*OPTIONS, "--kubesim-replay", token[1])
+    again.stdout.fnmatch_lines(["*seed 11, *", f"*{token[1]}*"])
+
+
+def test_a_wrong_replay_token_ends_the_run_with_one_clear_error(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "def test_it(kubesim): ...", "--kubesim-replay", "k1-7-zzz")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'k1-7-zzz' is not a replay token*"])
+
+
+def test_report_and_journal_are_written(pytester: pytest.Pytester) -> None:
+    result = run(
+        pytester, "def test_it(kubesim): kubesim.advance('1m'); assert 0",
+        "--kubesim-report", "report", "--kubesim-journal", "out/journal.jsonl",
+    )
+    result.assert_outcomes(failed=1)
+    names = sorted(p.suffixes[-1] for p in (pytester.path / "report").iterdir())
+    assert names == [".json", ".jsonl"]
+    assert (pytester.path / "out" / "journal.jsonl").stat().st_size > 0
+
+
+def test_a_run_that_does_not_use_it_loads_nothing_of_the_simulator(pytester: pytest.Pytester) -> None:
+    result = run(pytester, """
+        import sys
+
+        def test_it():
+            loaded = sorted(m for m in sys.modules if m.startswith("pytest_kubesim"))
+            assert loaded == ["pytest_kubesim", "pytest_kubesim.plugin"]
+            assert not {"faker", "freezegun", "yaml", "msgspec"} & set(sys.modules)
+    """)
+    result.assert_outcomes(passed=1)
+
+
+def test_never_settling_says_what_is_busy(pytester: pytest.Pytester) -> None:
+    result = run(pytester, """
+        import asyncio, json
+
+        async def hot(kubesim):
+            ...
+
+        def test_it(kubesim):
+            kubesim.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}})
+
+            def touch(n=0):
+                kubesim.patch("configmap/a", {"data": {"n": str(n)}})
+                kubesim.kernel.call_later(10**9, touch, n + 1)
+
+            touch()
+            kubesim.settle("5m")
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*did not settle within 5m*", "*what kept it busy*", "*test: patch configmaps default/a*"])
+
+
+def test_a_fault_that_never_struck_is_told(pytester: pytest.Pytester) -> None:
+    result = run(pytester, """
+        def test_it(kubesim):
+            kubesim.faults.api(client="nobody", verb="update").fail(409)
+    """)
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*never struck*kubesim.faults.api(client='nobody', verb='update').fail(409)*"])
