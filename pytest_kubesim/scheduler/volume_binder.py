@@ -4,7 +4,7 @@ The law: a claim or volume that was assumed counts in its assumed form until the
 something newer.  Nothing is written before PreBind; then the volumes' (`claimRef`) and the claims'
 (`selected-node`) updates are written, and binding waits until the volume controllers are done.
 
-Follows `pkg/scheduler/framework/plugins/volumebinding/binder.go`, `util/assumecache`.
+Follows `pkg/scheduler/framework/plugins/volumebinding/binder.go` and `util/assumecache`.
 """
 
 from __future__ import annotations
