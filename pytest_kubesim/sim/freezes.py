@@ -1,0 +1,227 @@
+"""The clocks of user code: `time.time()`, `datetime.now()` ... read virtual time while a run holds.
+
+freezegun's stand-ins are used, but not its `start()`: that looks through every module each time
+(4 to 40 ms).  Here a module is looked through once, and what holds a clock of its own is remembered;
+from then on switching is a few hundred assignments.  Nobody moves the frozen time: the stand-ins ask
+for it when they are asked (`now_ns`).
+
+Law: off means off.  Between runs nothing of freezegun is in place, and modules imported during a run
+get the real clocks back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - freezegun's frozen time is naive and means UTC
+
+UNTOUCHED = (
+    "pytest_kubesim",
+    "_pytest",
+    "pytest",
+    "pluggy",
+    "pytest_asyncio",
+    "pytest_benchmark",
+    "pytest_timeout",
+    "xdist",
+    "execnet",
+    "coverage",
+    "hypothesis",
+    "freezegun",
+    "dateutil",
+    "importlib",
+    "_frozen_importlib",
+    "pdb",
+    "pydevd",
+)
+"""Modules that keep the real clocks they hold by name: they time the real world, or are ours."""
+
+REAL_TIME = ("hypothesis.", "execnet.", "xdist.", "coverage.", "pytest_timeout", "prompt_toolkit")
+"""Callers that get real time even from `time.time` itself (freezegun looks at five frames)."""
+
+
+class _Factory:
+    """What freezegun asks for the frozen time: naive, UTC."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
+        self._now_ns = now_ns
+
+    def __call__(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=self._now_ns() // 1_000)
+
+    @property
+    def time_to_freeze(self) -> datetime:
+        """As freezegun's own factories have it."""
+        return self()
+
+
+class Freezes:
+    """The switch.
+
+    Parameters: `now_ns`, asked for virtual time while it is on; `replaced`, further functions that
+    modules may hold under names of their own (`from time import sleep`), with what stands in.
+    """
+
+    def __init__(self, now_ns: Callable[[], int], replaced: Mapping[Any, Any]) -> None:
+        from freezegun import api
+
+        self._api: Any = api
+        self._factory = _Factory(now_ns)
+        self._time_names = _time_names(api)
+        self._fakes: dict[int, tuple[Any, Any]] = {}
+        for real, fake in (*_clocks(api), *replaced.items()):
+            self._fakes[id(real)] = (real, fake)
+        self._reals = {id(fake): (real, fake) for real, fake in self._fakes.values()}
+        self._seen: dict[str, ModuleType] = {}
+        self._held: list[tuple[dict[str, Any], str, Any, Any]] = []
+        """(a module's names, name, real, stand-in)"""
+        self.on = False
+        _for_asyncio(api.real_monotonic)
+
+    def start(self) -> None:
+        """Let user code see virtual time."""
+        if self.on:
+            return
+        self.on = True
+        api = self._api
+        _teach_pydantic(api)
+        self._look(self._fakes, self._reals)
+        api.freeze_factories.append(self._factory)
+        api.tz_offsets.append(timedelta(0))
+        api.ignore_lists.append(REAL_TIME)
+        api.tick_flags.append(False)
+        for name, _, fake in self._time_names:
+            setattr(time, name, fake)
+        _set_datetime(api.FakeDatetime, api.FakeDate)
+        for names, name, real, fake in self._held:
+            if names.get(name) is real:
+                names[name] = fake
+
+    def stop(self) -> None:
+        """Let user code see real time."""
+        if not self.on:
+            return
+        self.on = False
+        api = self._api
+        for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
+            stack.pop()
+        for name, real, _ in self._time_names:
+            setattr(time, name, real)
+        _set_datetime(api.real_datetime, api.real_date)
+        _teach_pydantic(api)
+        self._look(self._fakes, self._reals)
+        for names, name, real, fake in self._held:
+            if names.get(name) is fake:
+                names[name] = real
+
+    def _look(self, *tables: dict[int, tuple[Any, Any]]) -> None:
+        """Remember which modules that are new hold a clock of their own."""
+        modules, seen = sys.modules, self._seen
+        if len(modules) == len(seen):
+            return
+        for module_name, module in list(modules.items()):
+            if seen.get(module_name) is module:
+                continue
+            seen[module_name] = module
+            if module_name in ("time", "datetime", "_thread", "threading", "queue", "_queue"):
+                if module_name in ("threading", "queue"):
+                    self._hold(module, {"_time", "time"}, tables)
+                continue
+            if module_name.partition(".")[0] in UNTOUCHED or not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
+                continue
+            self._hold(module, None, tables)
+
+    def _hold(
+        self, module: ModuleType, only: set[str] | None, tables: tuple[Any, ...]
+    ) -> None:
+        names = module.__dict__
+        for table in tables:
+            for name, value in list(names.items()):
+                found = table.get(id(value))
+                if found is not None and (only is None or name in only):
+                    self._held.append((names, name, *found))
+
+
+def _set_datetime(datetime_class: type, date_class: type) -> None:
+    module: Any = sys.modules["datetime"]
+    module.datetime = datetime_class
+    module.date = date_class
+
+
+_NAMES = (
+    "time",
+    "time_ns",
+    "monotonic",
+    "monotonic_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "localtime",
+    "gmtime",
+    "strftime",
+)
+
+
+def _time_names(api: Any) -> list[tuple[str, Any, Any]]:
+    return [(n, getattr(api, f"real_{n}"), getattr(api, f"fake_{n}")) for n in _NAMES]
+
+
+def _clocks(api: Any) -> list[tuple[Any, Any]]:
+    return [
+        *((real, fake) for _, real, fake in _time_names(api)),
+        (datetime, api.FakeDatetime),
+        (date, api.FakeDate),
+    ]
+
+
+def _teach_pydantic(api: Any) -> None:
+    """Pydantic knows `datetime` by identity: let it know both the real one and the stand-in.
+
+    Whichever was in place when its schema module was imported, it has met only that one.
+    """
+    if "pydantic" not in sys.modules:
+        return
+    try:
+        from pydantic._internal import _generate_schema
+        from pydantic_core import core_schema
+    except ImportError:
+        return
+    handlers: Any = getattr(_generate_schema.GenerateSchema, "_handlers", None)
+    if not isinstance(handlers, dict):
+        return
+    for classes, schema in (
+        ((api.real_datetime, api.FakeDatetime), core_schema.datetime_schema()),
+        ((api.real_date, api.FakeDate), core_schema.date_schema()),
+    ):
+        known = next((handlers[c] for c in classes if c in handlers), None)  # pyright: ignore[reportUnknownVariableType]
+        for one in classes:
+            handlers.setdefault(one, known)  # pyright: ignore[reportUnknownMemberType]
+            if "__get_pydantic_core_schema__" not in one.__dict__ and one in (
+                api.FakeDatetime,
+                api.FakeDate,
+            ):
+                one.__get_pydantic_core_schema__ = _schema_hook(schema)
+
+
+def _schema_hook(schema: Any) -> Any:
+    def hook(_source: Any, _handler: Any) -> Any:
+        return dict(schema)
+
+    return staticmethod(hook)
+
+
+def _for_asyncio(real_monotonic: Callable[[], float]) -> None:
+    """Event loops of the real world keep real time."""
+    from asyncio import base_events
+
+    def now(self: object) -> float:
+        del self
+        return real_monotonic()
+
+    base_events.BaseEventLoop.time = now
+
+

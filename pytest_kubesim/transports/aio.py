@@ -1,0 +1,532 @@
+"""asyncio on virtual time: an event loop whose timers are the kernel's and whose sockets are in memory.
+
+Two ways to run, one class:
+
+- *stepped* by the kernel: the loop of an operator.  Whatever wakes it schedules one iteration as a
+  kernel event; several such loops run side by side on one thread.
+- *run* by its own code (`asyncio.run`, `run_forever`): the loop of an async test, or one that user
+  code starts in a thread.  Where a loop would sleep in `select`, it waits on the kernel.
+
+Law: a stepped loop touches nothing once its process is dead: its handles are dropped, its coroutines
+closed, its connections cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import threading
+import time
+from asyncio import events
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.tasks import Future
+from pytest_kubesim.transports import addresses, dialing
+from pytest_kubesim.transports.actors import WORLD, Actor, ProcessKilled
+from pytest_kubesim.transports.streams import MemoryTransport
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.sim.kernel import Kernel, Timer
+
+YIELD_EVERY = 64
+"""How many iterations a loop in a thread runs without waiting before others get a turn."""
+
+_real_sleep = time.sleep
+_real_new_event_loop = events.new_event_loop
+_claimed: WeakKeyDictionary[socket.socket, tuple[str, int]] = WeakKeyDictionary()
+"""Sockets that were connected (`sock_connect`) to an address of ours."""
+
+
+class _Selector:
+    """What `BaseEventLoop` asks for I/O: there is none, only time to pass."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Let time pass until somebody wakes the loop, or for `timeout` seconds."""
+        self._loop.idle(timeout)
+        return []
+
+
+class Loop(asyncio.BaseEventLoop):
+    """An event loop on virtual time.
+
+    Parameter: `actor`, whose it is; None: the test's.
+    """
+
+    def __init__(self, actor: Actor | None = None) -> None:
+        super().__init__()
+        self.actor = actor
+        self.transports: dict[MemoryTransport, None] = {}
+        self.abandoned = False
+        self._selector = _Selector(self)
+        self._clock_resolution = 1e-9
+        self._kernel: Kernel | None = actor.cluster.kernel if actor is not None else None
+        self._cluster: Cluster | None = None
+        self._before_s = 0.0
+        """Seconds that passed for it before a cluster was there."""
+        self._stepped = False
+        self._stepping = False
+        self._soon = False
+        self._timer: Timer | None = None
+        self._wake: Future[None] | None = None
+        self._spins = 0
+        self._exit: BaseException | None = None
+        self._finish: Future[None] | None = None
+        if actor is not None:
+            actor.loops[self] = None
+
+    @property
+    def driven(self) -> bool:
+        """Whether the kernel steps it."""
+        return self._stepped
+
+    # -- time ---------------------------------------------------------------------------------
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The kernel it lives on, as soon as there is one."""
+        if self.actor is None:
+            clusters = WORLD.clusters
+            if self._cluster is not None and self._cluster not in clusters:
+                # Its cluster is gone (a loop that outlives a test): its time stands still.
+                self._before_s += self._cluster.kernel.elapsed_ns / NS
+                self._cluster = self._kernel = None
+            if self._cluster is None and clusters:
+                self._cluster = clusters[-1]
+                self._kernel = self._cluster.kernel
+                self._before_s -= self._kernel.elapsed_ns / NS
+        return self._kernel
+
+    def time(self) -> float:
+        """Virtual seconds since the cluster was made."""
+        kernel = self.kernel
+        return self._before_s + (0.0 if kernel is None else kernel.elapsed_ns / NS)
+
+    def _due_ns(self, when: float) -> int:
+        kernel = self.kernel
+        assert kernel is not None
+        nanoseconds = (when - self._before_s) * NS
+        whole = int(nanoseconds)
+        return kernel.start_ns + whole + (nanoseconds > whole)
+
+    # -- waking -------------------------------------------------------------------------------
+
+    def _write_to_self(self) -> None:
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._stepped:
+            if not self._stepping:
+                self._arm()
+            return
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        """As asyncio's."""
+        if self.abandoned:
+            return events.Handle(callback, args, self, context)
+        handle = super().call_soon(callback, *args, context=context)
+        if not self._stepping:
+            self._notify()
+        return handle
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        """As asyncio's."""
+        if self.abandoned:
+            return events.TimerHandle(when, callback, args, self, context)
+        handle = super().call_at(when, callback, *args, context=context)
+        if not self._stepping:
+            self._notify()
+        return handle
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+        """As asyncio's: also from threads of the simulation."""
+        if self.abandoned:
+            return events.Handle(callback, args, self, context)
+        return super().call_soon_threadsafe(callback, *args, context=context)
+
+    # -- run by its own code ------------------------------------------------------------------
+
+    def idle(self, timeout: float | None) -> None:
+        """Nothing is ready: let others run until it is woken, or for `timeout` seconds."""
+        if self._stepped:
+            return
+        kernel = self.kernel
+        if kernel is None or not WORLD.inside():
+            seconds = 0.0 if self._ready else min(timeout if timeout is not None else 0.01, 1.0)
+            if seconds > 0:
+                _real_sleep(seconds)
+                self._before_s += seconds
+            return
+        if timeout is not None and timeout <= 0:
+            self._spins += 1
+            if threading.get_ident() == WORLD.main_ident:
+                if kernel.has_ready():
+                    kernel.step()
+            elif self._spins % YIELD_EVERY == 0:
+                WORLD.block(None, 0)
+            return
+        self._spins = 0
+        self._wake = wake = Future[None](kernel)
+        limit_ns = None
+        if self._scheduled:
+            limit_ns = self._due_ns(self._scheduled[0]._when) - kernel.now_ns  # noqa: SLF001
+        WORLD.block(wake, limit_ns)
+        self._wake = None
+
+    def close(self) -> None:
+        """As asyncio's."""
+        if self.is_closed():
+            return
+        for transport in list(self.transports):
+            transport.drop()
+        self.transports.clear()
+        if self.actor is not None:
+            self.actor.loops.pop(self, None)
+        super().close()
+
+    # -- stepped by the kernel ----------------------------------------------------------------
+
+    async def run(self, main: Callable[[], Awaitable[Any]]) -> Any:
+        """Run an operator's main on this loop: a coroutine of the kernel, not of asyncio.
+
+        Returns: what `main` returned.  Raises: what it raised; `ProcessKilled` never leaves here.
+        """
+        self._stepped = True
+        kernel = self.kernel
+        assert kernel is not None
+
+        async def entry() -> Any:
+            return await main()
+
+        try:
+            task = self.create_task(entry(), name="main")
+            await self._until(task)
+            for left in self._tasks():
+                left.cancel()
+            with contextlib.suppress(BaseException):
+                await self._until(self.create_task(_gather(self._tasks())))
+            with contextlib.suppress(BaseException):
+                await self._until(self.create_task(self.shutdown_asyncgens()))
+            if self._exit is not None:
+                raise self._exit
+            return task.result()
+        except asyncio.CancelledError:
+            return None
+        finally:
+            self.abandon()
+
+    async def _until(self, task: asyncio.Task[Any]) -> None:
+        kernel = self.kernel
+        assert kernel is not None
+        done: Future[None] = Future(kernel)
+        self._finish = done
+
+        def finished(_task: object) -> None:
+            if not done.done():
+                done.set_result(None)
+
+        task.add_done_callback(finished)
+        await done
+
+    def _tasks(self) -> list[asyncio.Task[Any]]:
+        tasks = [t for t in asyncio.all_tasks(self) if not t.done()]
+        return sorted(tasks, key=lambda t: (len(t.get_name()), t.get_name()))
+
+    def _arm(self) -> None:
+        kernel = self._kernel
+        assert kernel is not None
+        if self.abandoned or self._soon:
+            return
+        if self._ready:
+            self._soon = True
+            kernel.call_soon(self._step)
+        elif self._scheduled:
+            due_ns = self._due_ns(self._scheduled[0]._when)  # noqa: SLF001
+            timer = self._timer
+            if timer is not None and not timer.cancelled:
+                if timer.time_ns <= due_ns:
+                    return
+                timer.cancel()
+            name = self.actor.name if self.actor is not None else "test"
+            self._timer = kernel.call_at(
+                due_ns, self._step, periodic=True, label=f"{name}: a timer"
+            )
+
+    def _step(self) -> None:
+        self._soon = False
+        actor = self.actor
+        assert actor is not None
+        if self.abandoned or self._stepping or actor.dead:
+            return
+        if actor.process.paused:
+            actor.process.defer(self._step)
+            return
+        with self._entered(actor):
+            try:
+                self._run_once()
+            except ProcessKilled:
+                pass
+            except (SystemExit, KeyboardInterrupt) as error:
+                self._leave(error)
+            except IndexError:
+                if not self.abandoned:  # the process died while it ran: its handles are gone
+                    raise
+        self._arm()
+
+    def _leave(self, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        self._exit = None if not error.args or not error.args[0] else RuntimeError(
+            f"exited with status {error.args[0]!r}"
+        )
+        finish = self._finish
+        if finish is not None and not finish.done():
+            finish.set_result(None)
+
+    @contextlib.contextmanager
+    def _entered(self, actor: Actor) -> Any:
+        """As `run_forever` sets up and takes down, around one iteration."""
+        previous_actor, WORLD.actor = WORLD.actor, actor
+        outer = events._get_running_loop()  # noqa: SLF001 - asyncio's own seam for loops
+        outer_task = _swap_task(outer, None)
+        hooks = sys.get_asyncgen_hooks()
+        mine: Any = self
+        sys.set_asyncgen_hooks(mine._asyncgen_firstiter_hook, mine._asyncgen_finalizer_hook)  # noqa: SLF001
+        events._set_running_loop(self)  # noqa: SLF001
+        self._thread_id = threading.get_ident()
+        self._stepping = True
+        try:
+            yield
+        finally:
+            self._stepping = False
+            self._thread_id = None
+            events._set_running_loop(outer)  # noqa: SLF001
+            _swap_task(outer, outer_task)
+            sys.set_asyncgen_hooks(*hooks)
+            WORLD.actor = previous_actor
+
+    def abandon(self) -> None:
+        """Its process is over: drop what it holds without running any of it further."""
+        if self.abandoned:
+            return
+        tasks = self._tasks()
+        self.abandoned = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ready.clear()
+        self._scheduled.clear()
+        for transport in list(self.transports):
+            transport.drop()
+        self.transports.clear()
+        previous, WORLD.actor = WORLD.actor, self.actor
+        try:
+            for task in tasks:
+                _forget(task)
+        finally:
+            WORLD.actor = previous
+        self._ready.clear()
+        if self.actor is not None:
+            self.actor.loops.pop(self, None)
+        if not self._stepping:
+            super().close()
+
+    def create_task(self, coro: Any, **options: Any) -> Any:
+        """As asyncio's; a dead process starts nothing."""
+        if self.abandoned:
+            coro.close()
+            raise ProcessKilled
+        return super().create_task(coro, **options)
+
+    # -- sockets ------------------------------------------------------------------------------
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Ours from the table; numbers as they are; no other name exists here."""
+        ours = addresses.resolve(host)
+        if ours is not None:
+            return dialing.address_infos(ours, port)
+        options["flags"] = options.get("flags", 0) | socket.AI_NUMERICHOST
+        try:
+            return socket.getaddrinfo(host, port, **options)
+        except socket.gaierror:
+            if host == "localhost":
+                return dialing.address_infos("127.0.0.1", port)
+            raise nowhere(host, port) from None
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket to a cluster."""
+        ours = addresses.resolve(address[0])
+        if ours is None:
+            raise nowhere(address[0], address[1])
+        place = dialing.place_at(ours)
+        await self._way(place)
+        _claimed[sock] = (ours, int(address[1]))
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: Any = None,
+        *,
+        ssl: Any = None,
+        sock: Any = None,
+        server_hostname: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A connection to a cluster; no other host is there."""
+        del options
+        if sock is not None:
+            address = _claimed.pop(sock, None)
+            if address is None:
+                raise nowhere(*sock.getpeername()[:2])
+        else:
+            ours = addresses.resolve(host)
+            if ours is None:
+                raise nowhere(host, port)
+            address = (ours, int(port))
+        place = dialing.place_at(address[0])
+        await self._way(place)
+        protocol = protocol_factory()
+        hostname = server_hostname or (host if isinstance(host, str) else "") or address[0]
+        transport = MemoryTransport(
+            self, protocol, place, address, secure=_context(ssl), hostname=hostname, sock=sock
+        )
+        await asyncio.sleep(0)  # connection_made comes first, as asyncio has it
+        return transport, protocol
+
+    async def _way(self, place: dialing.Place) -> None:
+        """Wait while the network between caller and API server is cut."""
+        host = "test" if self.actor is None else self.actor.process.host
+        network = place.cluster.network
+        if network.instant(host, dialing.SERVER_HOST):
+            return
+        arrived = self.create_future()
+        way = place.cluster.kernel.spawn(
+            network.transit(host, dialing.SERVER_HOST), name="connect", daemon=True
+        )
+
+        def done(_way: object) -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        way.add_done_callback(done)
+        try:
+            await arrived
+        finally:
+            way.cancel()
+
+    async def start_tls(self, transport: Any, protocol: Any, sslcontext: Any, **options: Any) -> Any:  # type: ignore[override]
+        """TLS on a connection that is there: nothing to do."""
+        transport.set_protocol(protocol)
+        return transport
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """Listening is not simulated."""
+        raise NotSimulated(
+            "a server cannot listen on a loop that runs on virtual time",
+            "Run the operator without its health or webhook endpoint in this test.",
+        )
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        """As asyncio's: the executor's threads are of the simulation."""
+        if self.abandoned:
+            raise ProcessKilled
+        return super().run_in_executor(executor, func, *args)
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        """Accepted: signals are for the test's process, and nobody sends them to an operator."""
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """There is none."""
+        return False
+
+    def _process_events(self, event_list: Any) -> None:
+        assert not event_list
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override]
+        """As asyncio's; where the simulation is over, its threads are too."""
+        if self.abandoned or not WORLD.inside():
+            return
+        executor = self._default_executor
+        self._executor_shutdown_called = True
+        if executor is not None:
+            executor.shutdown(wait=True)
+
+    def __repr__(self) -> str:
+        whose = "test" if self.actor is None else self.actor.name
+        return f"<virtual event loop of {whose}, {self.time():g}s>"
+
+
+def nowhere(host: Any, port: Any) -> OSError:
+    """The refusal of what is not in the simulation."""
+    return dialing.refused(
+        f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
+        "only. Give the code under test a stand-in for it"
+    )
+
+
+def _context(ssl: Any) -> Any:
+    if ssl is True:
+        import ssl as module
+
+        return module.SSLContext(module.PROTOCOL_TLS_CLIENT)
+    return ssl or None
+
+
+async def _gather(tasks: list[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  # pyright: ignore[reportAttributeAccessIssue] - what asyncio.run sets, too
+    coro: Any = task.get_coro()
+    for _ in range(16):
+        # A `finally` that awaits makes close() raise; again, until the coroutine is at its end.
+        try:
+            coro.close()
+        except RuntimeError:
+            continue
+        except BaseException:  # noqa: BLE001, S110 - nobody is there any more to hear of it
+            pass
+        return
+
+
+def _swap_task(loop: Any, task: Any) -> Any:
+    """Set aside the task that runs, where Python allows one for a thread (3.14)."""
+    if loop is None or sys.version_info < (3, 14):
+        return None
+    from asyncio import tasks
+
+    swap: Any = getattr(tasks, "_swap_current_task")  # noqa: B009 - not in the stubs
+    return swap(loop, task)
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """`asyncio.new_event_loop` inside the simulation."""
+    if WORLD.inside():
+        return Loop(WORLD.actor)
+    return _real_new_event_loop()
+
+
+def install() -> None:
+    """Let loops that are made from here on run on virtual time."""
+    events.new_event_loop = new_event_loop
+    asyncio.new_event_loop = new_event_loop
+
+
+def uninstall() -> None:
+    """asyncio as it was."""
+    events.new_event_loop = _real_new_event_loop
+    asyncio.new_event_loop = _real_new_event_loop
+

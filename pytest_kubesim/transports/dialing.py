@@ -1,0 +1,162 @@
+"""Dialing a cluster: from an address to a `http.Connection`, with the caller's identity on it.
+
+The same for synchronous sockets and for event loops: what differs is only who is told of the bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.cluster.control_plane import WATCH_LATENCY_NS
+from pytest_kubesim.transports import addresses
+from pytest_kubesim.transports.actors import WORLD
+from pytest_kubesim.transports.http import Connection, Front, Headers, Identity
+from pytest_kubesim.wire import UserInfo
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
+
+TOKEN = "kubesim-token"
+"""The bearer token in kubeconfigs and token files: it means "whoever I am"."""
+SERVER_HOST = "control-plane"
+ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
+
+SERIALS: dict[int, Any] = {}
+"""The attached clusters by serial number."""
+
+_OURS = ("", f"Bearer {TOKEN}")
+
+
+def identify(headers: Headers) -> Identity:
+    """Who asks: the operator or the test that is running, unless the request says otherwise.
+
+    Credentials that are not our token are left to the API server's own authentication.
+    """
+    actor = WORLD.actor
+    name = "test" if actor is None else actor.name
+    host = "test" if actor is None else actor.process.host
+    authorization = next((value for key, value in headers if key == "authorization"), "")
+    if authorization not in _OURS:
+        return Identity(None, None, name, host)
+    return Identity(user_of_actor(), None, name, host)
+
+
+def user_of_actor() -> UserInfo:
+    """The user that our token means for whoever runs."""
+    actor = WORLD.actor
+    account = None if actor is None else actor.operator.service_account
+    if account is None:
+        return ADMIN
+    namespace, _, name = account.partition("/")
+    return UserInfo(
+        f"system:serviceaccount:{namespace}:{name}",
+        (
+            "system:serviceaccounts",
+            f"system:serviceaccounts:{namespace}",
+            "system:authenticated",
+        ),
+    )
+
+
+class Place:
+    """A cluster as something to dial."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.front = Front(
+            cluster.kernel,
+            cluster.server,
+            identify,
+            cluster.network,
+            SERVER_HOST,
+            (0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
+        )
+        self.connections: dict[Connection, None] = {}
+        self._dialed: dict[str, int] = {}
+
+    def dial(
+        self, output: Callable[[bytes], object], on_close: Callable[[str], object]
+    ) -> Connection:
+        """A new connection.  Raises: `ConnectionRefusedError` while no API server runs."""
+        if self.cluster.server.process.state == "crashed":
+            raise refused("the API server is down")
+        actor = WORLD.actor
+        name = "test" if actor is None else actor.name
+        number = self._dialed[name] = self._dialed.get(name, 0) + 1
+
+        def closed(kind: str) -> None:
+            self.connections.pop(connection, None)
+            on_close(kind)
+
+        connection = Connection(self.front, output, closed, str(number))
+        self.connections[connection] = None
+        return connection
+
+    def hang_up(self, connection: Connection) -> None:
+        """The client has closed it."""
+        self.connections.pop(connection, None)
+        connection.client_closed()
+
+    def close(self) -> None:
+        """End all connections."""
+        for connection in list(self.connections):
+            connection.client_closed()
+        self.connections.clear()
+
+
+PLACES: dict[int, Place] = {}
+"""The places of the attached clusters, by `id` of the cluster: looked up, never iterated."""
+
+
+def place_at(address: str) -> Place:
+    """What is at an address of ours.  Raises: `ConnectionRefusedError` when nothing is."""
+    cluster = addresses.cluster_at(address, SERIALS)
+    place = PLACES.get(id(cluster))
+    if place is None:
+        raise refused("the cluster that was there is gone: its test is over")
+    return place
+
+
+def refused(why: str) -> ConnectionRefusedError:
+    """Connection refused."""
+    return ConnectionRefusedError(
+        errno.ECONNREFUSED, f"{os.strerror(errno.ECONNREFUSED)} (kubesim: {why})"
+    )
+
+
+def error_of(kind: str) -> OSError | None:
+    """What a client sees when the server ends a connection so; None: an orderly end."""
+    if kind == "eof":
+        return None
+    code = {"refused": errno.ECONNREFUSED, "timeout": errno.ETIMEDOUT}.get(kind, errno.ECONNRESET)
+    return OSError(code, os.strerror(code))
+
+
+def address_infos(address: str, port: Any) -> list[Any]:
+    """What `getaddrinfo` answers for an address of ours."""
+    where = (address, int(port or 0))
+    return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+
+
+class Descriptors:
+    """Two file descriptors for whoever polls: one on which nothing ever comes, one always ready."""
+
+    def __init__(self) -> None:
+        self._pairs = [socket.socketpair(), socket.socketpair()]
+        self.quiet = self._pairs[0][0].fileno()
+        self.ready = self._pairs[1][0].fileno()
+        self._pairs[1][1].send(b"\0")
+
+
+_descriptors: list[Descriptors] = []
+
+
+def descriptors() -> Descriptors:
+    """The pair of this process, made when first asked for."""
+    if not _descriptors:
+        _descriptors.append(Descriptors())
+    return _descriptors[0]

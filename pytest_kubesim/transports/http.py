@@ -1,0 +1,445 @@
+"""HTTP/1.1 in front of an API server, without I/O: bytes in, bytes out.
+
+    client bytes -> Connection.feed -> wire.Request -> Handler -> Response | WatchStream -> output
+
+Law: requests of one connection are served one after the other, each as a kernel task, so that a
+fault that holds, resets or refuses acts as on a wire.  A request that nothing holds is answered
+within `feed`.  Every watch event is a chunk of its own, sent when it comes.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_plus
+
+import attrs
+import httptools
+
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent
+
+if TYPE_CHECKING:
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.network import Network
+    from pytest_kubesim.sim.tasks import Task
+    from pytest_kubesim.wire import Handler, WatchStream
+
+MAX_HEADER_BYTES = 1 << 20
+"""Go's `http.DefaultMaxHeaderBytes`."""
+GZIP_THRESHOLD_BYTES = 128 * 1024
+"""Bodies above it are compressed, as `endpoints/handlers/responsewriters/writers.go` does."""
+GZIP_LEVEL = 1
+
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+_PHRASES[413] = b"Request Entity Too Large"
+_PHRASES[422] = b"Unprocessable Entity"
+
+Headers = tuple[tuple[str, str], ...]
+
+
+@attrs.frozen(slots=True)
+class Identity:
+    """Who a request comes from, as the door knows it: see the fields of `wire.Request`."""
+
+    user: UserInfo | None = None
+    certificate: UserInfo | None = None
+    client: str = ""
+    host: str = ""
+
+
+ANYBODY = Identity()
+
+
+def _anybody(_headers: Headers) -> Identity:
+    return ANYBODY
+
+
+@attrs.frozen(slots=True)
+class Front:
+    """What all connections to one API server share.
+
+    `handler` answers; `identify(headers)` says who asks; `network` and `server_host` are the way
+    there (None: no latency, no partitions); `watch_latency_ns`, least and most time that a watch
+    event is under way; `compress`, whether to gzip large bodies for clients that accept it.
+    """
+
+    kernel: Kernel
+    handler: Handler
+    identify: Callable[[Headers], Identity] = _anybody
+    network: Network | None = None
+    server_host: str = "control-plane"
+    watch_latency_ns: tuple[int, int] = (0, 0)
+    compress: bool = False
+
+
+class Connection:
+    """The server's end of one connection.
+
+    Parameters: `front`; `output`, called with the bytes to send; `on_close`, called once when the
+    server ends the connection: with `eof`, or the `kind` of the `ConnectionLost`; `name`, for the
+    randomness of latencies: equal for the same connection of an equal run.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        output: Callable[[bytes], object],
+        on_close: Callable[[str], object],
+        name: str = "",
+    ) -> None:
+        self.front = front
+        self.closed = False
+        self.upgraded: Upgraded | None = None
+        """What took over after `101 Switching Protocols`."""
+        self._output = output
+        self._on_close = on_close
+        self._name = name
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._queue: deque[tuple[Request, bool]] = deque()
+        self._task: Task[None] | None = None
+        self._stream: WatchStream | None = None
+        self._watches = 0
+        self._url = b""
+        self._headers: list[tuple[str, str]] = []
+        self._body: list[bytes] = []
+        self._header_bytes = 0
+
+    # -- the client's side --------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client; may call `output` before it returns."""
+        if self.closed:
+            return
+        if self.upgraded is not None:
+            self.upgraded.feed(data)
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # the request is queued: whether to switch is the handler's decision
+        except httptools.HttpParserError:
+            if not self.closed:
+                self._refuse(400, "400 Bad Request")
+            return
+        self._next()
+
+    def client_closed(self) -> None:
+        """The client has gone: what it waited for is abandoned, its watch ends."""
+        if self.closed:
+            return
+        self.closed = True
+        self._abandon()
+
+    def _abandon(self) -> None:
+        self._queue.clear()
+        if self._stream is not None:
+            self._stream.close()
+        if self.upgraded is not None:
+            self.upgraded.client_closed()
+        task, self._task = self._task, None
+        if task is not None and not task.done():
+            task.cancel()
+
+    # -- the parser's callbacks ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._url = b""
+        self._headers = []
+        self._body = []
+        self._header_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._url += url
+        self._count(len(url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._count(len(name) + len(value))
+        self._headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        """The head is there; a client that asked whether to go on is told so."""
+        for name, value in self._headers:
+            if name == "expect" and value.lower() == "100-continue" and self._task is None:
+                self._output(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self.closed:
+            return
+        path, _, query = self._url.decode("latin-1").partition("?")
+        if not path.startswith("/"):
+            path = _path_of_absolute(path)
+        headers = tuple(self._headers)
+        identity = self.front.identify(headers)
+        request = Request(
+            self._parser.get_method().decode("ascii"),
+            path,
+            parse_query(query) if query else (),
+            headers,
+            body=b"".join(self._body) if self._body else None,
+            user=identity.user,
+            certificate=identity.certificate,
+            client=identity.client,
+            host=identity.host,
+        )
+        self._queue.append((request, bool(self._parser.should_keep_alive())))
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES and not self.closed:
+            self._refuse(431, "431 Request Header Fields Too Large")
+
+    # -- serving ------------------------------------------------------------------------------
+
+    def _next(self) -> None:
+        while self._queue and self._task is None and not self.closed:
+            request, keep_alive = self._queue.popleft()
+            task = self.front.kernel.spawn(
+                self._serve(request, keep_alive), name="request", eager=True, daemon=True
+            )
+            if task.done():
+                if task.exception() is not None:
+                    self._finished(task)
+            else:
+                self._task = task
+                task.add_done_callback(self._finished)
+
+    def _finished(self, task: Any) -> None:
+        if self._task is task:
+            self._task = None
+        failure = task.exception()
+        if failure is not None and not self.closed:
+            self._end("reset")
+            # Ours, not the client's: it ends the run, not the code that happened to send.
+            self.front.kernel.call_soon(_fail, failure)
+        elif task.done():
+            self._next()
+
+    async def _serve(self, request: Request, keep_alive: bool) -> None:
+        front = self.front
+        network, host = front.network, request.host
+        try:
+            if network is not None and not network.instant(host, front.server_host):
+                await network.transit(host, front.server_host)
+            answer: Any = await front.handler.handle(request)
+            if network is not None and not network.instant(front.server_host, host):
+                await network.transit(front.server_host, host)
+        except ConnectionLost as lost:
+            self._end(lost.kind)
+            return
+        if self.closed:
+            if not isinstance(answer, Response):
+                answer.close()
+            return
+        if isinstance(answer, Response):
+            self._answer(request, answer, keep_alive)
+        elif hasattr(answer, "connect"):
+            self.upgraded = Upgraded(self, answer, request)
+        else:
+            await self._follow(request, answer)
+
+    def _answer(self, request: Request, answer: Response, keep_alive: bool) -> None:
+        body = answer.encoded()
+        headers = answer.headers
+        if (
+            self.front.compress
+            and len(body) > GZIP_THRESHOLD_BYTES
+            and "gzip" in request.header("accept-encoding")
+        ):
+            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+            headers = (*headers, ("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
+        head = self._head(answer.status, answer.content_type, headers)
+        bodiless = answer.status in (204, 304) or 100 <= answer.status < 200
+        if not bodiless:
+            head.append(b"Content-Length: %d\r\n" % len(body))
+        if not keep_alive:
+            head.append(b"Connection: close\r\n")
+        head.append(b"\r\n")
+        if request.method != "HEAD" and not bodiless:
+            head.append(body)
+        self._output(b"".join(head))
+        if not keep_alive:
+            self._end("eof")
+
+    def _head(self, status: int, content_type: str, headers: Headers) -> list[bytes]:
+        head = [b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, b"Unknown"))]
+        for name, value in headers:
+            head.append(f"{name}: {value}\r\n".encode("latin-1"))
+        if content_type:
+            head.append(f"Content-Type: {content_type}\r\n".encode("latin-1"))
+        head.append(_date(self.front.kernel.now_ns))
+        return head
+
+    async def _follow(self, request: Request, stream: WatchStream) -> None:
+        head = self._head(stream.status, stream.content_type, stream.headers)
+        self._stream = stream
+        self._watches += 1
+        self._output(b"".join((*head, b"Transfer-Encoding: chunked\r\n\r\n")))
+        stream_name = f"{request.client}/{self._name}/{self._watches}"
+        batch = 0
+        try:
+            while (event := await stream.next()) is not None:
+                batch += 1
+                await self._deliver(request.host, stream_name, batch)
+                if self.closed:
+                    return
+                chunks = [_chunk(stream, event)]
+                while (more := stream.next_nowait()) is not None:
+                    chunks.append(_chunk(stream, more))
+                self._output(b"".join(chunks))
+        except ConnectionLost as lost:
+            self._end(lost.kind)
+            return
+        finally:
+            self._stream = None
+            stream.close()
+        if not self.closed:
+            self._output(b"0\r\n\r\n")
+
+    async def _deliver(self, host: str, stream_name: str, batch: int) -> None:
+        front = self.front
+        low, high = front.watch_latency_ns
+        if high:
+            kernel = front.kernel
+            await kernel.sleep(kernel.rng.between_ns(low, high, "watch", stream_name, batch))
+        network = front.network
+        if network is not None and not network.instant(front.server_host, host):
+            await network.transit(front.server_host, host)
+
+    # -- ending -------------------------------------------------------------------------------
+
+    def _refuse(self, status: int, text: str) -> None:
+        body = text.encode()
+        self._output(
+            b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+            b"Content-Length: %d\r\n\r\n%s" % (status, _PHRASES[status], len(body), body)
+        )
+        self._end("eof")
+
+    def _end(self, kind: str) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self._queue.clear()
+        self._on_close(kind)
+
+    def send(self, data: bytes) -> None:
+        """Send raw bytes (what took the connection over)."""
+        if not self.closed:
+            self._output(data)
+
+    def end(self, kind: str = "eof") -> None:
+        """End the connection from the server's side."""
+        if self._stream is not None:
+            self._stream.close()
+        self._end(kind)
+
+
+class Upgraded:
+    """A connection that speaks WebSocket: exec, attach, port-forward.
+
+    `stream` is an upgrade stream with `connect(send, close)`, which gives what is called with every
+    message of the client, and `subprotocol`.  Messages are bytes; text is encoded.
+    """
+
+    def __init__(self, connection: Connection, stream: Any, request: Request) -> None:
+        import wsproto
+        from wsproto import events
+
+        self._connection = connection
+        self._events = events
+        self._ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
+        self._ws.initiate_upgrade_connection(
+            [(name.encode(), value.encode()) for name, value in request.headers], request.path
+        )
+        for _ in self._ws.events():
+            pass  # the request itself
+        accept = events.AcceptConnection(subprotocol=stream.subprotocol or None)
+        connection.send(self._ws.send(accept))
+        self._stream = stream
+        self._receive: Callable[[bytes], None] = stream.connect(self.send_message, self.close)
+
+    def send_message(self, message: bytes) -> None:
+        """Send a binary message to the client."""
+        self._connection.send(self._ws.send(self._events.BytesMessage(data=message)))
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye and end the connection."""
+        if not self._connection.closed:
+            close = self._events.CloseConnection(code=code, reason=reason)
+            self._connection.send(self._ws.send(close))
+            self._connection.end()
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        events = self._events
+        self._ws.receive_data(data)
+        for event in self._ws.events():
+            if isinstance(event, events.BytesMessage):
+                self._receive(bytes(event.data))
+            elif isinstance(event, events.TextMessage):
+                self._receive(event.data.encode())
+            elif isinstance(event, events.Ping):
+                self._connection.send(self._ws.send(event.response()))
+            elif isinstance(event, events.CloseConnection):
+                self._connection.send(self._ws.send(event.response()))
+                self._connection.end()
+                self.client_closed()
+
+    def client_closed(self) -> None:
+        """The client has gone."""
+        self._stream.close()
+
+
+def _fail(failure: BaseException) -> None:
+    raise failure
+
+
+def parse_query(query: str) -> tuple[tuple[str, str], ...]:
+    """The pairs of a query string, decoded, in order."""
+    pairs: list[tuple[str, str]] = []
+    encoded = "%" in query or "+" in query
+    for piece in query.split("&"):
+        if piece:
+            name, _, value = piece.partition("=")
+            if encoded:
+                pairs.append((unquote_plus(name), unquote_plus(value)))
+            else:
+                pairs.append((name, value))
+    return tuple(pairs)
+
+
+def _path_of_absolute(target: str) -> str:
+    _, found, rest = target.partition("://")
+    if not found:
+        return target
+    _, slash, path = rest.partition("/")
+    return slash + path or "/"
+
+
+def _chunk(stream: WatchStream, event: WatchEvent) -> bytes:
+    data = stream.encode(event)
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+_last_date: tuple[int, bytes] = (-1, b"")
+
+
+def _date(now_ns: int) -> bytes:
+    global _last_date  # noqa: PLW0603 - a cache of one: the same second asks often
+    seconds = now_ns // NS
+    if _last_date[0] != seconds:
+        _last_date = (seconds, f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode())
+    return _last_date[1]

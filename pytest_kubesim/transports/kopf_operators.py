@@ -1,0 +1,92 @@
+"""Operators written with kopf: a module that registers handlers, or a registry of them.
+
+A module's handlers are picked out of kopf's default registry, so that tests of several operators do
+not meet each other's, and a module need not be imported anew for each test.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def understands(target: Any) -> bool:
+    """Whether `target` is a kopf registry or a module (which then must have handlers)."""
+    kopf: Any = sys.modules.get("kopf")
+    if kopf is None:
+        return False
+    return isinstance(target, ModuleType | kopf.OperatorRegistry)
+
+
+def main_of(target: Any, name: str) -> Callable[[], Coroutine[Any, Any, None]]:
+    """The coroutine function that runs `target`.  Raises: `UsageError` where it has no handlers."""
+    import kopf
+    from kopf._cogs.configs.configuration import OperatorSettings
+    from kopf._core.engines.peering import Identity
+
+    module: Any = kopf
+    registry = _complete(
+        _of_module(module, target) if isinstance(target, ModuleType) else target, module
+    )
+
+    async def main() -> None:
+        settings = OperatorSettings()
+        settings.networking.trust_env = False
+        await module.operator(
+            registry=registry,
+            settings=settings,
+            identity=Identity(name),
+            standalone=True,
+            clusterwide=True,
+        )
+
+    return main
+
+
+def _of_module(kopf: Any, target: ModuleType) -> Any:
+    default = kopf.get_default_registry()
+    registry = kopf.OperatorRegistry()
+    found = 0
+    for part, handlers in vars(default).items():
+        chosen: Any = getattr(registry, part)
+        for handler in handlers.get_all_handlers():
+            module = _module_of(handler.fn)
+            if module == target.__name__ or module.startswith(target.__name__ + "."):
+                found += 1
+                chosen.append(handler)
+    if not found:
+        raise UsageError(
+            f"run: the module {target.__name__!r} has registered no kopf handlers; give the module "
+            "(or package) whose functions have the @kopf.on... decorators, or a registry"
+        )
+    return registry
+
+
+def _module_of(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return getattr(inspect.unwrap(function), "__module__", None) or ""
+
+
+def _complete(registry: Any, kopf: Any) -> Any:
+    """The registry with kopf's own login where it has none; the one given is not changed."""
+    del kopf
+    from kopf._core.intents.causes import Activity
+    from kopf._core.intents.registries import SmartOperatorRegistry
+
+    activities: Any = registry._activities  # noqa: SLF001
+    if any(h.activity in (None, Activity.AUTHENTICATION) for h in activities.get_all_handlers()):
+        return registry
+    complete: Any = SmartOperatorRegistry()
+    for part, handlers in vars(registry).items():
+        for handler in handlers.get_all_handlers():
+            getattr(complete, part).append(handler)
+    return complete
