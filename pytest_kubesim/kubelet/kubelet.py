@@ -133,6 +133,7 @@ class ActiveKubelet:
             VolumeManager(host, references),
             images,
             reasons,
+            self._relist,
         ))
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
         self.server = KubeletServer(host, self.workers, self.statuses)
@@ -266,6 +267,9 @@ class ActiveKubelet:
         if generation := pod["metadata"].get("generation"):
             condition["observedGeneration"] = generation
         self.statuses.set_condition(pod, condition)
+
+    def _relist(self, uid: str) -> None:
+        self.pleg.request_relist(uid)
 
     def _container_changed(self, uid: str) -> None:
         self.workers.sync(uid, probes=True)

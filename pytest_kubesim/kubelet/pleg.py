@@ -1,7 +1,8 @@
 """The pod lifecycle event generator: who tells the kubelet that a container has changed.
 
-Upstream relists all pods every second; here the runtime tells, and the news is taken up at the next
-tick of that second (each node's ticks lie elsewhere), which is when upstream would have noticed.
+Upstream relists all pods every second, and a pod that it has just worked on at once; here the
+runtime tells, and the news is taken up at the next tick of that second (each node's ticks lie
+elsewhere), which is when upstream would have noticed.
 
 Follows `pkg/kubelet/pleg/generic.go`.
 """
@@ -33,6 +34,7 @@ class Pleg:
         self._changed = changed
         self._probes = probes
         self._dirty: dict[str, None] = {}
+        self._waiting = False
         period_ns = host.config.pleg_relist_ns
         self._phase_ns = (
             host.kernel.rng.below(period_ns, "pleg", host.node.name) if period_ns else 0
@@ -42,6 +44,11 @@ class Pleg:
         """Hear of the runtime's events from here on."""
         self._host.runtime.subscribe(self._heard)
 
+    def request_relist(self, uid: str) -> None:
+        """Look at one pod now: the kubelet has just done something with it."""
+        if self._dirty.pop(uid, self) is None:
+            self._changed(uid)
+
     def _heard(self, what: str, uid: str, container: Container | None) -> None:
         if not self._host.process.alive:
             return
@@ -49,7 +56,8 @@ class Pleg:
             if container is not None:
                 self._probes(uid, container.name)
             return
-        if not self._dirty:
+        if not self._waiting:
+            self._waiting = True
             self._host.process.call_later(self._delay_ns(), self._relist, label="pleg: relist")
         self._dirty[uid] = None
 
@@ -60,6 +68,7 @@ class Pleg:
         return period_ns - (self._host.kernel.now_ns - self._phase_ns) % period_ns
 
     def _relist(self) -> None:
+        self._waiting = False
         dirty, self._dirty = self._dirty, {}
         for uid in dirty:
             self._changed(uid)

@@ -15,6 +15,7 @@ Follows `pkg/kubelet/pod_workers.go` and the `Sync*Pod` functions of `pkg/kubele
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
@@ -28,8 +29,6 @@ from pytest_kubesim.sim.tasks import Event
 from pytest_kubesim.wire import ConnectionLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.image_manager import ImageManager
@@ -80,7 +79,7 @@ class Parts:
     volumes: VolumeManager
     images: ImageManager
     reasons: ReasonCache
-    volume_gone: Callable[[str], object] | None = None
+    relist: Callable[[str], object]
 
 
 class PodWorkers:
@@ -232,6 +231,9 @@ class PodWorkers:
                     self._retry(worker, error.retry_at_ns)
                 except (APIStatus, ConnectionLost):
                     self._retry(worker, None)
+                if worker.pending:
+                    # What was found is told before what comes next is found.
+                    await self._host.kernel.sleep(0)
         finally:
             worker.working = False
 
@@ -286,7 +288,8 @@ class PodWorkers:
             return False
         parts.prober.add_pod(pod)
         state = self._host.runtime.pod_state(uid)
-        await parts.runtime.sync_pod(pod, state, restart_all=restart_all)
+        if await parts.runtime.sync_pod(pod, state, restart_all=restart_all):
+            parts.relist(uid)
         if restart_all:
             worker.pending = True
         return False
@@ -375,6 +378,7 @@ class PodWorkers:
         """A probe asks for a sync of the pod."""
         if kind != LIVENESS or not result:
             self.sync(uid)
+            self._parts.relist(uid)
 
 
 def _apply(status: Object, final: Object) -> None:
