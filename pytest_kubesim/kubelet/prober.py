@@ -114,6 +114,11 @@ class Worker:
         due_ns = self._epoch_ns + ticks * period_ns
         if due_ns <= now_ns:
             due_ns += period_ns
+        waiting = self._timer
+        if waiting is not None and not waiting.periodic and waiting.time_ns <= (
+            self._prober.host.kernel.now_ns + due_ns - now_ns
+        ):
+            return
         self._cancel()
         self._timer = self._prober.host.process.call_later(
             due_ns - now_ns, self._tick, periodic=background, label=self._label
