@@ -1,0 +1,164 @@
+"""What a control plane contains before anybody has asked it for anything.
+
+System namespaces, the `kubernetes` service, priority classes, flow schemas, RBAC policy, local
+APIServices: as a default kube-apiserver 1.37 leaves them when it has started, in the order in which
+it writes them (`data/v1_37/bootstrap.json.z`, recorded from one).
+
+The law: what is bootstrapped depends on the version and the start time alone, not on the seed, so
+the store of one cluster can be the beginning of the next: all but the first share it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, cast
+
+from pytest_kubesim.apimachinery.meta import parse_api_version
+from pytest_kubesim.apimachinery.timestamps import format_time
+from pytest_kubesim.data import load
+from pytest_kubesim.etcd.member import Member
+from pytest_kubesim.etcd.messages import PutRequest
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.etcd.member import MemberSnapshot
+    from pytest_kubesim.registry.generic import Catalog
+
+ADVERTISE_ADDRESS = "172.18.0.2"
+"""Where the API server says that it can be reached inside the cluster."""
+PORT = 6443
+
+_FILE = "bootstrap.json.z"
+_MANAGER = "kube-apiserver"
+
+
+@functools.cache
+def _recorded(version: str) -> str:
+    return load.read_bytes(version, _FILE).decode()
+
+
+def objects(version: str, start_ns: int) -> list[Object]:
+    """The objects of a fresh control plane that started at `start_ns`, in the order of writing."""
+    now = format_time(start_ns)
+    text = _recorded(version).replace("<now>", now).replace("<today>", now[:10])
+    found = cast("list[Object]", json.loads(text))
+    return [*found, *_endpoints(now)]
+
+
+def _endpoints(now: str) -> list[Object]:
+    """How the `kubernetes` service finds the API server (`reconcilers/lease.go`)."""
+    ports = [{"name": "https", "port": PORT, "protocol": "TCP"}]
+    metadata: Object = {
+        "name": "kubernetes",
+        "namespace": "default",
+        "uid": "",
+        "resourceVersion": "",
+        "creationTimestamp": now,
+    }
+    skip = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+    labels = {"kubernetes.io/service-name": "kubernetes"}
+    return [
+        {
+            "kind": "Endpoints",
+            "apiVersion": "v1",
+            "metadata": {
+                **metadata,
+                "labels": skip,
+                "managedFields": [_managed("v1", now, _ENDPOINTS_FIELDS)],
+            },
+            "subsets": [{"addresses": [{"ip": ADVERTISE_ADDRESS}], "ports": ports}],
+        },
+        {
+            "kind": "EndpointSlice",
+            "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {
+                **metadata,
+                "generation": 1,
+                "labels": labels,
+                "managedFields": [_managed("discovery.k8s.io/v1", now, _SLICE_FIELDS)],
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": [ADVERTISE_ADDRESS], "conditions": {"ready": True}}],
+            "ports": ports,
+        },
+    ]
+
+
+_ENDPOINTS_FIELDS: Object = {
+    "f:metadata": {
+        "f:labels": {".": {}, "f:endpointslice.kubernetes.io/skip-mirror": {}},
+    },
+    "f:subsets": {},
+}
+_SLICE_FIELDS: Object = {
+    "f:addressType": {},
+    "f:endpoints": {},
+    "f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/service-name": {}}},
+    "f:ports": {},
+}
+
+
+def _managed(api_version: str, now: str, fields: Object) -> Object:
+    return {
+        "manager": _MANAGER,
+        "operation": "Update",
+        "apiVersion": api_version,
+        "time": now,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": fields,
+    }
+
+
+def _uid(key: str) -> str:
+    bits = int.from_bytes(blake2b(key.encode(), digest_size=16).digest(), "big")
+    bits = bits & ~(0xF << 76) | 0x4 << 76
+    bits = bits & ~(0x3 << 62) | 0x2 << 62
+    text = f"{bits:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+_snapshots: dict[tuple[str, int], MemberSnapshot] = {}
+
+
+def snapshot(catalog: Catalog, start_ns: int) -> MemberSnapshot:
+    """The store of a fresh control plane; made once for each version and start time."""
+    key = (catalog.version, start_ns)
+    found = _snapshots.get(key)
+    if found is None:
+        member = Member(clock=lambda: start_ns)
+        for obj in objects(catalog.version, start_ns):
+            member.apply(PutRequest(*_stored(catalog, obj)))
+        found = _snapshots[key] = member.snapshot()
+    return found
+
+
+def _stored(catalog: Catalog, obj: Object) -> tuple[str, Any]:
+    group, version = parse_api_version(obj["apiVersion"])
+    metadata: Object = obj["metadata"]
+    plural = _PLURALS[obj["kind"]]
+    resource = catalog.by_resource(group, version, plural)
+    assert resource is not None
+    key = resource.key(metadata.get("namespace") or "", metadata["name"])
+    return key, {**obj, "metadata": {**metadata, "uid": _uid(key)}}
+
+
+_PLURALS = {
+    "APIService": "apiservices",
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "ConfigMap": "configmaps",
+    "EndpointSlice": "endpointslices",
+    "Endpoints": "endpoints",
+    "FlowSchema": "flowschemas",
+    "IPAddress": "ipaddresses",
+    "Namespace": "namespaces",
+    "PriorityClass": "priorityclasses",
+    "PriorityLevelConfiguration": "prioritylevelconfigurations",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+    "Service": "services",
+    "ServiceCIDR": "servicecidrs",
+}
+"""The resources of the kinds above, by name: the catalog need not build them all to find them."""
