@@ -88,8 +88,8 @@ def whole(type_: Type, value: Any) -> FieldSet:
 def _visit(type_: Type, left: Any, right: Any) -> _Nodes | None:
     if left is right:
         return None
-    kind: type[Any] = type(left)
-    other: type[Any] = type(right)
+    kind = cast("type[Any]", type(left))
+    other = cast("type[Any]", type(right))
     if kind is other:
         if kind is dict and type_.is_map:
             return _maps(type_, left, right)
