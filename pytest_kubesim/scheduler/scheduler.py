@@ -131,7 +131,8 @@ class Scheduler:
             self._event(pod, "Warning", FAILED_SCHEDULING, SCHEDULING, note)
             self.queue.done(pod.uid)
             return
-        if self.cache.is_assumed(pod.uid):
+        if self.cache.pod(pod.uid) is not None:
+            # Assumed already, or bound by somebody else while it was on its way here.
             self.queue.done(pod.uid)
             return
         state = CycleState()

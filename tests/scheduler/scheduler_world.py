@@ -139,6 +139,8 @@ class FakeAPI:
         if self.fail_bindings:
             self.fail_bindings -= 1
             raise status.new_internal_error("etcd is not there")
+        if pod is None:
+            raise status.new_not_found(GroupResource("", "pods"), key)
         node = binding["target"]["name"]
         self.bindings.append((key, node))
         bound = {**pod, "spec": {**pod["spec"], "nodeName": node}}

@@ -320,3 +320,24 @@ def test_preemption_prefers_the_node_with_the_least_important_victims(seed):
     world.run()
     assert world.api.get("pods", "default/on-b")["metadata"].get("deletionTimestamp")
     assert not world.api.get("pods", "default/on-a")["metadata"].get("deletionTimestamp")
+
+
+def test_a_pod_that_somebody_else_binds_meanwhile_is_left_alone():
+    world = World(latency_ns=(2_000_000, 2_000_000)).nodes(2).start()
+    pod = world.pod("p")
+    world.run(0.001)
+    world.api.put("pods", {**pod, "spec": {**pod["spec"], "nodeName": "node-1"}})
+    world.pod("q")
+    world.run(1)
+    assert world.api.bindings == [("default/q", world.where("q"))]
+
+
+def test_a_pod_that_is_deleted_on_its_way_is_forgotten():
+    world = World(latency_ns=(2_000_000, 2_000_000)).nodes(1, cpu="1").start()
+    world.pod("p", cpu="1")
+    world.run(0.001)
+    world.api.remove("pods", "default/p")
+    world.pod("q", cpu="1")
+    world.run(12)
+    assert world.where("q") == "node-0"
+    assert len(world.scheduler.queue) == 0
