@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 
 
-class NoAddressesLeft(Exception):  # noqa: N818 - what the plugin says
+class NoAddressesLeft(Exception):
     """The range is used up; the text is the plugin's."""
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cri.container import Container
 
+_NOTHING: dict[str, Any] = {}
+
 _POD_LEVEL = ("cpu", "memory")
 
 IDLE_CPU_MILLI, IDLE_MEMORY = 1, 8 * 1024 * 1024
@@ -32,7 +34,7 @@ def pod_limits(pod: Object) -> dict[str, str]:
     """The pod's effective limits as quantities."""
     spec = pod["spec"]
     limits = _aggregate(spec, "limits", overhead=False)
-    for name, amount in (spec.get("overhead") or {}).items():
+    for name, amount in (spec.get("overhead") or _NOTHING).items():
         if name in limits:
             limits[name] = quantity.add(limits[name], amount)
     return limits
@@ -40,11 +42,11 @@ def pod_limits(pod: Object) -> dict[str, str]:
 
 def _aggregate(spec: Object, field: str, *, overhead: bool) -> dict[str, str]:
     containers, inits = spec["containers"], spec.get("initContainers") or ()
-    own = (spec.get("resources") or {}).get(field) or {}
-    extra = (spec.get("overhead") or {}) if overhead else {}
+    own = (spec.get("resources") or _NOTHING).get(field) or _NOTHING
+    extra = (spec.get("overhead") or _NOTHING) if overhead else {}
     if len(containers) == 1 and not inits and not own and not extra:
         # By far the most common pod: nothing to add up.
-        return dict((containers[0].get("resources") or {}).get(field) or {})
+        return dict((containers[0].get("resources") or _NOTHING).get(field) or _NOTHING)
     total: dict[str, str] = {}
     for container in containers:
         _add(total, _of(container, field))
@@ -63,15 +65,17 @@ def _aggregate(spec: Object, field: str, *, overhead: bool) -> dict[str, str]:
             highest[name] = quantity.maximum(highest.get(name, "0"), amount)
     for name, amount in highest.items():
         total[name] = quantity.maximum(total.get(name, "0"), amount)
-    for name, amount in own.items():
-        if name in _POD_LEVEL or name.startswith("hugepages-"):
-            total[name] = amount
+    total.update({
+        name: amount
+        for name, amount in own.items()
+        if name in _POD_LEVEL or name.startswith("hugepages-")
+    })
     _add(total, extra)
     return total
 
 
 def _of(container: Object, field: str) -> dict[str, str]:
-    return (container.get("resources") or {}).get(field) or {}
+    return (container.get("resources") or _NOTHING).get(field) or _NOTHING
 
 
 def _add(total: dict[str, str], more: dict[str, str]) -> None:
@@ -99,17 +103,18 @@ _BURSTABLE, _GUARANTEED, _BEST_EFFORT = "Burstable", "Guaranteed", "BestEffort"
 
 def qos_class(pod: Object) -> str:
     """The pod's quality of service, as the API server found it or computed."""
-    known = (pod.get("status") or {}).get("qosClass")
+    known = (pod.get("status") or _NOTHING).get("qosClass")
     if known:
         return known
     spec = pod["spec"]
-    parts = [spec] if (spec.get("resources") or {}) else [
+    parts = [spec] if (spec.get("resources") or _NOTHING) else [
         *spec["containers"], *(spec.get("initContainers") or ())
     ]
     any_set, guaranteed = False, True
     for part in parts:
-        resources = part.get("resources") or {}
-        requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+        resources = part.get("resources") or _NOTHING
+        requests: dict[str, str] = resources.get("requests") or _NOTHING
+        limits: dict[str, str] = resources.get("limits") or _NOTHING
         for name in _POD_LEVEL:
             request, limit = requests.get(name), limits.get(name)
             wanted = request or limit

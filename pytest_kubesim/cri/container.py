@@ -196,7 +196,7 @@ class Container:
         return self.sandbox.ip
 
     def sigterm(self) -> Future[None]:
-        """`await` it to wait for SIGTERM, which then no longer kills: the program returns itself."""
+        """`await` it to wait for SIGTERM, which then no longer kills: the program has to end."""
         if self._sigterm is None:
             self._sigterm = Event(self._host.kernel)
             self.signal_handler = self._sigterm.set

@@ -147,7 +147,7 @@ class Patterns(MutableMapping[str, V], Generic[V]):
         return self._globs if any(c in pattern for c in "*?[") else self._exact
 
     def find(self, *names: str) -> V | None:
-        """The value of the nearest match to any of `names` (the same thing, spelled differently)."""
+        """The value of the nearest match to any of `names`, which all mean the same thing."""
         best: tuple[int, V] | None = None
         for name in names:
             entry = self._exact.get(name)

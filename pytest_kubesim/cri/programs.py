@@ -72,10 +72,6 @@ ExecHook: TypeAlias = Callable[["Container", tuple[str, ...]], "ExecResult | int
 Main: TypeAlias = Callable[["Container"], Any]
 
 
-def _ns(value: Duration | None) -> int | None:
-    return None if value is None else duration_ns(value)
-
-
 @attrs.frozen(slots=True, kw_only=True)
 class Program:
     """Runs for ever, obeys SIGTERM at once, is always well.  All others are variations of it.

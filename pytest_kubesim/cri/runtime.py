@@ -318,7 +318,9 @@ class Runtime:
         elif present is None:
             await self._take(self.config.pull_ns, "pull", full)
         else:
-            await self._take((self.config.pull_ns[0] // 2,) * 2, "pull", full)
+            # Only the manifest is asked for.
+            check_ns = self.config.pull_ns[0] // 10
+            await self._take((check_ns, check_ns), "pull", full)
         if (error := self.images.error_for(image)) is not None:
             raise RuntimeServiceError(error.message(self.flavour, image))
         return self._store.get(full) or self._add(image)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_kubesim.cri import cgroups
+from pytest_kubesim.kubelet.host import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_kubesim.apimachinery.meta import Object
+
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104 - nobody listens here
 
 AFFINITY_REASON = "node(s) didn't match Pod's node affinity/selector"
 NAME_REASON = "node(s) didn't match the requested node name"
@@ -31,14 +34,14 @@ class Rejection(NamedTuple):
 def admit(pod: Object, node: Object, others: Iterable[Object]) -> Rejection | None:
     """None if the pod may run on the node beside the `others`, else why not."""
     spec, meta = pod["spec"], node["metadata"]
-    wanted_os = (pod["metadata"].get("labels") or {}).get("kubernetes.io/os")
-    node_os = (meta.get("labels") or {}).get("kubernetes.io/os") or "linux"
+    wanted_os = (pod["metadata"].get("labels") or NOTHING).get("kubernetes.io/os")
+    node_os = (meta.get("labels") or NOTHING).get("kubernetes.io/os") or "linux"
     if wanted_os is not None and wanted_os != node_os:
         return Rejection(
             "PodOSSelectorNodeLabelDoesNotMatch",
             "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label",
         )
-    if (spec.get("os") or {}).get("name", "linux") != "linux":
+    if (spec.get("os") or NOTHING).get("name", "linux") != "linux":
         return Rejection(
             "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"
         )
@@ -50,7 +53,9 @@ def admit(pod: Object, node: Object, others: Iterable[Object]) -> Rejection | No
     if spec.get("nodeName") and spec["nodeName"] != meta["name"]:
         return Rejection("NodeName", f"Predicate NodeName failed: {NAME_REASON}")
     ports = set(host_ports(pod))
-    if ports and any(_clash(port, other) for o in others for other in host_ports(o) for port in ports):
+    if ports and any(
+        _clash(port, taken) for other in others for taken in host_ports(other) for port in ports
+    ):
         return Rejection("NodePorts", f"Predicate NodePorts failed: {PORTS_REASON}")
     for taint in node["spec"].get("taints") or ():
         if taint.get("effect") == "NoExecute" and not tolerates(pod, taint):
@@ -61,8 +66,8 @@ def admit(pod: Object, node: Object, others: Iterable[Object]) -> Rejection | No
 
 
 def _resources(pod: Object, node: Object, others: list[Object]) -> Rejection | None:
-    status = node.get("status") or {}
-    allocatable: dict[str, str] = status.get("allocatable") or status.get("capacity") or {}
+    status = node.get("status") or NOTHING
+    allocatable: dict[str, str] = status.get("allocatable") or status.get("capacity") or NOTHING
     limit = cgroups.units("pods", allocatable.get("pods") or "0")
     if len(others) + 1 > limit:
         return _short("pods", 1, len(others), limit)
@@ -111,11 +116,11 @@ def tolerates(pod: Object, taint: Object) -> bool:
 def matches_node(pod: Object, node: Object) -> bool:
     """Whether the node satisfies the pod's node selector and required node affinity."""
     spec, meta = pod["spec"], node["metadata"]
-    labels: dict[str, str] = meta.get("labels") or {}
-    for key, value in (spec.get("nodeSelector") or {}).items():
+    labels: dict[str, str] = meta.get("labels") or NOTHING
+    for key, value in (spec.get("nodeSelector") or NOTHING).items():
         if labels.get(key) != value:
             return False
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
+    affinity = ((spec.get("affinity") or NOTHING).get("nodeAffinity") or NOTHING).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     )
     if affinity is None:
@@ -155,7 +160,7 @@ def host_ports(pod: Object) -> list[tuple[str, str, int]]:
         for port in container.get("ports") or ():
             if port.get("hostPort"):
                 taken.append((
-                    port.get("hostIP") or "0.0.0.0",  # noqa: S104 - what the API means by none
+                    port.get("hostIP") or ANY_ADDRESS,
                     port.get("protocol") or "TCP",
                     port["hostPort"],
                 ))
@@ -163,4 +168,4 @@ def host_ports(pod: Object) -> list[tuple[str, str, int]]:
 
 
 def _clash(one: tuple[str, str, int], other: tuple[str, str, int]) -> bool:
-    return one[1:] == other[1:] and (one[0] == other[0] or "0.0.0.0" in (one[0], other[0]))  # noqa: S104
+    return one[1:] == other[1:] and (one[0] == other[0] or ANY_ADDRESS in (one[0], other[0]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING
+from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.restart_policy import is_sidecar, should_be_restarted
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _absent(
     if old is None:
         return status
     status["restartCount"] = old["restartCount"]
-    status["lastState"] = old.get("lastState") or {}
+    status["lastState"] = old.get("lastState") or NOTHING
     if restarting and "waiting" not in old["state"]:
         words = "The container is removed because RestartAllContainers in place"
         status["state"] = {"waiting": {"reason": RESTARTING_ALL, "message": words}}
@@ -173,13 +174,13 @@ def _known(
         terminated = old["state"].get("terminated")
         if terminated is not None and old.get("containerID") != status["containerID"]:
             status["lastState"] = {"terminated": terminated}
-        elif (old.get("lastState") or {}).get("terminated") is not None:
+        elif (old.get("lastState") or NOTHING).get("terminated") is not None:
             status["lastState"] = old["lastState"]
         if run.state == RUNNING and "started" in old:
             status["started"] = old["started"]
             if terminated is not None and old["restartCount"] >= config.attempt:
                 status["restartCount"] = old["restartCount"] + 1
-    resources = container.get("resources") or {}
+    resources = container.get("resources") or NOTHING
     status["resources"] = {k: v for k, v in resources.items() if k != "claims"}
     if requests := resources.get("requests"):
         status["allocatedResources"] = requests

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.kubelet.errors import StartError
+from pytest_kubesim.kubelet.host import NOTHING
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -140,7 +141,7 @@ def _missing(kind: str, name: str) -> StartError:
 
 def data_of(obj: Object) -> dict[str, str]:
     """The data of a ConfigMap or Secret as text."""
-    data: dict[str, Any] = obj.get("data") or {}
+    data: dict[str, Any] = obj.get("data") or NOTHING
     if obj.get("kind") != "Secret":
         return dict(data)
     return {k: base64.b64decode(v or "").decode(errors="replace") for k, v in data.items()}
@@ -163,7 +164,7 @@ def field_value(pod: Object, path: str, pod_ip: str, host_ip: str) -> str:
     if path in simple:
         return simple[path] or ""
     for field in ("labels", "annotations"):
-        values: dict[str, str] = meta.get(field) or {}
+        values: dict[str, str] = meta.get(field) or NOTHING
         if path == f"metadata.{field}":
             return "\n".join(f'{k}="{v}"' for k, v in sorted(values.items()))
         if path.startswith(f"metadata.{field}['") and path.endswith("']"):
@@ -180,8 +181,8 @@ def resource_value(
         parts = (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
         container = next((c for c in parts if c["name"] == name), container)
     side, _, resource = (ref.get("resource") or "").partition(".")
-    resources = container.get("resources") or {}
-    amount = (resources.get(side) or {}).get(resource)
+    resources = container.get("resources") or NOTHING
+    amount = (resources.get(side) or NOTHING).get(resource)
     if amount is None and side == "limits":
         amount = allocatable.get(resource)
     if amount is None:

@@ -1,4 +1,4 @@
-"""Why a sync of a pod did not come to its end: reasons that statuses show, and when to try again."""
+"""Why a sync of a pod did not come to its end: what statuses show, and when to try again."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ There is one for each start of a kubelet; nothing in it outlives a crash.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import timestamps
 from pytest_kubesim.client_go.record import EventRecorder
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.process import Process
 
 NORMAL, WARNING = "Normal", "Warning"
+
+NOTHING: dict[str, Any] = {}
+"""What is not there, read like a map; nobody writes into it."""
 
 
 class Host:

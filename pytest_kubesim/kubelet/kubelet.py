@@ -18,7 +18,7 @@ from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet import admission, pod_conditions
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.eviction_manager import EvictionManager
-from pytest_kubesim.kubelet.host import WARNING, Host
+from pytest_kubesim.kubelet.host import NOTHING, WARNING, Host
 from pytest_kubesim.kubelet.image_manager import ImageManager
 from pytest_kubesim.kubelet.kuberuntime import MINIMUM_GRACE_SECONDS, KubeRuntime
 from pytest_kubesim.kubelet.node_lease import NodeLease
@@ -70,14 +70,15 @@ class Kubelet:
         self.adopt = adopt
         self.process = Process(kernel, f"kubelet@{node.name}", self._main, host=node.name)
         self.pressures: set[str] = set()
-        """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's, so they outlive the kubelet."""
+        """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's; they outlive the kubelet."""
         self._client = client
         self.active: ActiveKubelet | None = None
         """The running one; None before it has started."""
 
     async def _main(self, process: Process) -> None:
         client = self._client(process)
-        self.active = ActiveKubelet(self, Host(process, client, self.runtime, self.node, self.config))
+        host = Host(process, client, self.runtime, self.node, self.config)
+        self.active = ActiveKubelet(self, host)
         await self.active.run()
 
     def start(self) -> None:
@@ -147,7 +148,7 @@ class ActiveKubelet:
             host.process.call_later(
                 host.config.network_ready_after_ns, self.node_status.network_ready
             )
-        self._take_pod_cidr(self.node_status.node or {})
+        self._take_pod_cidr(self.node_status.node or NOTHING)
         self.lease.start()
         self.pleg.start()
         selector = f"metadata.name={host.node.name}"
@@ -174,7 +175,7 @@ class ActiveKubelet:
 
     def _take_pod_cidr(self, node: Object) -> None:
         spec = self._host.node
-        cidr = (node.get("spec") or {}).get("podCIDR") or spec.default_pod_cidr
+        cidr = (node.get("spec") or NOTHING).get("podCIDR") or spec.default_pod_cidr
         self._host.runtime.update_runtime_config(cidr)
 
     def _pressure_changed(self) -> None:
@@ -185,7 +186,7 @@ class ActiveKubelet:
     def _pod_added(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
         self.statuses.observe(pod)
-        status: Object = pod.get("status") or {}
+        status: Object = pod.get("status") or NOTHING
         if (
             uid not in self.workers.workers
             and not pod["metadata"].get("deletionTimestamp")
@@ -212,14 +213,14 @@ class ActiveKubelet:
                 if pod["spec"].get("readinessGates") and old.get("status") != pod.get("status"):
                     self.workers.sync(meta["uid"])
             return
-        status: Object = pod.get("status") or {}
+        status: Object = pod.get("status") or NOTHING
         known = meta["uid"] in self.workers.workers
         if known or meta.get("deletionTimestamp") or status.get("phase") != pod_conditions.FAILED:
             self.workers.update_pod(pod)
 
     @staticmethod
     def _same_wish(old: Object, pod: Object) -> bool:
-        """Whether what differs is only what the kubelet itself reports (`podsDifferSemantically`)."""
+        """Whether only what the kubelet itself reports differs (`podsDifferSemantically`)."""
         before, meta = old["metadata"], pod["metadata"]
         return (
             all(

@@ -18,7 +18,7 @@ from pytest_kubesim.kubelet import pod_actions
 from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.environment import expand, make_environment
 from pytest_kubesim.kubelet.errors import StartError, SyncError
-from pytest_kubesim.kubelet.host import NORMAL, WARNING, full_name
+from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING, full_name
 from pytest_kubesim.kubelet.lifecycle_hooks import run_hook
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
 from pytest_kubesim.kubelet.restart_policy import is_sidecar
@@ -215,7 +215,7 @@ class KubeRuntime:
         except RuntimeServiceError as error:
             raise self._failed(pod, name, RUN_CONTAINER_ERROR, error) from None
         host.container_event(pod, name, NORMAL, "Started", "Container started")
-        hook = (container.get("lifecycle") or {}).get("postStart")
+        hook = (container.get("lifecycle") or NOTHING).get("postStart")
         if hook is not None:
             problem = await run_hook(host, pod, container, run, hook)
             if problem:
@@ -246,9 +246,10 @@ class KubeRuntime:
                 pod, container, self._references, host.node.capacity, sandbox.ip,
                 host.node.host_ip, services=visible,
             )
-        limit = ((container.get("resources") or {}).get("limits") or {}).get("memory")
+        limit = ((container.get("resources") or NOTHING).get("limits") or NOTHING).get("memory")
         context: dict[str, Any] = {
-            **(spec.get("securityContext") or {}), **(container.get("securityContext") or {})
+            **(spec.get("securityContext") or NOTHING),
+            **(container.get("securityContext") or NOTHING),
         }
         self._check_non_root(container, context)
         return ContainerConfig(
@@ -346,7 +347,7 @@ class KubeRuntime:
         )
         if grace_seconds is not None:
             grace = grace_seconds
-        hook = (container.get("lifecycle") or {}).get("preStop")
+        hook = (container.get("lifecycle") or NOTHING).get("preStop")
         if hook is not None and grace > 0:
             grace -= await self._pre_stop(pod, container, run, hook, grace)
         if order is not None and grace > 0:
@@ -416,7 +417,7 @@ def _grace_seconds(pod: Object, container: Object, reason: str) -> int:
     if seconds is None:
         return MINIMUM_GRACE_SECONDS
     field = {STARTUP: "startupProbe", LIVENESS: "livenessProbe"}.get(reason, "")
-    probe = container.get(field) or {}
+    probe = container.get(field) or NOTHING
     return probe.get("terminationGracePeriodSeconds") or seconds
 
 

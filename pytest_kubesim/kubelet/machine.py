@@ -1,4 +1,4 @@
-"""A node as a machine: the host, its container runtime and its kubelet, which live and die together.
+"""A node as a machine: the host, its container runtime and its kubelet live and die together.
 
 The law: a crash of the machine ends both at one instant; a boot starts the runtime, which finds its
 containers ended, then the kubelet, which starts them again.

@@ -1,11 +1,12 @@
 """The Node object: registration, and what is reported of it.
 
-The law (`pkg/kubelet/kubelet_node_status.go`): every ten seconds the status would be computed; it is
-sent when it has changed, and every five minutes.  Here nothing is computed while nothing changes: a
-change makes a timer for the next tick of those ten seconds, and a timer runs for the five minutes.
+The law (`pkg/kubelet/kubelet_node_status.go`): every ten seconds the status would be computed; it
+is sent when it has changed, and every five minutes.  Here nothing is computed while nothing
+changes: a change makes a timer for the next tick of those ten seconds, another runs for the five
+minutes.
 
-A kubelet that *adopts* a Node leaves its metadata and spec alone, and keeps what it has of capacity,
-allocatable and addresses.
+A kubelet that *adopts* a Node leaves its metadata and spec alone, and keeps what it has of
+capacity, allocatable and addresses.
 
 Follows also `pkg/kubelet/nodestatus/setters.go`.
 """
@@ -19,7 +20,7 @@ from pytest_kubesim.apimachinery import status as apistatus
 from pytest_kubesim.client_go.resources import NODES
 from pytest_kubesim.kubelet.config import VERSION
 from pytest_kubesim.kubelet.eviction_manager import DISK, MEMORY, PID
-from pytest_kubesim.kubelet.host import NORMAL, WARNING
+from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING
 from pytest_kubesim.kubelet.status_patch import NODE_MERGE_KEYS, status_patch
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import ConnectionLost
@@ -111,7 +112,7 @@ class NodeStatus:
             if not apistatus.is_already_exists(error):
                 raise
         existing = await client.get(NODES, "", self.name)
-        labels: dict[str, str] = existing["metadata"].get("labels") or {}
+        labels: dict[str, str] = existing["metadata"].get("labels") or NOTHING
         wanted = initial["metadata"]["labels"]
         stale = {
             k: wanted[k] for k in _DEFAULT_LABELS if k in wanted and labels.get(k) != wanted[k]
@@ -296,7 +297,7 @@ class NodeStatus:
     async def _send(self) -> None:
         node = self.node
         assert node is not None
-        old: Object = node.get("status") or {}
+        old: Object = node.get("status") or NOTHING
         new = self.compute(old)
         self._transitions(old, new)
         patch = status_patch(old, new, NODE_MERGE_KEYS)
@@ -322,7 +323,7 @@ class NodeStatus:
         """Events for conditions that have changed, and for a boot."""
         if self._adopt:
             return
-        boot, known = new["nodeInfo"]["bootID"], (old.get("nodeInfo") or {}).get("bootID")
+        boot, known = new["nodeInfo"]["bootID"], (old.get("nodeInfo") or NOTHING).get("bootID")
         if known and known != boot:
             self._node_event(
                 WARNING, "Rebooted", f"Node {self.name} has been rebooted, boot id: {boot}"

@@ -178,7 +178,9 @@ def _init_containers(
         if run.state == CREATED:
             start.append(index)
         elif run.state == RUNNING:
-            if is_sidecar(container) and _sidecar_up(container, run, results, actions, start, index):
+            if is_sidecar(container) and _sidecar_up(
+                container, run, results, actions, start, index
+            ):
                 if index == last:
                     initialized = True
                 elif not previously:

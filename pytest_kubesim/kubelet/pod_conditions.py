@@ -228,7 +228,9 @@ def ready(pod: Object, others: Sequence[Object], containers: Object) -> Object:
         type_ = gate["conditionType"]
         found = next((c for c in others if c["type"] == type_), None)
         if found is None:
-            closed.append(f'corresponding condition of pod readiness gate "{type_}" does not exist.')
+            closed.append(
+                f'corresponding condition of pod readiness gate "{type_}" does not exist.'
+            )
         elif found["status"] != "True":
             closed.append(
                 f'the status of pod readiness gate "{type_}" is not "True", but {found["status"]}'

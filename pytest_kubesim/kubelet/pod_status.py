@@ -11,6 +11,7 @@ from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.kubelet import pod_conditions
 from pytest_kubesim.kubelet.container_statuses import container_statuses
+from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.restart_policy import all_could_restart, should_restart_all
 from pytest_kubesim.sim.clock import NS
 
@@ -41,7 +42,7 @@ class StatusGenerator:
         Parameters: `old`, the status last set, or the API's; `terminal`, whether the containers
         have stopped for good.
         """
-        spec, api = pod["spec"], pod.get("status") or {}
+        spec, api = pod["spec"], pod.get("status") or NOTHING
         status = self._containers(pod, state, old)
         statuses = {s["name"]: s for s in status["containerStatuses"]}
         inits = {s["name"]: s for s in status.get("initContainerStatuses") or ()}
@@ -122,7 +123,7 @@ class StatusGenerator:
         inits: dict[str, Object],
     ) -> None:
         phase = status["phase"]
-        api: list[Object] = (pod.get("status") or {}).get("conditions") or []
+        api: list[Object] = (pod.get("status") or NOTHING).get("conditions") or []
         conditions = [c for c in api if c["type"] not in pod_conditions.OWNED]
         for condition in old.get("conditions") or ():
             if condition["type"] == "DisruptionTarget":

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.cri.programs import Probe
+from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.pod_conditions import TERMINAL
 from pytest_kubesim.kubelet.restart_policy import is_sidecar, should_restart
 from pytest_kubesim.sim.clock import NS
@@ -35,7 +36,7 @@ STARTUP, LIVENESS, READINESS = "Startup", "Liveness", "Readiness"
 _FIELDS = ((STARTUP, "startupProbe"), (READINESS, "readinessProbe"), (LIVENESS, "livenessProbe"))
 _INITIAL: dict[str, bool | None] = {STARTUP: None, LIVENESS: True, READINESS: False}
 _RESTART_GRACE_NS = 10 * NS
-"""A container older than this when the kubelet started was running before it (`kubelet restart`)."""
+"""A container older than this when the kubelet started was running before it."""
 
 Changed = Callable[[str, str, bool], object]
 """Hears of `(pod uid, kind, result)`."""
@@ -238,6 +239,9 @@ class Worker:
             self._schedule(background=False, not_before_ns=change_ns)
 
 
+_NO_WORKERS: dict[tuple[str, str], Worker] = {}
+
+
 class Prober:
     """All probes of one kubelet.
 
@@ -272,19 +276,19 @@ class Prober:
 
     def update_pod(self, pod: Object) -> None:
         """The pod looks different now."""
-        for worker in (self._workers.get(pod["metadata"]["uid"]) or {}).values():
+        for worker in (self._workers.get(pod["metadata"]["uid"]) or NOTHING).values():
             worker.pod = pod
 
     def stop_liveness_and_startup(self, pod: Object) -> None:
         """The pod is being terminated: only readiness is still of interest."""
-        for worker in list((self._workers.get(pod["metadata"]["uid"]) or {}).values()):
+        for worker in list((self._workers.get(pod["metadata"]["uid"]) or NOTHING).values()):
             if worker.kind != READINESS:
                 worker.stop()
                 self.drop(worker)
 
     def remove_pod(self, uid: str) -> None:
         """Probe nothing of the pod any more."""
-        for worker in (self._workers.pop(uid, None) or {}).values():
+        for worker in (self._workers.pop(uid, None) or NOTHING).values():
             worker.stop()
 
     def drop(self, worker: Worker) -> None:
@@ -295,7 +299,7 @@ class Prober:
 
     def notify(self, uid: str, name: str = "") -> None:
         """A container of the pod has started, ended, or answers probes differently."""
-        for worker in list((self._workers.get(uid) or {}).values()):
+        for worker in list((self._workers.get(uid) or NOTHING).values()):
             if not name or worker.container["name"] == name:
                 worker.poke()
 
@@ -308,7 +312,7 @@ class Prober:
         elif kind == STARTUP:
             self.statuses.set_container_field(uid, container_id, "started", result)
             if result:
-                for worker in list((self._workers.get(uid) or {}).values()):
+                for worker in list((self._workers.get(uid) or NOTHING).values()):
                     if worker.kind != STARTUP:
                         worker.poke()
         if kind != LIVENESS or not result:
@@ -324,7 +328,7 @@ class Prober:
     def update_pod_status(self, pod: Object, status: Object) -> None:
         """Write `started` and `ready` into the statuses of containers."""
         uid = pod["metadata"]["uid"]
-        workers = self._workers.get(uid) or {}
+        workers = self._workers.get(uid) or _NO_WORKERS
         for one in status.get("containerStatuses") or ():
             self._fill(pod, one, workers)
         specs = {c["name"]: c for c in pod["spec"].get("initContainers") or ()}
@@ -362,7 +366,7 @@ class Prober:
             return False
         if one["containerID"] in self.results[READINESS]:
             return False
-        conditions: list[Any] = (pod.get("status") or {}).get("conditions") or []
+        conditions: list[Any] = (pod.get("status") or NOTHING).get("conditions") or []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     def _is_started(self, one: Object, workers: dict[tuple[str, str], Worker]) -> bool:
@@ -415,7 +419,7 @@ def make_probe(spec: Object, purpose: str, pod_ip: str, container: Object) -> Pr
             port=resolve_port(action.get("port"), container),
             timeout_ns=timeout_ns,
         )
-    action = spec.get("grpc") or {}
+    action = spec.get("grpc") or NOTHING
     return Probe(
         "grpc",
         purpose,

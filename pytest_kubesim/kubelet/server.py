@@ -15,6 +15,7 @@ import attrs
 from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.cri.services import RuntimeServiceError
+from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.image_manager import ERR_IMAGE_PULL, ERR_IMAGE_PULL_BACK_OFF
 from pytest_kubesim.sim.clock import NS
 
@@ -74,7 +75,7 @@ class KubeletServer:
         if pod is None:
             raise KubeletError(404, f'pod "{pod_name}" cannot be found - no logs available')
         uid = pod["metadata"]["uid"]
-        status = self._statuses.get(uid) or pod.get("status") or {}
+        status = self._statuses.get(uid) or pod.get("status") or NOTHING
         wanted = _log_container_id(status, pod_name, container, previous)
         for run in self._host.runtime.pod_state(uid).containers:
             if wanted.endswith(run.id):
@@ -123,7 +124,7 @@ def _log_container_id(status: Object, pod: str, container: str, previous: bool) 
     if found is None:
         raise KubeletError(400, f"{about} is not available")
     state = found["state"]
-    last = ((found.get("lastState") or {}).get("terminated") or {}).get("containerID")
+    last = ((found.get("lastState") or NOTHING).get("terminated") or NOTHING).get("containerID")
     if previous:
         if not last:
             raise KubeletError(400, f"previous terminated {about} not found")
@@ -136,11 +137,11 @@ def _log_container_id(status: Object, pod: str, container: str, previous: bool) 
         if not wanted:
             raise KubeletError(400, f"{about} is terminated")
         return wanted
-    if (found.get("lastState") or {}).get("terminated") is not None:
+    if (found.get("lastState") or NOTHING).get("terminated") is not None:
         if not last:
             raise KubeletError(400, f"{about} is terminated")
         return last
-    reason = (state.get("waiting") or {}).get("reason") or ""
+    reason = (state.get("waiting") or NOTHING).get("reason") or ""
     why = {
         ERR_IMAGE_PULL: "image can't be pulled",
         ERR_IMAGE_PULL_BACK_OFF: "trying and failing to pull image",

@@ -99,7 +99,7 @@ class StatusManager:
     # -- setting ------------------------------------------------------------------------------
 
     def set_pod_status(self, pod: Object, status: Object) -> None:
-        """This is the pod's status now."""
+        """The pod's status is this now."""
         meta = pod["metadata"]
         if generation := meta.get("generation"):
             status["observedGeneration"] = generation
@@ -108,7 +108,8 @@ class StatusManager:
     def set_condition(self, pod: Object, condition: Object) -> None:
         """Replace or append one condition of the status last set."""
         old = self.get(pod["metadata"]["uid"]) or pod.get("status") or _NO_STATUS
-        conditions = list(old.get("conditions") or ())
+        present_ones: list[Object] = old.get("conditions") or []
+        conditions = list(present_ones)
         for position, present in enumerate(conditions):
             if present["type"] == condition["type"]:
                 conditions[position] = condition
@@ -333,13 +334,13 @@ def _with_times(
             if condition["type"] not in pod_conditions.OWNED and "lastTransitionTime" in condition:
                 result.append(condition)
                 continue
-            condition = {**condition, "lastTransitionTime": time}  # noqa: PLW2901
+            condition = {**condition, "lastTransitionTime": time}
         result.append(condition)
     return result
 
 
 def _same(old: Object, new: Object) -> bool:
-    """`isPodStatusByKubeletEqual`: all but others' conditions and the times of the kubelet's own."""
+    """`isPodStatusByKubeletEqual`: all but others' conditions and the times of its own."""
     for field in old.keys() | new.keys():
         if field != "conditions" and old.get(field) != new.get(field):
             return False

@@ -8,11 +8,16 @@ Follows `CreateTwoWayMergePatch` in `apimachinery/pkg/util/strategicpatch/patch.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from pytest_kubesim.apimachinery.meta import Object
 
-MERGE_KEYS = {"conditions": "type", "hostIPs": "ip", "podIPs": "ip", "resourceClaimStatuses": "name"}
+MERGE_KEYS = {
+    "conditions": "type",
+    "hostIPs": "ip",
+    "podIPs": "ip",
+    "resourceClaimStatuses": "name",
+}
 """`patchMergeKey` of the lists of a PodStatus (`core/v1/types.go`)."""
 
 NODE_MERGE_KEYS = {"conditions": "type", "addresses": "type"}
@@ -31,7 +36,7 @@ def status_patch(old: Object, new: Object, merge_keys: dict[str, str]) -> Object
             patch[field] = _elements(before, value, key)
             patch[f"$setElementOrder/{field}"] = [{key: element[key]} for element in value]
         elif isinstance(value, dict) and isinstance(before, dict):
-            patch[field] = _maps(before, value)
+            patch[field] = _maps(cast("Object", before), cast("Object", value))
         else:
             patch[field] = value
     for field in old:
@@ -60,7 +65,7 @@ def _maps(old: Object, new: Object) -> Object:
         if before == value:
             continue
         if isinstance(value, dict) and isinstance(before, dict):
-            difference[field] = _maps(before, value)
+            difference[field] = _maps(cast("Object", before), cast("Object", value))
         else:
             difference[field] = value
     for field, value in old.items():

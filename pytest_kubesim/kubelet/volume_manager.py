@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.client_go.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
 from pytest_kubesim.kubelet.errors import SyncError
-from pytest_kubesim.kubelet.host import WARNING
+from pytest_kubesim.kubelet.host import NOTHING, WARNING
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -30,7 +30,7 @@ _NO_WAIT = frozenset({
 })
 
 
-class _Unprocessed(Exception):  # noqa: N818 - upstream's word is "failed to process"
+class _Unprocessed(Exception):
     """A claim behind a volume cannot be used (yet)."""
 
 
@@ -124,7 +124,7 @@ class VolumeManager:
         optional = bool(source.get("optional"))
         if found is None:
             return "" if optional else f'{kind.lower()} "{name}" not found'
-        data = {**(found.get("data") or {}), **(found.get("binaryData") or {})}
+        data = {**(found.get("data") or NOTHING), **(found.get("binaryData") or NOTHING)}
         for item in source.get("items") or ():
             if item["key"] not in data and not optional:
                 if kind == "Secret":
@@ -152,7 +152,7 @@ class VolumeManager:
             )
         if meta.get("deletionTimestamp") and _PROTECTION not in (meta.get("finalizers") or ()):
             raise _Unprocessed(f"{about}PVC is being deleted")
-        if (claim.get("status") or {}).get("phase") != "Bound":
+        if (claim.get("status") or NOTHING).get("phase") != "Bound":
             raise _Unprocessed(f"{about}PVC is not bound")
         volume_name = claim["spec"].get("volumeName")
         if not volume_name:

@@ -51,7 +51,7 @@ def test_pulls_are_timed_in_the_event_and_done_one_after_the_other():
     world.run(1)
     world.pod("two", containers=[{"name": "c", "image": "small:1"}])
     world.run(30)
-    assert "Successfully pulled image \"big:1\" in 10s (10s including waiting)" in world.events("Pulled", "one")[0]
+    assert 'Successfully pulled image "big:1" in 10s (10s including waiting)' in world.events("Pulled", "one")[0]
     event = world.events("Pulled", "two")[0]
     assert 'image "small:1" in 2s (' in event
     assert float(event.split("(")[1].split("s including")[0]) > 10

@@ -28,7 +28,8 @@ def test_a_pod_becomes_running_and_ready():
     assert status["hostIP"] == "172.18.0.3"
     assert status["observedGeneration"] == 1
     container = world.container()
-    assert container["ready"] and container["started"]
+    assert container["ready"]
+    assert container["started"]
     assert container["restartCount"] == 0
     assert container["image"] == "docker.io/library/nginx:1"
     assert container["imageID"].startswith("docker.io/library/nginx@sha256:")
@@ -374,7 +375,8 @@ def test_a_restarted_kubelet_takes_its_pods_up_again_without_touching_them():
     world.machine.start_kubelet()
     world.run(5)
     assert world.container()["containerID"] == before
-    assert world.container()["ready"] and world.container()["restartCount"] == 0
+    assert world.container()["ready"]
+    assert world.container()["restartCount"] == 0
     assert len(world.machine.runtime.pods()) == 1
 
 

@@ -18,10 +18,10 @@ def test_a_pod_is_ready_when_its_readiness_probe_says_so():
     world.run(11)
     assert world.status()["phase"] == "Running"
     assert world.condition("Ready")["status"] == "False"
-    assert world.container()["started"] and not world.container()["ready"]
+    assert world.container()["started"]
+    assert not world.container()["ready"]
     assert world.events("Unhealthy") == [
-        'Warning Unhealthy Readiness probe failed: Get "http://10.244.1.2:8080/healthz": dial tcp '
-        "10.244.1.2:8080: connect: connection refused x3"
+        'Warning Unhealthy Readiness probe failed: Get "http://10.244.1.2:8080/healthz": dial tcp 10.244.1.2:8080: connect: connection refused x3'
     ]
     world.run(5)
     assert world.condition("Ready")["status"] == "True"
@@ -75,7 +75,8 @@ def test_liveness_and_readiness_wait_for_the_startup_probe():
     assert not world.container()["ready"]
     assert world.container()["restartCount"] == 0
     world.run(15)
-    assert world.container()["started"] and world.container()["ready"]
+    assert world.container()["started"]
+    assert world.container()["ready"]
     assert all(e.startswith("Warning Unhealthy Startup probe failed") for e in world.events("Unhealthy"))
 
 

@@ -44,8 +44,7 @@ def test_a_claim_has_to_be_bound():
     })
     world.run(1)
     assert world.events("FailedMount") == [
-        "Warning FailedMount Unable to attach or mount volumes: unmounted volumes=[data], unattached "
-        "volumes=[], failed to process volumes=[data]: error processing PVC default/data-0: PVC is not bound"
+        "Warning FailedMount Unable to attach or mount volumes: unmounted volumes=[data], unattached volumes=[], failed to process volumes=[data]: error processing PVC default/data-0: PVC is not bound"
     ]
     world.api.put("persistentvolumes", {"metadata": {"name": "pv-1"}, "spec": {"claimRef": {"uid": "c1"}}})
     world.api.put("persistentvolumeclaims", {**claim, "spec": {"volumeName": "pv-1"}, "status": {"phase": "Bound"}})
