@@ -12,6 +12,7 @@ import json
 import re
 import urllib.parse
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ SA_VOLUME = re.compile(r"\bkube-api-access-[a-z0-9]{5}\b")
 LIST_RV = "<list-rv>"
 SKIPPED = "<skipped>"
 TOKEN = "play"
+START = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 NAMES: dict[str, Any] = {
     "any": any,
@@ -61,7 +63,7 @@ class World:
     """A control plane of etcd and one API server."""
 
     def __init__(self) -> None:
-        self.kernel = Kernel()
+        self.kernel = Kernel(start_time=START)
         catalog = Catalog()
         member = Member(clock=lambda: self.kernel.now_ns)
         member.restore(bootstrap.snapshot(catalog, self.kernel.start_ns))

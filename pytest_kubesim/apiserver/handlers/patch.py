@@ -5,7 +5,6 @@ Follows `apiserver/pkg/endpoints/handlers/patch.go`.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import (
@@ -16,11 +15,12 @@ from pytest_kubesim.apimachinery import (
     strategicpatch,
     validation,
 )
-from pytest_kubesim.apimachinery.golang import json_text
+from pytest_kubesim.apimachinery.golang import json_text, type_name
+from pytest_kubesim.apimachinery.golang import plain as plain_text
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
-from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.handlers import unstructured, write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.errors import plain
@@ -136,19 +136,28 @@ class Patcher:
         if self.patch_type == JSON_PATCH:
             document = self._json_patched(live, problems)
         else:
-            given = self._read(problems, "error decoding patch: ")
+            given = self._read(problems)
             if not isinstance(given, dict):
-                raise status.new_bad_request("Invalid JSON Patch")
+                if self.directive == decoding.IGNORE:
+                    raise status.new_bad_request("Invalid JSON Patch")
+                raise status.new_bad_request(
+                    f"error decoding patch: json: cannot unmarshal {_named(given)} into Go value "
+                    "of type map[string]interface {}"
+                )
             document = mergepatch.apply(live, cast("Object", given))
-        return self._decoded(document, problems)
+        return self._decoded(document, live, problems)
 
     def _json_patched(self, live: Object, problems: list[str]) -> Any:
-        given = self._read(problems, "error decoding patch: ", "json patch ")
+        given = self._read(problems, "json patch ")
         try:
             operations = jsonpatch.decode(given)
         except jsonpatch.JSONPatchError as error:
-            prefix = "" if self.directive == decoding.IGNORE else "error decoding patch: "
-            raise status.new_bad_request(f"{prefix}{error}") from None
+            text = str(error)
+            if self.directive != decoding.IGNORE:
+                # The strict decoder reads the patch first, into a type of the handlers' own.
+                text = text.replace("jsonpatch.Patch", "[]handlers.jsonPatchOp")
+                text = f"error decoding patch: {text}"
+            raise status.new_bad_request(text) from None
         if len(operations) > MAX_OPERATIONS:
             raise status.new_request_entity_too_large(
                 "The allowed maximum operations in a JSON patch is "
@@ -163,19 +172,19 @@ class Patcher:
                 422, "", GroupResource("", ""), "", str(error)
             ) from None
 
-    def _read(self, problems: list[str], prefix: str, label: str = "") -> Any:
+    def _read(self, problems: list[str], label: str = "") -> Any:
         """The patch as JSON; what is repeated in it goes into `problems`."""
         if self.in_process:
             return self.given
         try:
             value = json_syntax.loads(self.body)
-        except ValueError as error:
-            raise status.new_bad_request(f"{prefix}{error}") from None
+        except ValueError:
+            raise status.new_bad_request("invalid JSON patch") from None
         if self.directive != decoding.IGNORE and json_syntax.has_repeated_keys(self.body):
             problems += [label + text for text in json_syntax.complaints(self.body, [])]
         return value
 
-    def _decoded(self, document: Any, problems: list[str]) -> Object:
+    def _decoded(self, document: Any, live: Object, problems: list[str]) -> Object:
         """A patched document as an object of the kind.  Raises `APIStatus` (422)."""
         resource = self.scope.served
         if not isinstance(document, dict):
@@ -191,9 +200,14 @@ class Patcher:
             return obj
         wrong = go_decoding.check_types(resource.schema, obj)
         if wrong is not None:
+            document = _as_printed(document, live)
+            wrong = go_decoding.check_types(resource.schema, document) or wrong
             raise self._refused(document, wrong)
         if self.directive != decoding.IGNORE:
             unknown = go_decoding.unknown_fields(resource.schema, obj)
+            if unknown:
+                document = _as_printed(document, live)
+                unknown = go_decoding.unknown_fields(resource.schema, document)
             decoding.report(
                 self.scope,
                 [*problems, *unknown],
@@ -227,32 +241,39 @@ class Patcher:
             GroupKind("", ""), "", [validation.invalid(Path("patch"), shown, problem)]
         )
 
+    @staticmethod
+    def _refused_map(given: Any, problem: str) -> APIStatus:
+        return status.new_invalid(
+            GroupKind("", ""), "", [validation.invalid(Path("patch"), plain_text(given), problem)]
+        )
+
     # -- strategic merge patch ----------------------------------------------------------------
 
     def _strategic(self, live: Object) -> Object:
         resource = self.scope.served
         problems: list[str] = []
-        given = self._read(problems, "")
+        given = self._read(problems)
         if not isinstance(given, dict):
-            name = "array" if isinstance(given, list) else type(given).__name__
             raise status.new_bad_request(
-                f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}"
+                f"json: cannot unmarshal {_named(given)} into Go value of type "
+                "map[string]interface {}"
             )
         assert resource.schema is not None
         try:
             document = strategicpatch.apply(live, cast("Object", given), resource.schema)
         except strategicpatch.StrategicPatchError as error:
-            raise plain(str(error)) from None
-        wrong = go_decoding.check_types(resource.schema, document)
-        if wrong is not None:
-            raise self._refused(given, wrong)
+            raise _strategic_refusal(error) from None
+        if go_decoding.check_types(resource.schema, document) is not None:
+            wrong = unstructured.problem(resource.schema, document)
+            if wrong:
+                raise self._refused_map(given, wrong)
         if self.directive != decoding.IGNORE:
-            unknown = go_decoding.unknown_fields(resource.schema, document)
+            unknown = sorted(go_decoding.unknown_fields(resource.schema, document))
             decoding.report(
                 self.scope,
                 [*problems, *unknown],
                 self.directive,
-                lambda text: self._refused(given, text),
+                lambda text: self._refused_map(given, text),
             )
         return decoding.complete(resource, resource.schema, document)
 
@@ -307,4 +328,32 @@ def _unknown_in_operations(given: Any) -> list[str]:
 
 
 def _named(value: Any) -> str:
-    return json.dumps(value) if value is None else type(value).__name__
+    """What Go's JSON decoder calls a value."""
+    if value is None:
+        return "null"
+    name = type_name(value)
+    return {"[]interface {}": "array", "map[string]interface {}": "object"}.get(
+        name, "number" if name in ("int64", "float64") else name
+    )
+
+
+def _strategic_refusal(error: strategicpatch.StrategicPatchError) -> APIStatus:
+    if error.code == 400:
+        return status.new_bad_request(str(error))
+    if error.code == 422:
+        return status.new_generic_server_response(
+            422, "", GroupResource("", ""), "", str(error)
+        )
+    return plain(str(error))
+
+
+def _as_printed(document: Any, live: Any) -> Any:
+    """A patched document with its keys in the order in which the library prints them.
+
+    Maps that the patch went through are Go maps then, which print sorted; others are as they were.
+    """
+    if document is live or not isinstance(document, dict):
+        return document
+    fields = cast("Object", document)
+    before = cast("Object", live) if isinstance(live, dict) else {}
+    return {key: _as_printed(fields[key], before.get(key)) for key in sorted(fields)}
