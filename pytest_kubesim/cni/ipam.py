@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 
 
-class NoAddressesLeft(Exception):
+class NoAddressesLeft(LookupError):
     """The range is used up; the text is the plugin's."""
 
 

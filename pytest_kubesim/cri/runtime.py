@@ -7,11 +7,11 @@ are there (they are on disk), none runs, and images need not be pulled again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.cni.ipam import HostLocal, NoAddressesLeft
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING, Container, ContainerConfig
 from pytest_kubesim.cri.flavours import CONTAINERD, Flavour
 from pytest_kubesim.cri.images import Images, digest_of, parse, size_of, with_tag
@@ -19,6 +19,7 @@ from pytest_kubesim.cri.programs import SIGKILL_CODE, WELL, ExecResult, Probe, P
 from pytest_kubesim.cri.services import (
     NOT_READY,
     READY,
+    AddressRange,
     Image,
     Listener,
     PodSandbox,
@@ -82,7 +83,8 @@ class Runtime:
 
     Parameters: `kernel`; `node`, the name of the host it runs on; `images`, the registry it pulls
     from; `flavour`; `config`, its latencies; `host_ip`, the address of pods in the host's network;
-    `pod_cidr`, the range of other pods' addresses until the kubelet names one.
+    `pod_cidr`, the range of other pods' addresses until the kubelet names one, and `network`, which
+    makes of a range what gives its addresses.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Runtime:
         config: RuntimeConfiguration | None = None,
         host_ip: str = "172.18.0.2",
         pod_cidr: str = "10.244.0.0/24",
+        network: Callable[[str], AddressRange],
     ) -> None:
         self.kernel = kernel
         self.node = node
@@ -109,7 +112,8 @@ class Runtime:
         self._pods: dict[str, _Pod] = {}
         self._store: dict[str, Image] = {}
         self._listener: Listener | None = None
-        self._ipam = HostLocal(pod_cidr)
+        self._network = network
+        self._ipam = network(pod_cidr)
         self._sequence = 0
 
     # -- its life -----------------------------------------------------------------------------
@@ -152,7 +156,7 @@ class Runtime:
     def update_runtime_config(self, pod_cidr: str) -> None:
         """Take pods' addresses from `pod_cidr`; those given stay."""
         if pod_cidr != self._ipam.cidr:
-            self._ipam = HostLocal(pod_cidr)
+            self._ipam = self._network(pod_cidr)
 
     async def run_pod_sandbox(self, config: PodSandboxConfig) -> PodSandbox:
         """Create and start a sandbox."""
@@ -164,7 +168,7 @@ class Runtime:
         else:
             try:
                 sandbox.ip = self._ipam.allocate(id_)
-            except NoAddressesLeft as problem:
+            except LookupError as problem:
                 raise RuntimeServiceError(
                     f'rpc error: code = Unknown desc = failed to setup network for sandbox "{id_}":'
                     f' plugin type="ptp" failed (add): {problem}'

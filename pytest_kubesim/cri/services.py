@@ -105,6 +105,20 @@ Listener = Callable[[str, str, Container | None], object]
 """Hears of `(what, pod uid, container)`: `started`, `stopped`, `probes`, `sandbox`."""
 
 
+class AddressRange(Protocol):
+    """Where the addresses of sandboxes come from: what a CNI plugin brings."""
+
+    cidr: str
+
+    def allocate(self, owner: str) -> str:
+        """A free address; raises `LookupError` with the plugin's words when there is none."""
+        ...
+
+    def release(self, address: str) -> None:
+        """Give an address back."""
+        ...
+
+
 class RuntimeService(Protocol):
     """Sandboxes and containers of one node."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.cni.ipam import HostLocal
 from pytest_kubesim.cri import flavours
 from pytest_kubesim.cri.runtime import Runtime
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
@@ -46,6 +47,7 @@ class Machine:
             config=config.runtime,
             host_ip=spec.host_ip,
             pod_cidr=spec.default_pod_cidr,
+            network=HostLocal,
         )
         self.kubelet = Kubelet(
             kernel, node=spec, client=client, runtime=self.runtime, config=config, adopt=adopt
