@@ -43,7 +43,7 @@ class FaultPoints:
 
         return disarm
 
-    def consult(self, name: str, **attributes: Any) -> Any:
+    def consult(self, name: str, /, **attributes: Any) -> Any:
         """The effect at `name` for this occurrence, or None."""
         handlers = self._handlers.get(name)
         if not handlers:

@@ -65,6 +65,8 @@ class World:
         """Who runs; None: the test itself (or the simulator on its behalf)."""
         self.main_ident = 0
         """The thread of the test; 0 while nothing is attached."""
+        self.expected = False
+        """Whether a test is being set up that is going to ask for a cluster."""
         self.threads: dict[int, SimThread] = {}
         """The threads of the simulation besides, by identifier, while they live."""
         self.test_threads: dict[SimThread, None] = {}

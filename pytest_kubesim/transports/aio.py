@@ -513,20 +513,33 @@ def _swap_task(loop: Any, task: Any) -> Any:
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """`asyncio.new_event_loop` inside the simulation."""
-    if WORLD.inside():
+    """`asyncio.new_event_loop` inside the simulation, or where a test is going to ask for one."""
+    if WORLD.inside() or WORLD.expected:
         return Loop(WORLD.actor)
     return _real_new_event_loop()
+
+
+def _policy_new_event_loop(self: Any) -> asyncio.AbstractEventLoop:
+    if WORLD.inside() or WORLD.expected:
+        return Loop(WORLD.actor)
+    return _real_policy_new_event_loop(self)
+
+
+_policy: Any = getattr(
+    events, "BaseDefaultEventLoopPolicy", getattr(events, "_BaseDefaultEventLoopPolicy", None)
+)
+_real_policy_new_event_loop: Any = _policy.new_event_loop
 
 
 def install() -> None:
     """Let loops that are made from here on run on virtual time."""
     events.new_event_loop = new_event_loop
     asyncio.new_event_loop = new_event_loop
+    _policy.new_event_loop = _policy_new_event_loop
 
 
 def uninstall() -> None:
     """asyncio as it was."""
     events.new_event_loop = _real_new_event_loop
     asyncio.new_event_loop = _real_new_event_loop
-
+    _policy.new_event_loop = _real_policy_new_event_loop

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))
 SERIALS: dict[int, Any] = {}
 """The attached clusters by serial number."""
 
-_OURS = ("", f"Bearer {TOKEN}")
+_OURS = f"bearer {TOKEN}"
 
 
 def identify(headers: Headers) -> Identity:
@@ -40,7 +41,7 @@ def identify(headers: Headers) -> Identity:
     name = "test" if actor is None else actor.name
     host = "test" if actor is None else actor.process.host
     authorization = next((value for key, value in headers if key == "authorization"), "")
-    if authorization not in _OURS:
+    if authorization and authorization[:7].lower() + authorization[7:] != _OURS:
         return Identity(None, None, name, host)
     return Identity(user_of_actor(), None, name, host)
 
@@ -74,6 +75,7 @@ class Place:
             cluster.network,
             SERVER_HOST,
             (0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
+            on_failure=self._failed,
         )
         self.connections: dict[Connection, None] = {}
         self._dialed: dict[str, int] = {}
@@ -96,6 +98,13 @@ class Place:
         self.connections[connection] = None
         return connection
 
+    def _failed(self, failure: BaseException) -> None:
+        if WORLD.actor is None and get_ident() == WORLD.main_ident:
+            # Not as it is: http.client makes something of a TypeError.
+            raise RuntimeError("the simulator failed to serve this request") from failure
+        # An operator sent it: the run ends with it, not the operator's code.
+        self.cluster.kernel.call_soon(_raise, failure)
+
     def hang_up(self, connection: Connection) -> None:
         """The client has closed it."""
         self.connections.pop(connection, None)
@@ -106,6 +115,10 @@ class Place:
         for connection in list(self.connections):
             connection.client_closed()
         self.connections.clear()
+
+
+def _raise(failure: BaseException) -> None:
+    raise failure
 
 
 PLACES: dict[int, Place] = {}

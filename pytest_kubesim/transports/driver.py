@@ -146,9 +146,20 @@ class Driver:
         return _in_a_thread(target, operator)
 
 
-def loop_factory() -> aio.Loop:
-    """An event loop on virtual time, for whoever runs async tests."""
-    return aio.Loop(WORLD.actor)
+def expect() -> None:
+    """A test is being set up that asks for a cluster: event loops made from here on are virtual.
+
+    Async fixtures may be set up before the cluster is there, and share the test's loop.
+    """
+    WORLD.expected = True
+    aio.install()
+
+
+def expect_no_more() -> None:
+    """The test is over."""
+    WORLD.expected = False
+    if not WORLD.clusters:
+        aio.uninstall()
 
 
 def _check_arguments(target: Any) -> None:

@@ -59,13 +59,18 @@ def _anybody(_headers: Headers) -> Identity:
     return ANYBODY
 
 
+def _raise(failure: BaseException) -> None:
+    raise failure
+
+
 @attrs.frozen(slots=True)
 class Front:
     """What all connections to one API server share.
 
     `handler` answers; `identify(headers)` says who asks; `network` and `server_host` are the way
     there (None: no latency, no partitions); `watch_latency_ns`, least and most time that a watch
-    event is under way; `compress`, whether to gzip large bodies for clients that accept it.
+    event is under way; `compress`, whether to gzip large bodies for clients that accept it;
+    `on_failure` is given what the handler raises besides `ConnectionLost`: our own mistakes.
     """
 
     kernel: Kernel
@@ -75,6 +80,7 @@ class Front:
     server_host: str = "control-plane"
     watch_latency_ns: tuple[int, int] = (0, 0)
     compress: bool = False
+    on_failure: Callable[[BaseException], object] = _raise
 
 
 class Connection:
@@ -222,8 +228,7 @@ class Connection:
         failure = task.exception()
         if failure is not None and not self.closed:
             self._end("reset")
-            # Ours, not the client's: it ends the run, not the code that happened to send.
-            self.front.kernel.call_soon(_fail, failure)
+            self.front.on_failure(failure)
         elif task.done():
             self._next()
 
@@ -401,10 +406,6 @@ class Upgraded:
     def client_closed(self) -> None:
         """The client has gone."""
         self._stream.close()
-
-
-def _fail(failure: BaseException) -> None:
-    raise failure
 
 
 def parse_query(query: str) -> tuple[tuple[str, str], ...]:

@@ -7,6 +7,7 @@ nothing lets virtual time pass until something has come.
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
 import socket
@@ -163,7 +164,7 @@ class MemorySocket(socket.socket):
         end = _ends.pop(self, None)
         if end is not None:
             end.place.hang_up(end.connection)
-        super()._real_close(_ss)  # type: ignore[misc]  # pyright: ignore
+        _socket.socket.close(self)
 
     def detach(self) -> int:
         """The end of it as a socket."""
