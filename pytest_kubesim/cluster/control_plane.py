@@ -143,6 +143,22 @@ class ControlPlane:
 
         self.etcd.store.watch(_ROOT, prefix_end(_ROOT), 0, written, prev_kv=True)
 
+    def on_node(
+        self, written_: Callable[[Object], object], deleted: Callable[[str], object]
+    ) -> None:
+        """Call `written_(node)` and `deleted(name)` soon after a Node object has changed."""
+
+        def heard(response: WatchResponse) -> None:
+            for event in response.events:
+                if event.type == "PUT":
+                    self._kernel.call_soon(written_, event.kv.value)
+                else:
+                    self._kernel.call_soon(deleted, event.kv.key.removeprefix(_NODES))
+
+        self.etcd.store.watch(_NODES, prefix_end(_NODES), 0, heard)
+        for kv in self.etcd.store.range(_NODES, prefix_end(_NODES)).kvs:
+            written_(kv.value)
+
     def _arm_tick(self) -> None:
         deadline_ns = self.etcd.lessor.next_deadline_ns()
         if deadline_ns is None:

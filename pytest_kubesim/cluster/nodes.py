@@ -27,13 +27,22 @@ class Node:
     """A machine of the cluster, by `kubesim.nodes["node-1"]`."""
 
     def __init__(
-        self, cluster: Cluster, spec: NodeSpec, images: Images, config: KubeletConfiguration
+        self,
+        cluster: Cluster,
+        spec: NodeSpec,
+        images: Images,
+        config: KubeletConfiguration,
+        *,
+        adopt: bool = False,
     ) -> None:
         self._cluster = cluster
         self.spec = spec
         self.name = spec.name
+        self.adopted = adopt
+        """Whether somebody else made its Node object."""
         self.machine = Machine(
-            cluster.kernel, spec, client=self._client, images=images, config=config
+            cluster.kernel, spec, client=self._client, images=images, config=config,
+            adopt=adopt,
         )
 
     def _client(self, process: Process) -> RESTClient:
@@ -129,6 +138,29 @@ class Nodes(Mapping[str, Node]):
             node.power_on()
             made.append(node)
         return made
+
+    def manage_all(self) -> None:
+        """From here on every Node object that anyone creates gets a machine of its own.
+
+        Such a machine changes nothing of its object but the status, and goes when the object goes.
+        """
+        self._cluster.control_plane.on_node(self._object_written, self._object_deleted)
+
+    def _object_written(self, node: Any) -> None:
+        name: str = node["metadata"]["name"]
+        if name in self._nodes:
+            return
+        self._count += 1
+        spec = NodeSpec(name=name, index=self._count)
+        made = Node(self._cluster, spec, self.images, self.config, adopt=True)
+        self._nodes[name] = made
+        made.power_on()
+
+    def _object_deleted(self, name: str) -> None:
+        gone = self._nodes.get(name)
+        if gone is not None and gone.adopted:
+            del self._nodes[name]
+            gone.power_off()
 
     def _name(self, name: str | None, number: int, count: int) -> str:
         if name is None:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_kubesim.sim.clock import NS, Clock, VirtualClock
+from pytest_kubesim.sim.clock import NS, Clock, VirtualClock, WallClock
 from pytest_kubesim.sim.journal import Journal
 from pytest_kubesim.sim.rng import Rng
 from pytest_kubesim.sim.tasks import Future, Task
@@ -334,9 +334,16 @@ class Kernel:
             listener(self.now_ns)
         return moved
 
-    def catch_up(self) -> None:
-        """Take over the clock's time where it moves by itself (before outside work is taken in)."""
-        self.now_ns = max(self.now_ns, self.clock.now_ns())
+    def catch_up_to(self, clock: WallClock) -> None:
+        """Take over the wall's time, before work that comes from outside is looked at."""
+        clock.catch_up()
+        now_ns = clock.now_ns()
+        due_ns = self.next_time_ns()
+        if due_ns is not None and due_ns < now_ns:
+            now_ns = due_ns  # What is due first happens at its own time.
+        if now_ns > self.now_ns:
+            self.moved_at = self.events
+            self.now_ns = now_ns
 
 
 class Sleep:

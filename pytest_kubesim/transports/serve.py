@@ -1,0 +1,150 @@
+"""`kubesim serve`: a cluster on HTTPS loopback, on a clock that follows the wall.
+
+Prints one line, `READY <url>`, when it answers, and runs until SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import base64
+import gc
+import secrets
+import signal
+import ssl
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from pytest_kubesim import config
+from pytest_kubesim.cluster.cluster import Cluster
+from pytest_kubesim.cluster.control_plane import MASTERS, WATCH_LATENCY_NS
+from pytest_kubesim.errors import UsageError
+from pytest_kubesim.sim.clock import WallClock
+from pytest_kubesim.sim.kernel import to_ns
+from pytest_kubesim.transports import certificates
+from pytest_kubesim.transports.http import Front
+from pytest_kubesim.transports.sockets import Loop
+from pytest_kubesim.wire import UserInfo
+
+if TYPE_CHECKING:
+    import argparse
+
+ADMIN = UserInfo("kubernetes-admin", (MASTERS,))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve as the command line says; gives the exit status.
+
+    Raises: `UsageError` for options that do not go together.
+    """
+    if options.clock_scale <= 0:
+        raise UsageError(
+            f"serve: --clock-scale {options.clock_scale}: give a number above 0, such as 60 for a "
+            "virtual minute each second"
+        )
+    if options.components != "all" and (options.nodes or options.manage_all_nodes):
+        raise UsageError(
+            f"serve: --components {options.components} has no kubelets;",
+            "leave --nodes and --manage-all-nodes out, or take --components all",
+        )
+    start = datetime.now(UTC).replace(microsecond=0)
+    settings = config.merge(
+        config.ClusterConfig(),
+        {
+            "seed": options.seed,
+            "version": options.kubernetes_version,
+            "components": options.components,
+            "instant": options.instant,
+            "start_time": start,
+        },
+        "serve",
+    )
+    token = options.token or secrets.token_urlsafe(24)
+    authority = certificates.Authority()
+    clock = WallClock(to_ns(start), options.clock_scale)
+    cluster = Cluster(settings, clock=clock)
+    cluster.server.authenticators.tokens[token] = ADMIN
+    if options.manage_all_nodes:
+        cluster.nodes.manage_all()
+    if options.nodes:
+        cluster.add_nodes(options.nodes)
+    with tempfile.TemporaryDirectory(prefix="kubesim-") as folder:
+        context = _context(Path(folder), authority)
+        front = Front(
+            cluster.kernel,
+            cluster.server,
+            network=cluster.network,
+            watch_latency_ns=(0, 0) if options.instant else WATCH_LATENCY_NS,
+        )
+        try:
+            loop = Loop(front, clock, context, options.port)
+        except OSError as error:
+            raise UsageError(
+                f"serve: --port {options.port} cannot be had: {error.strerror};",
+                "choose another, or 0 for a free one",
+            ) from None
+    url = f"https://127.0.0.1:{loop.port}"
+    if options.kubeconfig:
+        write_kubeconfig(Path(options.kubeconfig), url, token, authority)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    # What was made up to here lives as long as the process: the collector need not look at it.
+    gc.collect()
+    gc.freeze()
+    print(f"READY {url}", flush=True)
+    loop.run()
+    cluster.close()
+    return 0
+
+
+def _context(folder: Path, authority: certificates.Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(*certificates.write(folder, "apiserver", authority.server()))
+    context.load_verify_locations(cadata=authority.pem.decode())
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def write_kubeconfig(
+    path: Path, url: str, token: str, authority: certificates.Authority
+) -> None:
+    """Write a kubeconfig of the admin, with token and client certificate, to `path`."""
+    pair = authority.client(ADMIN.name, ADMIN.groups)
+
+    def encoded(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    content: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "kubesim",
+                "cluster": {
+                    "server": url, "certificate-authority-data": encoded(authority.pem),
+                },
+            }
+        ],
+        "users": [
+            {
+                "name": "kubernetes-admin",
+                "user": {
+                    "token": token,
+                    "client-certificate-data": encoded(pair.certificate),
+                    "client-key-data": encoded(pair.key),
+                },
+            }
+        ],
+        "contexts": [
+            {"name": "kubesim", "context": {"cluster": "kubesim", "user": "kubernetes-admin"}}
+        ],
+        "current-context": "kubesim",
+        "preferences": {},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
