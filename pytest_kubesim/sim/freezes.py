@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +41,10 @@ UNTOUCHED = (
     "pydevd",
 )
 """Modules that keep the real clocks they hold by name: they time the real world, or are ours."""
+
+REAL_MODELS = ("lightkube.models",)
+"""Modules of declared types, imported with the real classes even during a run: msgspec, which reads
+them, knows those by identity and nothing else."""
 
 REAL_TIME = ("hypothesis.", "execnet.", "xdist.", "coverage.", "pytest_timeout", "prompt_toolkit")
 """Callers that get real time even from `time.time` itself (freezegun looks at five frames)."""
@@ -81,6 +86,8 @@ class Freezes:
         self._held: list[tuple[dict[str, Any], str, Any, Any]] = []
         """(a module's names, name, real, stand-in)"""
         self.on = False
+        self._finder: Any = _RealModels(api)
+        _make_twins(api)
         _for_asyncio(api.real_monotonic)
 
     def start(self) -> None:
@@ -89,7 +96,6 @@ class Freezes:
             return
         self.on = True
         api = self._api
-        _teach_pydantic(api)
         self._look(self._fakes, self._reals)
         api.freeze_factories.append(self._factory)
         api.tz_offsets.append(timedelta(0))
@@ -98,6 +104,7 @@ class Freezes:
         for name, _, fake in self._time_names:
             setattr(time, name, fake)
         _set_datetime(api.FakeDatetime, api.FakeDate)
+        sys.meta_path.insert(0, self._finder)
         for names, name, real, fake in self._held:
             if names.get(name) is real:
                 names[name] = fake
@@ -113,7 +120,7 @@ class Freezes:
         for name, real, _ in self._time_names:
             setattr(time, name, real)
         _set_datetime(api.real_datetime, api.real_date)
-        _teach_pydantic(api)
+        sys.meta_path.remove(self._finder)
         self._look(self._fakes, self._reals)
         for names, name, real, fake in self._held:
             if names.get(name) is fake:
@@ -131,6 +138,8 @@ class Freezes:
             if module_name in ("time", "datetime", "_thread", "threading", "queue", "_queue"):
                 if module_name in ("threading", "queue"):
                     self._hold(module, {"_time", "time"}, tables)
+                continue
+            if module_name.startswith(REAL_MODELS):
                 continue
             if module_name.partition(".")[0] in UNTOUCHED or not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
                 continue
@@ -178,33 +187,36 @@ def _clocks(api: Any) -> list[tuple[Any, Any]]:
     ]
 
 
-def _teach_pydantic(api: Any) -> None:
-    """Pydantic knows `datetime` by identity: let it know both the real one and the stand-in.
+def _make_twins(api: Any) -> None:
+    """Let a stand-in class be equal to the real one, and have its hash.
 
-    Whichever was in place when its schema module was imported, it has met only that one.
+    Libraries look types up (`klass == datetime.datetime`, `handlers[datetime.datetime]`) that they
+    have met before or after the switch; either way the look-up must succeed.
     """
-    if "pydantic" not in sys.modules:
-        return
-    try:
-        from pydantic._internal import _generate_schema
-        from pydantic_core import core_schema
-    except ImportError:
-        return
-    handlers: Any = getattr(_generate_schema.GenerateSchema, "_handlers", None)
-    if not isinstance(handlers, dict):
-        return
-    for classes, schema in (
-        ((api.real_datetime, api.FakeDatetime), core_schema.datetime_schema()),
-        ((api.real_date, api.FakeDate), core_schema.date_schema()),
+    twins = {api.FakeDatetime: api.real_datetime, api.FakeDate: api.real_date}
+    of = {id(fake): real for fake, real in twins.items()}
+
+    def equal(cls: type, other: object) -> bool:
+        return cls is other or of.get(id(cls), cls) is other
+
+    def hashed(cls: type) -> int:
+        return type.__hash__(of.get(id(cls), cls))
+
+    api.FakeDateMeta.__eq__ = equal
+    api.FakeDateMeta.__hash__ = hashed
+    if "pydantic" in sys.modules:
+        _teach_pydantic(api)
+
+
+def _teach_pydantic(api: Any) -> None:
+    """Pydantic asks types that it does not know by identity for their schema."""
+    from pydantic_core import core_schema
+
+    for fake, schema in (
+        (api.FakeDatetime, core_schema.datetime_schema()),
+        (api.FakeDate, core_schema.date_schema()),
     ):
-        known = next((handlers[c] for c in classes if c in handlers), None)  # pyright: ignore[reportUnknownVariableType]
-        for one in classes:
-            handlers.setdefault(one, known)  # pyright: ignore[reportUnknownMemberType]
-            if "__get_pydantic_core_schema__" not in one.__dict__ and one in (
-                api.FakeDatetime,
-                api.FakeDate,
-            ):
-                one.__get_pydantic_core_schema__ = _schema_hook(schema)
+        fake.__get_pydantic_core_schema__ = _schema_hook(schema)
 
 
 def _schema_hook(schema: Any) -> Any:
@@ -212,6 +224,33 @@ def _schema_hook(schema: Any) -> Any:
         return dict(schema)
 
     return staticmethod(hook)
+
+
+class _RealModels:
+    """A finder that lets the modules of `REAL_MODELS` be imported with the real classes."""
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """As `importlib.abc.MetaPathFinder.find_spec`."""
+        if not name.startswith(REAL_MODELS):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        loader: Any = spec.loader
+        exec_module, api = loader.exec_module, self._api
+
+        def execute(module: ModuleType) -> None:
+            _set_datetime(api.real_datetime, api.real_date)
+            try:
+                exec_module(module)
+            finally:
+                _set_datetime(api.FakeDatetime, api.FakeDate)
+
+        loader.exec_module = execute
+        return spec
 
 
 def _for_asyncio(real_monotonic: Callable[[], float]) -> None:

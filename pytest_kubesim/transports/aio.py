@@ -470,6 +470,8 @@ class Loop(asyncio.BaseEventLoop):
 
 def nowhere(host: Any, port: Any) -> OSError:
     """The refusal of what is not in the simulation."""
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
     return dialing.refused(
         f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
         "only. Give the code under test a stand-in for it"

@@ -113,7 +113,7 @@ class Place:
     def close(self) -> None:
         """End all connections."""
         for connection in list(self.connections):
-            connection.client_closed()
+            connection.end("eof")
         self.connections.clear()
 
 

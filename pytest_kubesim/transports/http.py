@@ -145,8 +145,9 @@ class Connection:
         self._queue.clear()
         if self._stream is not None:
             self._stream.close()
-        if self.upgraded is not None:
-            self.upgraded.client_closed()
+        upgraded, self.upgraded = self.upgraded, None
+        if upgraded is not None:
+            upgraded.client_closed()
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()
@@ -346,10 +347,10 @@ class Connection:
             self._output(data)
 
     def end(self, kind: str = "eof") -> None:
-        """End the connection from the server's side."""
-        if self._stream is not None:
-            self._stream.close()
-        self._end(kind)
+        """End the connection from the server's side, whatever is under way on it."""
+        if not self.closed:
+            self._end(kind)
+            self._abandon()
 
 
 class Upgraded:
@@ -401,7 +402,6 @@ class Upgraded:
             elif isinstance(event, events.CloseConnection):
                 self._connection.send(self._ws.send(event.response()))
                 self._connection.end()
-                self.client_closed()
 
     def client_closed(self) -> None:
         """The client has gone."""

@@ -129,6 +129,8 @@ class MemoryTransport(asyncio.Transport):
 
     def _server_closed(self, kind: str) -> None:
         self._ended = kind
+        if self._loop.is_closed() or self._lost:
+            return
         self._loop.call_soon(self._flush)
 
     def _end(self) -> None:
