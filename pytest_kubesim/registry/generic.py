@@ -136,6 +136,7 @@ class Catalog:
         self._kinds = _kinds(version)
         self._built: dict[tuple[str, str, str], Resource] = {}
         self._custom: dict[tuple[str, str, str], Resource] = {}
+        self._version_lists: dict[str, list[str]] | None = None
 
     # -- looking up ---------------------------------------------------------------------------
 
@@ -212,13 +213,17 @@ class Catalog:
         """Serve a custom resource in one version, in place of what was served by its name."""
         self._custom[resource.group, resource.version, resource.plural] = resource
         self.generation += 1
+        self._version_lists = None
 
     def remove(self, resource: Resource) -> None:
         """Serve a custom resource in that version no longer."""
         self._custom.pop((resource.group, resource.version, resource.plural), None)
         self.generation += 1
+        self._version_lists = None
 
     def _versions(self) -> dict[str, list[str]]:
+        if self._version_lists is not None:
+            return self._version_lists
         found = {name: list(versions) for name, versions in _groups(self.version).items()}
         custom: dict[str, set[str]] = {}
         for group, version, _ in self._custom:
@@ -226,6 +231,7 @@ class Catalog:
         for group in sorted(custom):
             known = found.setdefault(group, [])
             known += sorted(custom[group] - set(known), key=version_priority)
+        self._version_lists = found
         return found
 
 

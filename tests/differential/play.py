@@ -270,7 +270,31 @@ class Player:
             return None
         if "collect" in step:
             return self._collect(step)
+        if "eventually" in step:
+            return self._eventually(step)
         raise ValueError(f"unknown step {step}")
+
+    def _eventually(self, step: dict[str, Any]) -> Any:
+        """Ask until `until` holds: here, where nothing goes on by itself, a few times."""
+        until = compile(step["until"], "until", "eval")
+        got: dict[str, Any] = {}
+        for _ in range(3):
+            got = self.world.call(step["eventually"])
+            names = {"body": got["body"], "status": got["status"]}
+            try:
+                held = eval(until, dict(NAMES), names)  # noqa: S307
+            except (KeyError, IndexError, TypeError, AttributeError):
+                held = False
+            if held:
+                break
+            self.world.wait(0.1)
+        else:
+            got = {"timeout": True, "status": got["status"], "body": got["body"]}
+        if step.get("quiet"):
+            return None
+        if step.get("only"):
+            return {"status": got["status"], "only": self._pick(step, got["body"])}
+        return got
 
     def _request(self, step: dict[str, Any]) -> Any:
         got = self.world.call(step["request"])

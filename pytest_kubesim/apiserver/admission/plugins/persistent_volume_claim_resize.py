@@ -1,0 +1,61 @@
+"""PersistentVolumeClaimResize: claims grow only where their class allows it.
+
+Follows `plugin/pkg/admission/storage/persistentvolume/resize/admission.go`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apiserver.admission.chain import UPDATE, Attributes, Plugin, forbidden
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
+
+CLASSES = GroupResource("storage.k8s.io", "storageclasses")
+CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+
+_CLAIMS = GroupResource("", "persistentvolumeclaims")
+
+
+class PersistentVolumeClaimResize(Plugin):
+    """The plugin."""
+
+    operations = (UPDATE,)
+
+    async def validate(self, attributes: Attributes, obj: Object | None) -> None:
+        """Refuses a growth that cannot be."""
+        old = attributes.old
+        if obj is None or old is None or attributes.resource.group_resource != _CLAIMS:
+            return
+        if attributes.subresource or quantity.cmp(_size(obj), _size(old)) <= 0:
+            return
+        if (old.get("status") or {}).get("phase") != "Bound":
+            raise forbidden(attributes, "Only bound persistent volume claims can be expanded")
+        name = _class(obj)
+        found = None
+        if name and name == _class(old):
+            found = attributes.server.reader.get(CLASSES, "", name)
+        if found is None or not found.get("allowVolumeExpansion"):
+            raise forbidden(
+                attributes,
+                "only dynamically provisioned pvc can be resized and the storageclass that "
+                "provisions the pvc must support resize",
+            )
+
+
+def _size(claim: Object) -> str:
+    requests: Object = (claim["spec"].get("resources") or {}).get("requests") or {}
+    return requests.get("storage") or "0"
+
+
+def _class(claim: Object) -> str:
+    annotations = claim["metadata"].get("annotations") or {}
+    if CLASS_ANNOTATION in annotations:
+        return annotations[CLASS_ANNOTATION]
+    return claim["spec"].get("storageClassName") or ""
+
+
+PLUGIN = PersistentVolumeClaimResize()

@@ -1,0 +1,55 @@
+"""Custom resources: from a CustomResourceDefinition to objects that are served, and back.
+
+A definition in etcd becomes one `Resource` for each version (`resources`), which the ordinary handlers
+serve; what is particular to custom resources is how their bodies are read (`coercion`), their hooks
+(`strategy`) and their columns (`printing`).  The controllers of upstream's apiextensions-apiserver
+live in the API server's process (`naming`, `establishing`, `finalizing`, `approval`).
+
+`start` is called when an API server starts.  The law: where there is no definition, nothing of this
+costs anything but one watch of etcd.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.etcd.messages import prefix_end
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.apiextensions.serving import Serving
+    from pytest_kubesim.apiserver.server import APIServer
+    from pytest_kubesim.etcd.messages import WatchResponse
+
+PREFIX = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
+STATE = "apiextensions"
+
+
+def start(server: APIServer) -> None:
+    """Serve what is defined now, and follow what will be."""
+    end = prefix_end(PREFIX)
+    store = server.etcd.member.store
+
+    def heard(response: WatchResponse) -> None:
+        serving(server).heard(response)
+
+    watcher = store.watch(PREFIX, end, 0, heard, prev_kv=True)
+    process = server.process
+
+    def ended(_process: object) -> None:
+        process.on_exit.remove(ended)
+        watcher.cancel()
+
+    process.on_exit.append(ended)
+    found = store.range(PREFIX, end).kvs
+    if found or server.catalog.custom():
+        serving(server).begin(found)
+
+
+def serving(server: APIServer) -> Serving:
+    """What this life of the server serves for definitions."""
+    found: Serving | None = server.state.get(STATE)
+    if found is None:
+        from pytest_kubesim.apiserver.apiextensions.serving import Serving
+
+        found = server.state[STATE] = Serving(server)
+    return found
