@@ -220,6 +220,7 @@ class Controller:
             try:
                 result = await self.reconcile(key)
             except RETRIABLE as error:
+                self.kernel.journal.record("sync failed", self.name, key=key, error=str(error))
                 self.handle_error(key, error)
             else:
                 queue.forget(key)

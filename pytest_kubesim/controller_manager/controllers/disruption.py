@@ -1,8 +1,8 @@
 """The disruption controller: how many pods of a PodDisruptionBudget may be evicted now.
 
 The law: what is evicted is entered into `status.disruptedPods` by the API server and counts as gone
-from then on; if it has not gone after two minutes, it is taken out again.  When the budget cannot be
-worked out nothing may be evicted.
+from then on; if it has not gone after two minutes, it is taken out again.  When the budget cannot
+be worked out nothing may be evicted.
 
 Follows `pkg/controller/disruption/disruption.go`.
 """
