@@ -9,7 +9,10 @@ There is one `World` for a pytest process, `WORLD`: it knows the clusters that a
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from _thread import get_ident
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.errors import AssertionFailed, UsageError
@@ -143,6 +146,17 @@ class World:
                 "no cluster is attached: clients reach it while a test holds the fixture kubesim"
             )
         return self.cluster()
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """While what is left of a dead process is cleared away, nobody hears what it logs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def to_delay_ns(seconds: float) -> int:

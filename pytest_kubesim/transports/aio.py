@@ -28,7 +28,7 @@ from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Future
 from pytest_kubesim.transports import addresses, dialing
-from pytest_kubesim.transports.actors import WORLD, Actor, ProcessKilled
+from pytest_kubesim.transports.actors import WORLD, Actor, ProcessKilled, silence
 from pytest_kubesim.transports.streams import MemoryTransport
 
 if TYPE_CHECKING:
@@ -332,8 +332,10 @@ class Loop(asyncio.BaseEventLoop):
         self.transports.clear()
         previous, WORLD.actor = WORLD.actor, self.actor
         try:
-            for task in tasks:
-                _forget(task)
+            if tasks:
+                with silence():
+                    for task in tasks:
+                        _forget(task)
         finally:
             WORLD.actor = previous
         self._ready.clear()
@@ -348,6 +350,11 @@ class Loop(asyncio.BaseEventLoop):
             coro.close()
             raise ProcessKilled
         return super().create_task(coro, **options)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """As asyncio's; nobody hears of a dead process's open sessions."""
+        if not self.abandoned:
+            super().call_exception_handler(context)
 
     # -- sockets ------------------------------------------------------------------------------
 

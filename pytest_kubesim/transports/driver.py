@@ -24,7 +24,7 @@ from pytest_kubesim.transports import (
     sync,
     threads,
 )
-from pytest_kubesim.transports.actors import WORLD, Actor
+from pytest_kubesim.transports.actors import WORLD, Actor, silence
 from pytest_kubesim.transports.operator_log import OperatorLogs
 
 if TYPE_CHECKING:
@@ -84,9 +84,12 @@ class Driver:
         """Close the ways in, end the threads that the test has left, forget `cluster`."""
         if cluster not in WORLD.clusters:
             return
-        for thread in [t for t in WORLD.test_threads if t.kernel is cluster.kernel]:
-            thread.kill()
-            WORLD.test_threads.pop(thread, None)
+        left = [t for t in WORLD.test_threads if t.kernel is cluster.kernel]
+        if left:
+            with silence():
+                for thread in left:
+                    thread.kill()
+                    WORLD.test_threads.pop(thread, None)
         dialing.PLACES.pop(id(cluster)).close()
         dialing.SERIALS.pop(self._serials.pop(id(cluster)))
         if len(WORLD.clusters) == 1:
@@ -189,9 +192,11 @@ def _actor(operator: Operator, process: Process) -> Actor:
         for loop in list(actor.loops):
             if loop.driven:
                 loop.abandon()
-        for thread in list(actor.threads):
-            thread.kill()
-        actor.threads.clear()
+        if actor.threads:
+            with silence():
+                for thread in list(actor.threads):
+                    thread.kill()
+            actor.threads.clear()
 
     process.on_exit.append(ended)
     return actor
