@@ -64,7 +64,8 @@ class EventRecorder:
         self._client = client
         self._component = component
         self._host = host
-        self._count = 0
+        self._stamp_ns = 0
+        self._offset_ns = client.process.kernel.rng.below(1_000_000, "event-name", component, host)
         self._queue: Queue[tuple[Object, bool, tuple[str, ...]]] = Queue(client.process.kernel)
         self._similar: dict[tuple[str, ...], _Similar] = {}
         self._seen: dict[tuple[str, ...], _Seen] = {}
@@ -120,11 +121,10 @@ class EventRecorder:
         now = timestamps.format_time(now_ns)
         seen = self._seen.get(key)
         if seen is None:
-            self._count += 1
-            jitter_ns = self._client.process.kernel.rng.below(
-                1_000_000, "event-name", self._component, self._host, self._count
-            )
-            name = f"{reference.get('name', '')}.{now_ns + jitter_ns:x}"
+            # Names sort in the order of what happened, as upstream's, where no two events happen at
+            # one instant; and no two sources think of the same name.
+            self._stamp_ns = max(self._stamp_ns + 1, now_ns + self._offset_ns)
+            name = f"{reference.get('name', '')}.{self._stamp_ns:x}"
             seen = self._seen[key] = _Seen(name, 1, now, message)
             new = True
         else:

@@ -45,6 +45,21 @@ class SyncError(Exception):
     """A controller cannot go on now and says why: retried like a refusal of the API server."""
 
 
+class WrappedError(SyncError):
+    """Another error with words around it, of which one can still ask what it was (Go's `%w`)."""
+
+    def __init__(self, message: str, cause: Exception) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def unwrapped(error: Exception) -> Exception:
+    """The error inside of wrapped ones."""
+    while isinstance(error, WrappedError):
+        error = error.cause
+    return error
+
+
 RETRIABLE = (APIStatus, ConnectionLost, SyncError)
 """What upstream's `err != nil` can be.  All else is a bug."""
 

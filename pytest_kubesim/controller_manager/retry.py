@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.controller_manager.controller import RETRIABLE, unwrapped
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.process import Process
@@ -38,8 +39,8 @@ async def on_conflict(process: Process, backoff: Backoff, call: Callable[[], Awa
     for step in range(backoff.steps):
         try:
             return await call()
-        except status.APIStatus as error:
-            if not status.is_conflict(error) or step == backoff.steps - 1:
+        except RETRIABLE as error:
+            if not status.is_conflict(unwrapped(error)) or step == backoff.steps - 1:
                 raise
         await process.kernel.sleep(delay_ns)
         delay_ns *= backoff.factor

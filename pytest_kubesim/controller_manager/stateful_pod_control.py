@@ -12,7 +12,7 @@ from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import PERSISTENTVOLUMECLAIMS, PODS
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import retry, stateful_pods
-from pytest_kubesim.controller_manager.controller import RETRIABLE, SyncError
+from pytest_kubesim.controller_manager.controller import RETRIABLE, SyncError, WrappedError
 from pytest_kubesim.controller_manager.controller_ref_manager import aggregate
 
 if TYPE_CHECKING:
@@ -143,8 +143,8 @@ class StatefulPodControl:
                     PERSISTENTVOLUMECLAIMS, meta.namespace(claim), owned
                 )
             except RETRIABLE as error:
-                raise SyncError(
-                    f"could not update claim {name} for delete policy ownerRefs: {error}"
+                raise WrappedError(
+                    f"could not update claim {name} for delete policy ownerRefs: {error}", error
                 ) from error
             self._consistency.wrote(key_of(stateful_set), PERSISTENTVOLUMECLAIMS, updated)
 
