@@ -75,11 +75,14 @@ class Container:
         "exited",
         "finished_ns",
         "id",
+        "kernel",
+        "lines_written",
         "logs",
         "message",
         "name",
         "probe_override",
         "program",
+        "readers",
         "reason",
         "sandbox",
         "signal_handler",
@@ -112,10 +115,15 @@ class Container:
         self.termination_message = ""
         """What the program leaves at its termination message path."""
         self.logs: list[LogLine] = []
+        """What it wrote, the last ten thousand lines of it."""
+        self.lines_written = 0
+        self.readers: list[Callable[[], object]] = []
+        """Called when it has written something."""
         self.signal_handler: Callable[[], object] | None = None
         """What a program set to hear of SIGTERM instead of dying of it."""
         self.probe_override: Override | None = None
         self.exited: Event = Event(host.kernel)
+        self.kernel = host.kernel
         self._host = host
         self._on_change = on_change
         self._timers: list[Timer] = []
@@ -140,10 +148,13 @@ class Container:
     def log(self, text: object, *, stream: str = "stdout") -> None:
         """Write lines to the container's log."""
         now_ns = self.now_ns()
-        for line in str(text).split("\n"):
-            self.logs.append(LogLine(now_ns, stream, line))
+        lines = str(text).split("\n")
+        self.logs += [LogLine(now_ns, stream, line) for line in lines]
+        self.lines_written += len(lines)
         if len(self.logs) > MAX_LOG_LINES:
             del self.logs[: len(self.logs) - MAX_LOG_LINES]
+        for reader in self.readers:
+            reader()
 
     @property
     def env(self) -> Mapping[str, str]:

@@ -77,6 +77,7 @@ class NodeStatus:
         self._change: Timer | None = None
         self._sending = False
         self._unschedulable = False
+        self._created = False
 
     @property
     def name(self) -> str:
@@ -99,6 +100,8 @@ class NodeStatus:
         self._unschedulable = bool(self.node["spec"].get("unschedulable"))
         if not self._adopt:
             self._node_event(NORMAL, "Starting", "Starting kubelet.")
+            if self._created:
+                self._transitions({}, self.node["status"])
         await self._send()
 
     async def _register(self) -> Object:
@@ -107,7 +110,9 @@ class NodeStatus:
             return await client.get(NODES, "", self.name)
         initial = self.initial_node()
         try:
-            return await client.create(NODES, "", initial)
+            created = await client.create(NODES, "", initial)
+            self._created = True
+            return created
         except apistatus.APIStatus as error:
             if not apistatus.is_already_exists(error):
                 raise

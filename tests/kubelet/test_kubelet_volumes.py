@@ -5,7 +5,9 @@ import base64
 import pytest
 from kubelet_world import World
 
+from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.cri.programs import crashes
+from pytest_kubesim.kubelet.node_proxy import KubeletProxy
 from pytest_kubesim.kubelet.server import KubeletError, LogOptions
 
 
@@ -154,3 +156,52 @@ def test_the_last_words_of_a_container_are_its_message():
     }])
     world.run(1)
     assert world.container()["state"]["terminated"]["message"] == "boom\n"
+
+
+# -- through the API server ------------------------------------------------------------------
+
+
+def proxy_of(world):
+    machines = {"node-1": world.machine.kubelet}
+    return KubeletProxy(machines.get)
+
+
+def ask(world, **query):
+    coro = proxy_of(world).logs(world.node(), world.get(), "c", tuple(query.items()))
+    return world.kernel.run_coroutine(coro)
+
+
+def test_logs_come_through_the_api_server():
+    world = World()
+    world.images["nginx:1"] = crashes(1, after="1h", log="one\ntwo")
+    world.pod()
+    world.run(1)
+    assert ask(world).encoded() == b"one\ntwo\n"
+    assert ask(world, tailLines="1").encoded() == b"two\n"
+    world.machine.stop_kubelet()
+    with pytest.raises(APIStatus, match=r'Get "https://172\.18\.0\.3:10250/containerLogs/default/web/c": dial tcp'):
+        ask(world)
+
+
+def test_a_followed_log_goes_on_until_the_container_ends():
+    world = World()
+
+    async def program(container):
+        for number in range(3):
+            container.log(f"line {number}")
+            await container.sleep("10s")
+
+    world.images["nginx:1"] = program
+    world.pod(restartPolicy="Never")
+    world.run(1)
+    stream = ask(world, follow="true")
+    pieces = []
+
+    async def read():
+        while (event := await stream.next()) is not None:
+            pieces.append((round(world.time), stream.encode(event)))
+
+    world.kernel.spawn(read(), name="reader")
+    world.run(60)
+    assert pieces == [(1, b"line 0\n"), (10, b"line 1\n"), (20, b"line 2\n")]
+    assert stream.closed
