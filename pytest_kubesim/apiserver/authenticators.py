@@ -15,7 +15,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.sim.clock import NS
@@ -44,7 +44,12 @@ class Authenticators:
     """
 
     def __init__(
-        self, reader: Reader, now_ns: Callable[[], int], *, tokens: Mapping[str, UserInfo], key: bytes
+        self,
+        reader: Reader,
+        now_ns: Callable[[], int],
+        *,
+        tokens: Mapping[str, UserInfo],
+        key: bytes,
     ) -> None:
         self.tokens = dict(tokens)
         self._reader = reader
@@ -79,7 +84,7 @@ class Authenticators:
             found: Any = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         except (ValueError, binascii.Error):
             return None
-        return found if isinstance(found, dict) else None
+        return cast("Object", found) if isinstance(found, dict) else None
 
     def _service_account(self, claims: Object, audiences: tuple[str, ...]) -> UserInfo | None:
         now = self._now_ns() // NS

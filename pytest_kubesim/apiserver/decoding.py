@@ -18,6 +18,8 @@ from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api
 from pytest_kubesim.apiserver import json_syntax, negotiation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_kubesim.apimachinery.schema import Schema
     from pytest_kubesim.apimachinery.status import APIStatus
     from pytest_kubesim.apiserver.scope import RequestScope
@@ -51,16 +53,7 @@ def read_object(
 
     Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
     """
-    request = scope.request
-    if request.obj is not None and not request.body:
-        value: Any = request.obj
-        problems: list[str] | None = None
-        body = b""
-    else:
-        offers = negotiation.CUSTOM if scope.served.custom else negotiation.BUILT_IN
-        media = negotiation.input_type(request.header("content-type"), offers)
-        body = body_of(scope)
-        value, problems = _parse(body, media, kind, strict=directive != IGNORE)
+    value, body, repeated = _value(scope, kind, strict=directive != IGNORE)
     obj = _typed(scope, value, kind, body)
     if schema is None:
         return obj
@@ -69,12 +62,39 @@ def read_object(
         raise refused(obj, kind, wrong)
     if directive != IGNORE:
         unknown = go_decoding.unknown_fields(schema, obj)
-        if problems is not None:
-            unknown = problems if media == negotiation.YAML else json_syntax.complaints(body, unknown)
-            if media == negotiation.YAML:
-                unknown = [*go_decoding.unknown_fields(schema, obj), *problems]
+        if repeated is IN_JSON:
+            unknown = json_syntax.complaints(body, unknown)
+        elif repeated:
+            unknown = [*unknown, *repeated]
         report(scope, unknown, directive, lambda text: refused(obj, kind, text))
     return complete(scope.served if _is_served(scope, kind) else None, schema, obj)
+
+
+IN_JSON: list[str] = ["..."]
+"""Some key stands twice in a JSON body: where, only the walk through it tells."""
+
+
+def _value(
+    scope: RequestScope, kind: GroupVersionKind, *, strict: bool
+) -> tuple[Any, bytes, list[str]]:
+    """What came in, its bytes, and the keys that stand twice in it."""
+    request = scope.request
+    if request.obj is not None and not request.body:
+        return request.obj, b"", []
+    offers = negotiation.CUSTOM if scope.served.custom else negotiation.BUILT_IN
+    media = negotiation.input_type(request.header("content-type"), offers)
+    body = body_of(scope)
+    if media == negotiation.PROTOBUF:
+        raise status.new_bad_request("protobuf bodies are decoded by the doors of the simulator")
+    try:
+        if media == negotiation.YAML:
+            value, repeated = parse_yaml(body)
+            return value, body, repeated
+        value = json_syntax.loads(body)
+    except ValueError as error:
+        problem = f"couldn't get version/kind; json parse error: {error}"
+        raise _unrecognized(kind, problem, body) from None
+    return value, body, IN_JSON if strict and json_syntax.has_repeated_keys(body) else []
 
 
 def _is_served(scope: RequestScope, kind: GroupVersionKind) -> bool:
@@ -88,7 +108,12 @@ def complete(resource: Resource | None, schema: Schema, obj: Object) -> Object:
     return go_encoding.roundtrip(schema, obj)
 
 
-def report(scope: RequestScope, problems: list[str], directive: str, refuse: Any) -> None:
+def report(
+    scope: RequestScope,
+    problems: list[str],
+    directive: str,
+    refuse: Callable[[str], APIStatus],
+) -> None:
     """Warn of a strict decoder's complaints, or raise what `refuse(text)` makes of them."""
     if not problems:
         return
@@ -117,26 +142,6 @@ def _unrecognized(kind: GroupVersionKind, problem: str, body: bytes) -> APIStatu
     return status.new_bad_request(
         f"the object provided is unrecognized (must be of type {kind.kind}): {problem} ({summary})"
     )
-
-
-def _parse(
-    body: bytes, media: str, kind: GroupVersionKind, *, strict: bool
-) -> tuple[Any, list[str] | None]:
-    """The value of a body, and what a strict decoder says of repeated keys (None: none is)."""
-    if media == negotiation.YAML:
-        try:
-            return parse_yaml(body)
-        except ValueError as error:
-            raise _unrecognized(kind, f"couldn't get version/kind; json parse error: {error}", body) from None
-    if media == negotiation.PROTOBUF:
-        raise status.new_bad_request("protobuf bodies are decoded by the doors of the simulator")
-    try:
-        value = json_syntax.loads(body)
-    except ValueError as error:
-        problem = f"couldn't get version/kind; json parse error: {error}"
-        raise _unrecognized(kind, problem, body) from None
-    repeated = [""] if strict and json_syntax.has_repeated_keys(body) else None
-    return value, repeated
 
 
 def _typed(scope: RequestScope, value: Any, kind: GroupVersionKind, body: bytes) -> Object:
@@ -252,35 +257,35 @@ def _json_key(key: Any) -> str:
     return "null" if key is None else str(key)
 
 
+def _mapping(loader: Any, node: Any) -> Any:
+    return loader.construct_mapping(node, deep=True)
+
+
 def _make_loader() -> Any:
     resolvers = {
         first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
         for first, found in _Loader.yaml_implicit_resolvers.items()
     }
     _Loader.yaml_implicit_resolvers = resolvers
-    _Loader.add_constructor(
-        "tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node, deep=True)
-    )
+    _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
     return _Loader
 
 
 _LOADER = _make_loader()
 
 
-def parse_yaml(body: bytes) -> tuple[Any, list[str] | None]:
-    """The value of a YAML text, and the keys that are set twice in it (None: none is).
-
-    Raises `ValueError`.
-    """
+def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
+    """The value of a YAML text, and the keys that are set twice in it.  Raises `ValueError`."""
     loader = _LOADER(body)
-    loader.repeated = []
+    repeated: list[str] = []
+    loader.repeated = repeated
     try:
         value = loader.get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(f"error converting YAML to JSON: {yaml_problem(error)}") from None
     finally:
         loader.dispose()
-    return value, loader.repeated or None
+    return value, repeated
 
 
 def yaml_problem(error: Any) -> str:

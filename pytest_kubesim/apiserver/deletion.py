@@ -55,7 +55,7 @@ class Deletion:
         self.options = dict(options)
         self.validate = validate
         self.dry_run = bool(options.get("dryRun"))
-        given = options.get("preconditions") or {}
+        given: Object = options.get("preconditions") or {}
         self.preconditions = Preconditions(given.get("uid"), given.get("resourceVersion"))
         self.pending_finalizers = False
         self.last_existing: Object | None = None
@@ -200,7 +200,7 @@ class Deletion:
         return _with_metadata(obj, **fields), True, False
 
     def _check_preconditions(self, obj: Object) -> None:
-        given = self.options.get("preconditions") or {}
+        given: Object = self.options.get("preconditions") or {}
         metadata: Object = obj["metadata"]
         kind = GroupResource(self.store.resource.group, self.store.resource.kind)
         uid = given.get("uid")
@@ -287,8 +287,8 @@ def _with_metadata(obj: Object, **fields: Any) -> Object:
 
 
 _ORPHANS_WARNING = (
-    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to "
-    "remove them or set propagationPolicy=Orphan to suppress this warning"
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
+    "to remove them or set propagationPolicy=Orphan to suppress this warning"
 )
 
 

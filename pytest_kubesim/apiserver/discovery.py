@@ -161,7 +161,11 @@ def _aggregated_version(header: str) -> str:
     """The version of the aggregated document that is wanted most; empty: the plain one is."""
     for clause in negotiation.parse_accept(header):
         params = dict(clause.params)
-        if (clause.type, clause.subtype) not in (("application", "json"), ("application", "*"), ("*", "*")):
+        if (clause.type, clause.subtype) not in (
+            ("application", "json"),
+            ("application", "*"),
+            ("*", "*"),
+        ):
             continue
         if not params:
             return ""
@@ -181,9 +185,7 @@ def _aggregated(scope: RequestScope, prefix: str, version: str) -> Response:
         "items": [_aggregated_group(catalog, group) for group in groups],
     }
     content_type = f"application/json;g={AGGREGATED};v={version};as=APIGroupDiscoveryList"
-    return responses.Response(
-        200, obj, content_type=content_type, headers=(("Vary", "Accept"),)
-    )
+    return responses.Response(200, obj, content_type=content_type, headers=(("Vary", "Accept"),))
 
 
 def _aggregated_group(catalog: Catalog, group: str) -> Object:

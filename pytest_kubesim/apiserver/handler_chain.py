@@ -1,7 +1,7 @@
 """The way of a request through the API server, on a page.
 
-Follows `DefaultBuildHandlerChain` of `apiserver/pkg/server/config.go`, outermost first; what is only
-there for metrics, traces and HTTP itself is left out.
+Follows `DefaultBuildHandlerChain` of `apiserver/pkg/server/config.go`, outermost first; what is
+only there for metrics, traces and HTTP itself is left out.
 """
 
 from __future__ import annotations

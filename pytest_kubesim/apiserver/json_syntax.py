@@ -19,7 +19,7 @@ _END = "unexpected end of JSON input"
 _SPACE = " \t\r\n"
 
 
-class Repeated(Exception):  # noqa: N818 - it is a finding, not a failure
+class Repeated(Exception):
     """Some key stands twice in an object."""
 
 

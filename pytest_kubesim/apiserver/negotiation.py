@@ -116,10 +116,7 @@ def _with_params(offer: str, clause: Clause, *, transforms: bool) -> Output | No
         elif key == "stream" and value != "watch":
             return None
     if (kind or version or group) and not (
-        transforms
-        and kind in _TRANSFORMS
-        and group == "meta.k8s.io"
-        and version in _META_VERSIONS
+        transforms and kind in _TRANSFORMS and group == "meta.k8s.io" and version in _META_VERSIONS
     ):
         return None
     return Output(offer, kind, version, group, pretty)

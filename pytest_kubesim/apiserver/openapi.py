@@ -32,9 +32,7 @@ def serve(scope: RequestScope, rest: list[str]) -> Response:
         return _document(body, _hash(body))
     if rest == ["v3"]:
         body = json.dumps(_index(scope.server), separators=(",", ":")).encode()
-        return responses.Response(
-            200, None, body, responses.TEXT, (("Etag", f'"{_hash(body)}"'),)
-        )
+        return responses.Response(200, None, body, responses.TEXT, (("Etag", f'"{_hash(body)}"'),))
     if len(rest) > 1 and rest[0] == "v3":
         return _group_version(scope, "/".join(rest[1:]))
     return responses.page_not_found()

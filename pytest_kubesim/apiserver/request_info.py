@@ -112,6 +112,16 @@ def _resolve(method: str, path: str) -> RequestInfo:
     if verb == "delete" and not name:
         verb = "deletecollection"
     return RequestInfo(
-        path, verb, True, prefix, group, version, namespace, parts[0], subresource, name,
-        tuple(parts), legacy,
+        path,
+        verb,
+        True,
+        prefix,
+        group,
+        version,
+        namespace,
+        parts[0],
+        subresource,
+        name,
+        tuple(parts),
+        legacy,
     )

@@ -90,8 +90,8 @@ class APIServer:
     """One API server.
 
     Parameters: `kernel`; `etcd`, a client of the member beside it; `name` of the process and `host`
-    where it runs; `catalog` of what it serves; `faultpoints` that are consulted; `authorizers` asked
-    after `system:masters` (default: everybody may do everything); `tokens`, users by bearer token;
+    where it runs; `catalog` of what it serves; `faultpoints` to consult; `authorizers` asked after
+    `system:masters` (default: everybody may do everything); `tokens`, users by bearer token;
     `admission`, the chain of plugins; `signing_key` of service account tokens, shared by all API
     servers of a cluster.
     """
@@ -315,7 +315,7 @@ class APIServer:
             self.etcd,
             prefix,
             now_ns=self.process.now_ns,
-            known=lambda key, revision: found.peek(key, revision),
+            known=lambda key, revision: found.peek(key, revision),  # noqa: PLW0108 - made below
             decode=stored.decode_stored,
         )
         field = _TRIGGERS.get(prefix, "")
@@ -417,7 +417,8 @@ def _reader(field: str) -> Callable[[Object], str]:
     parent, _, leaf = field.rpartition(".")
 
     def read(obj: Object) -> str:
-        return (obj.get(parent) or {}).get(leaf) or ""
+        found: Object = obj.get(parent) or {}
+        return found.get(leaf) or ""
 
     return read
 
@@ -431,7 +432,9 @@ class _InProcess:
 
     __slots__ = ("_coro", "_server")
 
-    def __init__(self, server: APIServer, coro: Coroutine[Any, Any, Response | WatchStream]) -> None:
+    def __init__(
+        self, server: APIServer, coro: Coroutine[Any, Any, Response | WatchStream]
+    ) -> None:
         self._server = server
         self._coro = coro
 

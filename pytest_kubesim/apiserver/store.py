@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import go_encoding, objectmeta, status, validation
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import deletion
 from pytest_kubesim.apiserver.storage.errors import StorageError, interpret, plain
@@ -38,7 +38,7 @@ Produce = Callable[["Object | None"], Awaitable[Object]]
 Validate = Callable[[Object, "Object | None"], Awaitable[None]]
 
 
-class EmptiedFinalizers(Exception):  # noqa: N818 - a turn of the way, not a failure
+class EmptiedFinalizers(Exception):
     """An update has taken the last finalizer of an object that is to be deleted."""
 
     def __init__(self, obj: Object) -> None:
@@ -118,8 +118,8 @@ class Store:
         self, scope: RequestScope, obj: Object, strategy: Strategy, validate: Validate | None
     ) -> Object:
         context = scope.context
-        generated = not (obj.get("metadata") or {}).get("name")
-        obj = self.before_create(scope, self._with_system_fields(scope, obj), strategy)
+        generated = not get_path(obj, "metadata", "name")
+        obj = self.before_create(scope, self.with_system_fields(scope, obj), strategy)
         obj = strategy.begin_create(context, obj)
         obj = self.printed(obj, self.storage_resource)
         if validate is not None:
@@ -152,7 +152,7 @@ class Store:
             return refusal.with_message(f"object is being deleted: {refusal.message}")
         return refusal
 
-    def _with_system_fields(self, scope: RequestScope, obj: Object) -> Object:
+    def with_system_fields(self, scope: RequestScope, obj: Object) -> Object:
         """Name, UID and time of creation (`FillObjectMetaSystemFields`)."""
         server = self.server
         metadata: Object = dict(obj.get("metadata") or {})
@@ -357,7 +357,7 @@ class _Change:
     async def _create(self, obj: Object) -> Object:
         store, scope = self.store, self.scope
         self.creating = True
-        obj = store._with_system_fields(scope, wipe_system_fields(obj))  # pyright: ignore[reportPrivateUsage]
+        obj = store.with_system_fields(scope, wipe_system_fields(obj))
         obj = store.before_create(scope, obj, store.strategy)
         obj = store.strategy.begin_create(scope.context, obj)
         obj = store.printed(obj, store.storage_resource)
@@ -431,7 +431,7 @@ def should_delete(store: Store, obj: Object, old: Object) -> bool:
     old_metadata: Object = old["metadata"]
     if not old_metadata.get("deletionTimestamp"):
         return False
-    if store.name == GroupResource("", "namespaces") and (obj.get("spec") or {}).get("finalizers"):
+    if store.name == GroupResource("", "namespaces") and get_path(obj, "spec", "finalizers"):
         return False
     return not old_metadata.get("deletionGracePeriodSeconds")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import metav1, status
+from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver.storage.watch import INITIAL_EVENTS_END
 from pytest_kubesim.registry.rest import Column, Printer
@@ -108,7 +109,7 @@ def _column(column: Column) -> Object:
 def _included(scope: RequestScope, obj: Object, include: str) -> Object | None:
     if include == "Object":
         return obj
-    marked = ((obj.get("metadata") or {}).get("annotations") or {}).get(INITIAL_EVENTS_END)
+    marked = get_path(obj, "metadata", "annotations", INITIAL_EVENTS_END)
     if include == "None" and marked != "true":
         return None
     return {

@@ -6,8 +6,8 @@ kinds are added and removed while the cluster runs.
 
 The law: a `Resource` never changes.  A custom kind that changes is another `Resource`.
 
-Follows `pkg/controlplane/instance.go` (what is served) and `pkg/kubeapiserver/default_storage_factory_builder.go`
-(where it is stored).
+Follows `pkg/controlplane/instance.go` (what is served) and
+`pkg/kubeapiserver/default_storage_factory_builder.go` (where it is stored).
 """
 
 from __future__ import annotations
@@ -188,9 +188,7 @@ class Catalog:
 
     def infos(self, group: str, version: str) -> list[load.ResourceInfo]:
         """What discovery says of the built-in resources of a group version, by name."""
-        return [
-            info for (g, v, _), info in self._infos.items() if (g, v) == (group, version)
-        ]
+        return [info for (g, v, _), info in self._infos.items() if (g, v) == (group, version)]
 
     def custom(self, group: str = "", version: str = "") -> list[Resource]:
         """The custom resources, of one group version if given, by name."""

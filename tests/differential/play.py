@@ -68,9 +68,7 @@ class World:
         member = Member(clock=lambda: self.kernel.now_ns)
         member.restore(bootstrap.snapshot(catalog, self.kernel.start_ns))
         admin = UserInfo("admin", ("system:masters",))
-        self.server = APIServer(
-            self.kernel, Client(member), catalog=catalog, tokens={TOKEN: admin}
-        )
+        self.server = APIServer(self.kernel, Client(member), catalog=catalog, tokens={TOKEN: admin})
         self.server.start()
 
     def wait(self, seconds: float) -> None:
@@ -427,15 +425,17 @@ class Normaliser:
         """A document with all that varies replaced."""
         if isinstance(value, dict):
             return {
-                (k if self._is_special(k, x) else self.text(k)): self._entry(k, x, key, value, parent)
+                (k if self._is_special(k, x) else self.text(k)): self._entry(
+                    k, x, key, value, parent
+                )
                 for k, x in value.items()
             }
         if isinstance(value, list):
-            if key.split(".")[-1] == "managedFields":
+            if key.rsplit(".", maxsplit=1)[-1] == "managedFields":
                 value = sorted(value, key=_manager_key)
             return [self.value(x, key, parent) for x in value]
         if isinstance(value, str):
-            printed = key.split(".")[-1] in ("stdout", "stderr", "cells")
+            printed = key.rsplit(".", maxsplit=1)[-1] in ("stdout", "stderr", "cells")
             return self.text(value, printed=printed)
         return value
 

@@ -38,9 +38,7 @@ async def with_impersonation(scope: RequestScope) -> Response | None:
     if not wanted:
         if not (groups or uid or extra):
             return None
-        raise status.new_internal_error(
-            f"requested {strings(groups)} without impersonating a user"
-        )
+        raise status.new_internal_error(f"requested {strings(groups)} without impersonating a user")
     for attributes in _needed(scope, wanted, groups, uid, extra):
         decision, reason = await scope.server.authorize(attributes)
         if decision != "allow":
@@ -56,10 +54,19 @@ def _needed(
     uid: str,
     extra: dict[str, tuple[str, ...]],
 ) -> list[Attributes]:
-    def may(resource: str, target: str, *, group: str = "", sub: str = "", ns: str = "") -> Attributes:
+    def may(
+        resource: str, target: str, *, group: str = "", sub: str = "", ns: str = ""
+    ) -> Attributes:
         return Attributes(
-            scope.user, "impersonate", is_resource=True, group=group, version="v1",
-            resource=resource, subresource=sub, namespace=ns, name=target,
+            scope.user,
+            "impersonate",
+            is_resource=True,
+            group=group,
+            version="v1",
+            resource=resource,
+            subresource=sub,
+            namespace=ns,
+            name=target,
         )
 
     authentication = "authentication.k8s.io"
@@ -76,9 +83,7 @@ def _needed(
     return found
 
 
-def _user(
-    name: str, groups: list[str], uid: str, extra: dict[str, tuple[str, ...]]
-) -> UserInfo:
+def _user(name: str, groups: list[str], uid: str, extra: dict[str, tuple[str, ...]]) -> UserInfo:
     parts = name.removeprefix(PREFIX).split(":")
     if name.startswith(PREFIX) and len(parts) == 2 and not groups:
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{parts[0]}"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import meta, status, validation
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind
+from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, get_path
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, responses
@@ -33,13 +33,17 @@ async def bind(scope: RequestScope) -> Response:
     options = write_options(scope, "CreateOptions")
     given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
     given = ensure_namespace(given, scope.namespace)
-    name = (given.get("metadata") or {}).get("name") or ""
+    name = get_path(given, "metadata", "name") or ""
     if name != scope.name:
-        raise status.new_bad_request(
-            f"name in URL does not match name in Binding object"
+        raise (
+            status.new_bad_request(
+                "name in URL does not match name in Binding object"
+                if name
+                else "the name of the object was undeterminable"
+            )
             if name
-            else "the name of the object was undeterminable"
-        ) if name else status.new_bad_request("name in URL does not match name in Binding object")
+            else status.new_bad_request("name in URL does not match name in Binding object")
+        )
     given = await write.admit(scope, options, given, None, kind=KIND)
     problems = _problems(given)
     if problems:
@@ -59,9 +63,7 @@ def _problems(given: Object) -> list[FieldError]:
     problems: list[FieldError] = []
     kind = target.get("kind") or ""
     if kind not in ("", "Node"):
-        problems.append(
-            validation.not_supported(Path("target", "kind"), kind, ("Node", "<empty>"))
-        )
+        problems.append(validation.not_supported(Path("target", "kind"), kind, ("Node", "<empty>")))
     if not target.get("name"):
         problems.append(validation.required(Path("target", "name")))
     return problems
@@ -107,20 +109,18 @@ def _bound(scope: RequestScope, pod: Object, node: str, metadata: Object) -> Obj
         raise _conflict(scope, f"pod {name} is being deleted, cannot be assigned to a host")
     spec: Object = pod["spec"]
     if spec.get("nodeName"):
-        raise _conflict(
-            scope, f"pod {name} is already assigned to node {quote(spec['nodeName'])}"
-        )
+        raise _conflict(scope, f"pod {name} is already assigned to node {quote(spec['nodeName'])}")
     if spec.get("schedulingGates"):
         raise _conflict(scope, f"pod {name} has non-empty .spec.schedulingGates")
     fields: dict[str, Any] = {}
     if metadata.get("annotations"):
-        old = pod["metadata"].get("annotations") or {}
+        old: Object = pod["metadata"].get("annotations") or {}
         fields["annotations"] = {**old, **metadata["annotations"]}
     if metadata.get("labels"):
         fields["labels"] = {**(pod["metadata"].get("labels") or {}), **metadata["labels"]}
     obj = meta.with_metadata(pod, **fields) if fields else pod
     obj = {**obj, "spec": {**spec, "nodeName": node}}
-    conditions: list[Object] = (pod.get("status") or {}).get("conditions") or []
+    conditions: list[Object] = get_path(pod, "status", "conditions") or []
     entry: Object = {
         "type": "PodScheduled",
         "status": "True",

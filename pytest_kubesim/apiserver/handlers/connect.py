@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.golang import bracketed
-from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apimachinery.meta import GroupResource, annotations
 from pytest_kubesim.apiserver import negotiation, responses
 from pytest_kubesim.errors import NotSimulated
 
@@ -28,7 +28,7 @@ class NodeProxy(Protocol):
     """What an API server asks of the kubelets.  Raises `APIStatus`."""
 
     async def logs(self, node: Object, pod: Object, container: str, options: Any) -> Any:
-        """A `Response`, or with `follow` a stream, of a container's log; `options` as in the query."""
+        """A `Response`, or a stream (`follow`), of a log; `options` are the query's pairs."""
         ...
 
     async def stream(
@@ -50,14 +50,12 @@ def _container(scope: RequestScope, pod: Object) -> str:
     """The container that is asked for, or the only one (`podutil` and `LogLocation`)."""
     spec: Object = pod["spec"]
     wanted = scope.param("container")
-    names = [c["name"] for c in spec.get("containers") or []]
-    initial = [c["name"] for c in spec.get("initContainers") or []]
-    ephemeral = [c["name"] for c in spec.get("ephemeralContainers") or []]
+    names = _names(spec, "containers")
+    initial = _names(spec, "initContainers")
+    ephemeral = _names(spec, "ephemeralContainers")
     name: str = pod["metadata"]["name"]
     if not wanted:
-        default = (pod["metadata"].get("annotations") or {}).get(
-            "kubectl.kubernetes.io/default-container"
-        )
+        default = annotations(pod).get("kubectl.kubernetes.io/default-container")
         if default:
             wanted = default
         elif len(names) == 1:
@@ -65,7 +63,10 @@ def _container(scope: RequestScope, pod: Object) -> str:
         elif not names:
             raise status.new_bad_request(f"a container name must be specified for pod {name}")
         else:
-            text = f"a container name must be specified for pod {name}, choose one of: {bracketed(names)}"
+            text = (
+                f"a container name must be specified for pod {name}, choose one of: "
+                f"{bracketed(names)}"
+            )
             if initial:
                 text += f" or one of the init containers: {bracketed(initial)}"
             if ephemeral:
@@ -74,6 +75,11 @@ def _container(scope: RequestScope, pod: Object) -> str:
     if wanted not in (*names, *initial, *ephemeral):
         raise status.new_bad_request(f"container {wanted} is not valid for pod {name}")
     return wanted
+
+
+def _names(spec: Object, field: str) -> list[str]:
+    containers: list[Object] = spec.get(field) or []
+    return [container["name"] for container in containers]
 
 
 def _node(scope: RequestScope, pod: Object) -> Object:

@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import labels, meta, status
-from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, is_condition_true
+from pytest_kubesim.apimachinery.meta import (
+    GroupResource,
+    GroupVersionKind,
+    get_path,
+    is_condition_true,
+)
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import decoding, responses
 from pytest_kubesim.apiserver.handlers import write
@@ -40,7 +45,7 @@ async def evict(scope: RequestScope) -> Response:
     options = write_options(scope, "CreateOptions")
     given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
     given = ensure_namespace(given, scope.namespace)
-    name = (given.get("metadata") or {}).get("name") or ""
+    name = get_path(given, "metadata", "name") or ""
     if name != scope.name:
         raise status.new_bad_request("name in URL does not match name in Eviction object")
     given = await write.admit(scope, options, given, None, kind=KIND)
@@ -72,7 +77,7 @@ def _delete_options(given: Object, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _needs_no_budget(pod: Object) -> bool:
-    phase = (pod.get("status") or {}).get("phase")
+    phase = get_path(pod, "status", "phase")
     return phase in ("Succeeded", "Failed", "Pending") or bool(
         pod["metadata"].get("deletionTimestamp")
     )
@@ -81,11 +86,11 @@ def _needs_no_budget(pod: Object) -> bool:
 def _budgets(scope: RequestScope, pod: Object) -> list[Object]:
     """The budgets that select the pod (`getPodDisruptionBudgets`)."""
     found: list[Object] = []
-    pod_labels = pod["metadata"].get("labels") or {}
+    pod_labels = meta.labels(pod)
     if not pod_labels:
         return found
     for budget in scope.server.reader.list(BUDGETS, scope.namespace):
-        selector = labels.from_label_selector((budget.get("spec") or {}).get("selector"))
+        selector = labels.from_label_selector(get_path(budget, "spec", "selector"))
         if not selector.empty and selector.matches(pod_labels):
             found.append(budget)
     return found
@@ -96,7 +101,7 @@ async def _allowed(scope: RequestScope, pod: Object, budget: Object) -> bool:
 
     False: the budget is not concerned, as the pod is unhealthy and may go.
     """
-    policy = (budget.get("spec") or {}).get("unhealthyPodEvictionPolicy")
+    policy = get_path(budget, "spec", "unhealthyPodEvictionPolicy")
     if not is_condition_true(pod, "Ready"):
         state: Object = budget.get("status") or {}
         healthy = state.get("currentHealthy", 0)
@@ -139,7 +144,9 @@ def _take(scope: RequestScope, budget: Object) -> Object:
     disrupted: Object = state.get("disruptedPods") or {}
     if len(disrupted) > MAX_DISRUPTED_PODS:
         raise status.new_forbidden(
-            BUDGETS, name, "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+            BUDGETS,
+            name,
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
         )
     if allowed == 0:
         error = status.new_too_many_requests(REFUSAL, 0)
@@ -178,7 +185,7 @@ async def _mark_and_delete(
 ) -> None:
     """Say on the pod why it goes (`DisruptionTarget`), then delete it."""
     key = store.key(scope.namespace, scope.name)
-    pinned = (options.get("preconditions") or {}).get("resourceVersion")
+    pinned = get_path(options, "preconditions", "resourceVersion")
 
     async def marked(existing: Object | None) -> Object:
         assert existing is not None
@@ -193,17 +200,17 @@ async def _mark_and_delete(
             "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting",
         }
-        conditions = [
-            c
-            for c in (existing.get("status") or {}).get("conditions") or []
-            if c["type"] != "DisruptionTarget"
-        ]
+        before: list[Object] = get_path(existing, "status", "conditions") or []
+        conditions = [c for c in before if c["type"] != "DisruptionTarget"]
         changed = meta.with_status(existing, conditions=[*conditions, entry])
         return store.printed(changed, store.resource)
 
     out = await store.storage.guaranteed_update(key, marked, dry_run=scope.context.dry_run)
     if pinned is not None:
-        preconditions = {**options["preconditions"], "resourceVersion": out["metadata"]["resourceVersion"]}
+        preconditions = {
+            **options["preconditions"],
+            "resourceVersion": out["metadata"]["resourceVersion"],
+        }
         options = {**options, "preconditions": preconditions}
     del pod
     await _delete(scope, store, options)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apiserver.deletion import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
 from pytest_kubesim.apiserver.storage.errors import StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
@@ -46,7 +47,7 @@ async def delete_namespace(
     given.setdefault("uid", metadata["uid"])
     if not metadata.get("deletionTimestamp"):
         return await _mark(store, scope, name, options, given, validate), False
-    if (namespace.get("spec") or {}).get("finalizers"):
+    if get_path(namespace, "spec", "finalizers"):
         return namespace, False
     return await store.delete(scope, name, {**options, "preconditions": given}, validate)
 
@@ -68,7 +69,8 @@ async def _mark(
         metadata.pop("finalizers", None)
         if finalizers:
             metadata["finalizers"] = finalizers
-        phase = {**(existing.get("status") or {}), "phase": "Terminating"}
+        before: Object = existing.get("status") or {}
+        phase: Object = {**before, "phase": "Terminating"}
         obj = {**existing, "metadata": metadata, "status": phase}
         return store.printed(obj, store.resource)
 

@@ -17,7 +17,7 @@ from pytest_kubesim.apimachinery import (
 )
 from pytest_kubesim.apimachinery.golang import json_text, type_name
 from pytest_kubesim.apimachinery.golang import plain as plain_text
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
 from pytest_kubesim.apiserver.handlers import unstructured, write
@@ -71,7 +71,7 @@ async def patched(
     async def produce(old: Object | None) -> Object:
         live = None if old is None else store.served(old)
         new = patcher.applied_to(live)
-        if old is None and (uid := (new.get("metadata") or {}).get("uid")):
+        if old is None and (uid := get_path(new, "metadata", "uid")):
             raise status.new_conflict(
                 store.name,
                 scope.name,
@@ -222,13 +222,9 @@ class Patcher:
         if api_version == resource.api_version and kind == resource.kind:
             return
         if not kind:
-            raise self._refused(
-                obj, f"Object 'Kind' is missing in '{json_text(obj)}'"
-            )
+            raise self._refused(obj, f"Object 'Kind' is missing in '{json_text(obj)}'")
         if not api_version:
-            raise self._refused(
-                obj, f"Object 'apiVersion' is missing in '{json_text(obj)}'"
-            )
+            raise self._refused(obj, f"Object 'apiVersion' is missing in '{json_text(obj)}'")
         raise self._refused(
             obj,
             f'no kind "{kind}" is registered for version "{api_version}" in {decoding.SCHEME}',
@@ -281,7 +277,7 @@ class Patcher:
 
     def _apply(self, live: Object | None) -> Object:
         scope, resource = self.scope, self.scope.served
-        repeated: list[str] | None = None
+        repeated: list[str] = []
         if self.in_process:
             given: Any = self.given
         else:
@@ -305,7 +301,9 @@ class Patcher:
             subresource=scope.subresource,
         )
         if repeated and self.directive != decoding.IGNORE:
-            text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
+            text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(
+                repeated
+            )
             if self.directive == decoding.STRICT:
                 raise status.new_bad_request(f"error strict decoding patch: {text}")
             for line in repeated:
@@ -341,9 +339,7 @@ def _strategic_refusal(error: strategicpatch.StrategicPatchError) -> APIStatus:
     if error.code == 400:
         return status.new_bad_request(str(error))
     if error.code == 422:
-        return status.new_generic_server_response(
-            422, "", GroupResource("", ""), "", str(error)
-        )
+        return status.new_generic_server_response(422, "", GroupResource("", ""), "", str(error))
     return plain(str(error))
 
 

@@ -21,7 +21,13 @@ from pytest_kubesim.apimachinery import (
 )
 from pytest_kubesim.apimachinery.managedfields import fieldmanager
 from pytest_kubesim.apimachinery.managedfields import scale as scale_fields
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVersionKind, get_path, set_path
+from pytest_kubesim.apimachinery.meta import (
+    GroupKind,
+    GroupResource,
+    GroupVersionKind,
+    get_path,
+    set_path,
+)
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
@@ -32,6 +38,8 @@ from pytest_kubesim.apiserver.storage.errors import plain
 from pytest_kubesim.registry.rest import Scale
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.apiserver.store import Store
@@ -100,7 +108,7 @@ def _selector(where: Scale, obj: Object) -> str:
 
 
 async def _written(
-    scope: RequestScope, store: Store, options: dict[str, Any], make: Any
+    scope: RequestScope, store: Store, options: dict[str, Any], make: Callable[[Object], Object]
 ) -> Object:
     resource = scope.served
     where = resource.scale or Scale()
@@ -128,9 +136,7 @@ async def _written(
         wanted = await write.admit(scope, options, wanted, current, kind=KIND)
         return store.stored(_scaled(store, scope, live, wanted, where))
 
-    obj, _ = await store.update(
-        scope, scope.name, produce, validate=None
-    )
+    obj, _ = await store.update(scope, scope.name, produce, validate=None)
     return obj
 
 
@@ -150,7 +156,7 @@ def _scaled(
             f"Precondition failed: UID in precondition: {uid}, UID in object meta: "
             f"{live['metadata']['uid']}",
         )
-    replicas = (wanted.get("spec") or {}).get("replicas") or 0
+    replicas = get_path(wanted, "spec", "replicas") or 0
     if replicas < 0:
         problem = validation.invalid(
             Path("spec", "replicas"), replicas, "must be greater than or equal to 0"

@@ -59,7 +59,9 @@ def _unknown(scope: RequestScope, field: str) -> str:
     resource = scope.served
     if resource.custom or resource.strategy.selectable:
         return f"field label not supported: {field}"
-    return f'{quote(field)} is not a known field selector: only "metadata.name", "metadata.namespace"'
+    return (
+        f'{quote(field)} is not a known field selector: only "metadata.name", "metadata.namespace"'
+    )
 
 
 def with_name(scope: RequestScope, options: ListOptions) -> ListOptions:
@@ -95,9 +97,7 @@ def select(store: Store, namespace: str, options: ListOptions) -> Selection:
     )
 
 
-def _trigger(
-    store: Store, namespace: str, name: str, options: ListOptions
-) -> tuple[str, str]:
+def _trigger(store: Store, namespace: str, name: str, options: ListOptions) -> tuple[str, str]:
     if name:
         if namespace or not store.resource.namespaced:
             return "key", f"{namespace}/{name}"

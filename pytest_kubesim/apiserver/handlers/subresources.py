@@ -42,7 +42,14 @@ ENDPOINTS: Mapping[
     (SERVICE_ACCOUNTS, "token"): token.create,
 }
 
-_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+_VERBS = {
+    "GET": "get",
+    "HEAD": "get",
+    "PUT": "update",
+    "PATCH": "patch",
+    "POST": "create",
+    "DELETE": "delete",
+}
 _CONNECTS = frozenset({"exec", "attach", "portforward", "proxy"})
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status, timestamps, validation
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVersionKind
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVersionKind, get_path
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, responses
@@ -20,8 +20,8 @@ from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.apimachinery.validation import FieldError
+    from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.wire import Response
 
 KIND = GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")
@@ -89,9 +89,7 @@ def _problems(spec: Object) -> list[FieldError]:
     return problems
 
 
-def _claims(
-    scope: RequestScope, account: Object, spec: Object, now: int, expires: int
-) -> Object:
+def _claims(scope: RequestScope, account: Object, spec: Object, now: int, expires: int) -> Object:
     namespace: str = scope.namespace
     private: Object = {
         "namespace": namespace,
@@ -101,7 +99,7 @@ def _claims(
     if reference:
         kind, bound = _bound(scope, reference)
         private[kind.lower()] = {"name": bound["metadata"]["name"], "uid": bound["metadata"]["uid"]}
-        node = (bound.get("spec") or {}).get("nodeName") if kind == "Pod" else None
+        node = get_path(bound, "spec", "nodeName") if kind == "Pod" else None
         if node:
             found = scope.server.reader.get(GroupResource("", "nodes"), "", node)
             private["node"] = {"name": node}
@@ -134,12 +132,16 @@ def _bound(scope: RequestScope, reference: Object) -> tuple[str, Object]:
     found = scope.server.reader.get(resource, where, name)
     if found is None:
         raise status.new_not_found(resource, name)
-    if kind == "Pod" and (found.get("spec") or {}).get("serviceAccountName") != scope.name:
-        account = (found.get("spec") or {}).get("serviceAccountName") or ""
-        raise status.new_bad_request(
-            "cannot bind token for serviceaccount "
-            f"{quote(scope.name)} to pod running with different serviceaccount name."
-        ) if account is not None else status.new_bad_request("")
+    if kind == "Pod" and get_path(found, "spec", "serviceAccountName") != scope.name:
+        account = get_path(found, "spec", "serviceAccountName") or ""
+        raise (
+            status.new_bad_request(
+                "cannot bind token for serviceaccount "
+                f"{quote(scope.name)} to pod running with different serviceaccount name."
+            )
+            if account is not None
+            else status.new_bad_request("")
+        )
     uid = reference.get("uid")
     if uid and uid != found["metadata"]["uid"]:
         raise status.new_conflict(

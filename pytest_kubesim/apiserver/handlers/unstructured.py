@@ -82,7 +82,12 @@ def _slice(schema: Schema, value: Any) -> str:
 
 def _scalar(schema: Schema, value: Any) -> str:
     found, wanted = _kind(value), schema.go.kind
-    fits = {"string": ("string",), "bool": ("bool",), "int": ("int64",), "float": ("int64", "float64")}
+    fits = {
+        "string": ("string",),
+        "bool": ("bool",),
+        "int": ("int64",),
+        "float": ("int64", "float64"),
+    }
     if found in fits[wanted] or (found == "float64" and wanted == "int" and value == int(value)):
         return ""
     if (found, wanted) in _CONVERTIBLE:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apiserver import decoding, field_manager, responses
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
@@ -49,7 +50,7 @@ async def replaced(
         )
         return await write.admit(scope, options, store.stored(new), old)
 
-    uid = (obj.get("metadata") or {}).get("uid") or None
+    uid = get_path(obj, "metadata", "uid") or None
     made, created = await store.update(
         scope,
         scope.name,

@@ -82,7 +82,11 @@ def _timeout_ns(scope: RequestScope, options: ListOptions) -> int:
         return options.timeout_seconds * NS
     kernel = scope.server.kernel
     return MIN_REQUEST_TIMEOUT_NS + kernel.rng.below(
-        MIN_REQUEST_TIMEOUT_NS, "watch-timeout", scope.request.client, scope.info.path, kernel.now_ns
+        MIN_REQUEST_TIMEOUT_NS,
+        "watch-timeout",
+        scope.request.client,
+        scope.info.path,
+        kernel.now_ns,
     )
 
 

@@ -107,9 +107,7 @@ async def _may_create(scope: RequestScope) -> None:
         raise forbidden(attributes, reason)
 
 
-def delete_validator(
-    scope: RequestScope, options: dict[str, Any]
-) -> Callable[[Object], Any]:
+def delete_validator(scope: RequestScope, options: dict[str, Any]) -> Callable[[Object], Any]:
     """Admission of a deletion, mutating plugins first."""
 
     async def validate(old: Object) -> None:

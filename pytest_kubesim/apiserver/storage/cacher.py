@@ -56,7 +56,7 @@ Trigger = Callable[["Object"], str]
 class Cacher:
     """The watch cache over one `Etcd3`.
 
-    Parameters: `storage`; `kind`, apiVersion and kind of its objects, for bookmarks; `trigger_field`
+    Parameters: `storage`; `api_version` and `kind` of its objects, for bookmarks; `trigger_field`
     and `trigger`, an index like upstream's: the value of that field in an object.
     """
 
@@ -372,7 +372,9 @@ class Cacher:
 
     def watchers(self) -> list[CacheWatcher]:
         """All watches that are open, in the order in which they were opened."""
-        return sorted((w for group in self._watchers.values() for w in group.values()), key=_identity)
+        return sorted(
+            (w for group in self._watchers.values() for w in group.values()), key=_identity
+        )
 
     def _forget(self, watcher: CacheWatcher) -> None:
         group = self._watchers.get(watcher.trigger)

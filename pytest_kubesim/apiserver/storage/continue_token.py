@@ -37,8 +37,7 @@ def decode(token: str, prefix: str) -> tuple[str, int]:
         ) from None
     if version != _VERSION:
         raise ValueError(
-            "continue key is not valid: server does not recognize this encoded version "
-            f"{version}"
+            f"continue key is not valid: server does not recognize this encoded version {version}"
         )
     if revision == 0:
         raise ValueError(

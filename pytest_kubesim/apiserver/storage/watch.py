@@ -152,7 +152,9 @@ class CacheWatcher:
     def expires_at(self, time_ns: int) -> None:
         """End it then (nanoseconds since the epoch), without an error."""
         self.deadline_ns = time_ns
-        self._timer = self._kernel.call_at(time_ns, self.close, periodic=True, label="watch timeout")
+        self._timer = self._kernel.call_at(
+            time_ns, self.close, periodic=True, label="watch timeout"
+        )
 
     def offer(self, change: Change) -> None:
         """Give it a change, if it sees it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver.admission.chain import CREATE, Attributes, Plugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.meta import Object
 
 CLASSES = GroupResource("storage.k8s.io", "storageclasses")
 DEFAULT_ANNOTATION = "storageclass.kubernetes.io/is-default-class"
@@ -33,7 +34,7 @@ class DefaultStorageClass(Plugin):
         """Names the default class."""
         if obj is None or attributes.subresource or attributes.resource.group_resource != _CLAIMS:
             return obj
-        annotations = obj["metadata"].get("annotations") or {}
+        annotations = meta.annotations(obj)
         if CLASS_ANNOTATION in annotations or obj["spec"].get("storageClassName") is not None:
             return obj
         found = default_class(attributes.server.reader.list(CLASSES))
@@ -53,7 +54,7 @@ def default_class(classes: Iterable[Object]) -> Object | None:
 
 def is_default(each: Object) -> bool:
     """Whether a class is marked as default."""
-    annotations = each["metadata"].get("annotations") or {}
+    annotations = meta.annotations(each)
     return "true" in (annotations.get(DEFAULT_ANNOTATION), annotations.get(BETA_DEFAULT_ANNOTATION))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apiserver.admission.chain import (
     CREATE,
     DELETE,
@@ -54,7 +54,7 @@ class NamespaceLifecycle(Plugin):
         namespace = attributes.server.reader.get(NAMESPACES, "", attributes.namespace)
         if namespace is None:
             raise status.new_not_found(NAMESPACES, attributes.namespace)
-        if (namespace.get("status") or {}).get("phase") == "Terminating":
+        if get_path(namespace, "status", "phase") == "Terminating":
             name = attributes.namespace
             error = forbidden(
                 attributes,

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery import quantity
-from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apimachinery import meta, quantity
+from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apiserver.admission.chain import UPDATE, Attributes, Plugin, forbidden
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class PersistentVolumeClaimResize(Plugin):
             return
         if attributes.subresource or quantity.cmp(_size(obj), _size(old)) <= 0:
             return
-        if (old.get("status") or {}).get("phase") != "Bound":
+        if get_path(old, "status", "phase") != "Bound":
             raise forbidden(attributes, "Only bound persistent volume claims can be expanded")
         name = _class(obj)
         found = None
@@ -47,12 +47,12 @@ class PersistentVolumeClaimResize(Plugin):
 
 
 def _size(claim: Object) -> str:
-    requests: Object = (claim["spec"].get("resources") or {}).get("requests") or {}
+    requests: Object = get_path(claim["spec"], "resources", "requests") or {}
     return requests.get("storage") or "0"
 
 
 def _class(claim: Object) -> str:
-    annotations = claim["metadata"].get("annotations") or {}
+    annotations = meta.annotations(claim)
     if CLASS_ANNOTATION in annotations:
         return annotations[CLASS_ANNOTATION]
     return claim["spec"].get("storageClassName") or ""

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apimachinery import meta, status
+from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apiserver.admission.chain import (
     CREATE,
     UPDATE,
@@ -78,9 +78,14 @@ class ServiceAccount(Plugin):
                 f"{obj['metadata']['name']}",
             )
         account = await _account(attributes, name)
-        annotations = account["metadata"].get("annotations") or {}
+        annotations = meta.annotations(account)
         if annotations.get(ENFORCE_ANNOTATION) in ("1", "t", "T", "true", "TRUE", "True"):
             _check_secrets(attributes, account, spec)
+
+
+def _all(node: Object, field: str) -> list[Object]:
+    found: list[Object] = node.get(field) or []
+    return found
 
 
 def _concerns(attributes: Attributes) -> bool:
@@ -182,10 +187,10 @@ def token_source() -> Object:
 def _check_mirror(attributes: Attributes, spec: Object) -> None:
     if spec.get("serviceAccountName"):
         raise forbidden(attributes, "a mirror pod may not reference service accounts")
-    for volume in spec.get("volumes") or []:
+    for volume in _all(spec, "volumes"):
         if volume.get("secret") is not None:
             raise forbidden(attributes, "a mirror pod may not reference secrets")
-        for source in (volume.get("projected") or {}).get("sources") or []:
+        for source in _all(volume.get("projected") or {}, "sources"):
             if source.get("serviceAccountToken") is not None:
                 raise forbidden(
                     attributes, "a mirror pod may not use ServiceAccountToken volume projections"
@@ -196,20 +201,20 @@ def _check_secrets(attributes: Attributes, account: Object, spec: Object) -> Non
     """Secrets that the account does not list are refused (`limitSecretReferences`)."""
     who: str = account["metadata"]["name"]
     suffix = f"because service account {who} does not reference that secret"
-    allowed = {each.get("name") for each in account.get("secrets") or []}
+    allowed = {str(each.get("name")) for each in _all(account, "secrets")}
     if attributes.subresource:
         # Only what is being added is looked at.
         _check_containers(attributes, spec, (_EPHEMERAL,), allowed, suffix)
         return
-    for volume in spec.get("volumes") or []:
-        name = (volume.get("secret") or {}).get("secretName")
+    for volume in _all(spec, "volumes"):
+        name = get_path(volume, "secret", "secretName")
         if volume.get("secret") is not None and name not in allowed:
             raise forbidden(
                 attributes, f'volume with secret.secretName="{name or ""}" is not allowed {suffix}'
             )
     _check_containers(attributes, spec, _CONTAINERS, allowed, suffix)
-    pulls = {each.get("name") for each in account.get("imagePullSecrets") or []}
-    for index, reference in enumerate(spec.get("imagePullSecrets") or []):
+    pulls = {each.get("name") for each in _all(account, "imagePullSecrets")}
+    for index, reference in enumerate(_all(spec, "imagePullSecrets")):
         name = reference.get("name")
         if name not in pulls:
             raise forbidden(
@@ -231,7 +236,7 @@ def _check_containers(
     suffix: str,
 ) -> None:
     for field, label in fields:
-        for container in spec.get(field) or []:
+        for container in _all(spec, field):
             for where, name in _references(container):
                 if name not in allowed:
                     raise forbidden(
@@ -244,11 +249,11 @@ def _check_containers(
 def _references(container: Object) -> list[tuple[str, str]]:
     """Where a container's environment names secrets, and which."""
     found: list[tuple[str, str]] = []
-    for variable in container.get("env") or []:
-        reference = (variable.get("valueFrom") or {}).get("secretKeyRef")
+    for variable in _all(container, "env"):
+        reference = get_path(variable, "valueFrom", "secretKeyRef")
         if reference is not None:
             found.append((f"envVar {variable['name']}", reference.get("name") or ""))
-    for source in container.get("envFrom") or []:
+    for source in _all(container, "envFrom"):
         if source.get("secretRef") is not None:
             found.append(("envFrom", source["secretRef"].get("name") or ""))
     return found
