@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from pytest_kubesim.apimachinery import go_decoding, go_encoding, status
+from pytest_kubesim.apimachinery import go_decoding, go_encoding, protobuf, status
 from pytest_kubesim.apimachinery.golang import quote, type_name
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
+from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import json_syntax, negotiation
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _value(
     media = negotiation.input_type(request.header("content-type"), offers)
     body = body_of(scope)
     if media == negotiation.PROTOBUF:
-        raise status.new_bad_request("protobuf bodies are decoded by the doors of the simulator")
+        return _from_protobuf(body), b"", []
     try:
         if media == negotiation.YAML:
             value, repeated = parse_yaml(body)
@@ -142,6 +143,17 @@ def _unrecognized(kind: GroupVersionKind, problem: str, body: bytes) -> APIStatu
     return status.new_bad_request(
         f"the object provided is unrecognized (must be of type {kind.kind}): {problem} ({summary})"
     )
+
+
+def _from_protobuf(body: bytes) -> Object:
+    """The object of a protobuf body, without the zero values that Go clients send."""
+    try:
+        value = protobuf.decode(body)
+        group, version = parse_api_version(value["apiVersion"])
+    except ValueError as error:
+        raise status.new_bad_request(str(error)) from None
+    schema = schema_for(group, version, value["kind"])
+    return value if schema is None else go_encoding.roundtrip(schema, value)
 
 
 def _typed(scope: RequestScope, value: Any, kind: GroupVersionKind, body: bytes) -> Object:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
+from pytest_kubesim.apimachinery import protobuf
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import negotiation, table
 from pytest_kubesim.wire import Response
@@ -92,11 +93,23 @@ def _finished(scope: RequestScope, code: int, obj: Object, *, is_list: bool) -> 
     if media == negotiation.YAML:
         shown = without_item_kinds(obj) if is_list else obj
         return Response(code, obj, to_yaml(shown), negotiation.YAML, headers)
+    if media == negotiation.PROTOBUF and scope.request.user is None:
+        found = in_protobuf(obj)
+        if found is not None:
+            return Response(code, obj, found, negotiation.PROTOBUF, headers)
     response = (ListResponse if is_list else Response)(code, obj, headers=headers)
     if scope.request.user is None and wants_pretty(scope):
         shown = without_item_kinds(obj) if is_list else obj
         response.body = json.dumps(shown, indent=2, ensure_ascii=False).encode() + b"\n"
     return response
+
+
+def in_protobuf(obj: Object) -> bytes | None:
+    """The object as protobuf; None where it has no message, as a Table, and JSON is the answer."""
+    try:
+        return protobuf.encode(obj)
+    except protobuf.ProtobufError:
+        return None
 
 
 def refusal(scope: RequestScope | None, error: APIStatus) -> Response:
@@ -114,6 +127,8 @@ def refusal(scope: RequestScope | None, error: APIStatus) -> Response:
         media = found.media_type if found is not None else media
     if media == negotiation.YAML:
         return Response(code, obj, to_yaml(obj), negotiation.YAML, headers)
+    if media == negotiation.PROTOBUF:
+        return Response(code, obj, protobuf.encode(obj), negotiation.PROTOBUF, headers)
     return Response(code, obj, headers=headers)
 
 

@@ -10,7 +10,9 @@ import gc
 import secrets
 import signal
 import ssl
+import sys
 import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,6 +79,7 @@ def run(options: argparse.Namespace) -> int:
             cluster.server,
             network=cluster.network,
             watch_latency_ns=(0, 0) if options.instant else WATCH_LATENCY_NS,
+            on_failure=_tell,
         )
         try:
             loop = Loop(front, clock, context, options.port)
@@ -97,6 +100,11 @@ def run(options: argparse.Namespace) -> int:
     loop.run()
     cluster.close()
     return 0
+
+
+def _tell(failure: BaseException) -> None:
+    """A mistake of ours costs one connection, not all of them; its traceback is for a bug report."""
+    traceback.print_exception(failure, file=sys.stderr)
 
 
 def _context(folder: Path, authority: certificates.Authority) -> ssl.SSLContext:

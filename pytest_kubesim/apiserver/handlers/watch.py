@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery import protobuf
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import negotiation, responses, table
 from pytest_kubesim.apiserver.handlers import selection
@@ -55,16 +56,20 @@ async def watch(scope: RequestScope) -> CacheWatcher:
         initial_events=initial,
         mark_end=bool(options.send_initial_events) and options.bookmarks,
     )
-    media = scope.output.media_type
+    binary = scope.output.media_type == negotiation.PROTOBUF and not scope.output.kind
     watcher.shape(
         convert,
-        None,
-        negotiation.JSON if media == negotiation.YAML else media,
+        _protobuf_frame if binary else None,
+        f"{negotiation.PROTOBUF};stream=watch" if binary else negotiation.JSON,
         responses.warning_headers(scope.warnings),
     )
     watcher.expires_at(server.kernel.now_ns + _timeout_ns(scope, options))
     server.opened(watcher)
     return watcher
+
+
+def _protobuf_frame(event: WatchEvent) -> bytes:
+    return protobuf.encode_event(event.type, event.object)
 
 
 def _revision(options: ListOptions) -> int:
