@@ -71,8 +71,9 @@ class RuntimeConfiguration:
 
 @attrs.define(slots=True, eq=False)
 class _Pod:
-    sandboxes: list[PodSandbox]
-    containers: list[Container]
+    sandboxes: list[PodSandbox] = attrs.field(factory=list[PodSandbox])
+    containers: list[Container] = attrs.field(factory=list[Container])
+    attempts: dict[str, int] = attrs.field(factory=dict[str, int])
 
 
 _UNKNOWN_POD = PodState()
@@ -175,7 +176,7 @@ class Runtime:
                 ) from None
         pod = self._pods.get(config.uid)
         if pod is None:
-            pod = self._pods[config.uid] = _Pod([], [])
+            pod = self._pods[config.uid] = _Pod()
         pod.sandboxes.insert(0, sandbox)
         del pod.sandboxes[2:]
         return sandbox
@@ -213,6 +214,11 @@ class Runtime:
             return _UNKNOWN_POD
         return PodState(tuple(pod.sandboxes), tuple(pod.containers))
 
+    def last_attempt(self, uid: str, name: str) -> int | None:
+        """The attempt of the last container of that name, which may be removed; its log tells."""
+        pod = self._pods.get(uid)
+        return pod.attempts.get(name) if pod is not None else None
+
     def pods(self) -> list[str]:
         """The uids of the pods it knows."""
         return list(self._pods)
@@ -238,6 +244,7 @@ class Runtime:
             self.process,
             self._changed,
         )
+        self._pods[uid].attempts[config.name] = config.attempt
         containers = self._pods[uid].containers
         containers.insert(0, container)
         dead = [c for c in containers if c.name == config.name][1 + DEAD_KEPT :]

@@ -153,6 +153,10 @@ class RuntimeService(Protocol):
         """What it knows of a pod now."""
         ...
 
+    def last_attempt(self, uid: str, name: str) -> int | None:
+        """The attempt of the last container of that name, which may be removed; its log tells."""
+        ...
+
     def pods(self) -> list[str]:
         """The uids of the pods it knows."""
         ...

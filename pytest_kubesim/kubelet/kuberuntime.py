@@ -199,7 +199,10 @@ class KubeRuntime:
             host.container_event(pod, name, WARNING, "Failed", f"Error: {error.reason}")
             raise
         previous = state.find(name)
-        attempt = previous.config.attempt + 1 if previous is not None else 0
+        last = previous.config.attempt if previous is not None else host.runtime.last_attempt(
+            pod["metadata"]["uid"], name
+        )
+        attempt = 0 if last is None else last + 1
         try:
             config = await self._config(pod, container, sandbox, image, attempt)
         except StartError as error:

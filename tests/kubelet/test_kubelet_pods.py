@@ -406,3 +406,70 @@ def test_statuses_reach_the_server_when_it_is_back():
     world.api.down = False
     world.run(15)
     assert world.container()["restartCount"] >= 1
+
+
+def test_a_pod_that_has_ended_goes_as_soon_as_it_is_deleted():
+    world = World()
+    world.images["nginx:1"] = exits(0)
+    world.pod(restartPolicy="Never")
+    world.run(5)
+    assert world.status()["phase"] == "Succeeded"
+    world.delete()
+    world.run(1)
+    assert world.get() is None
+    assert world.machine.runtime.pods() == []
+
+
+def test_a_pod_that_had_ended_before_the_kubelet_started_goes_too():
+    world = World()
+    world.images["nginx:1"] = exits(0)
+    world.pod(restartPolicy="Never")
+    world.run(5)
+    world.machine.stop_kubelet()
+    world.delete()
+    world.machine.start_kubelet()
+    world.run(5)
+    assert world.get() is None
+
+
+def test_one_exit_may_restart_all_containers():
+    world = World()
+    world.images["nginx:1"] = crashes(42, after="5s", times=1)
+    rules = [{"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}]
+    world.pod(restartPolicy="Never", containers=[
+        {"name": "a", "image": "nginx:1", "restartPolicy": "Never", "restartPolicyRules": rules},
+        {"name": "b", "image": "other:1"},
+    ])
+    world.run(4)
+    first = [c["containerID"] for c in world.status()["containerStatuses"]]
+    world.run(4)
+    status = world.status()
+    assert status["phase"] == "Running"
+    assert [c["restartCount"] for c in status["containerStatuses"]] == [1, 1]
+    assert all(new["containerID"] not in first for new in status["containerStatuses"])
+    assert world.condition("AllContainersRestarting")["status"] == "False"
+
+
+def test_a_frozen_node_goes_on_where_it_stood():
+    world = World()
+    world.pod()
+    world.run(1)
+    world.machine.pause()
+    world.delete()
+    world.run(60)
+    assert world.get() is not None
+    world.machine.resume()
+    world.run(5)
+    assert world.get() is None
+
+
+def test_equal_runs_have_equal_journals():
+    digests = []
+    for _ in range(2):
+        world = World(config=KubeletConfiguration())
+        world.images["nginx:1"] = crashes(1, after="3s", times=2)
+        for number in range(5):
+            world.pod(f"web-{number}")
+        world.run(120)
+        digests.append(world.kernel.journal.digest())
+    assert digests[0] == digests[1]
