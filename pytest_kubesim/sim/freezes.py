@@ -1,12 +1,12 @@
 """The clocks of user code: `time.time()`, `datetime.now()` ... read virtual time while a run holds.
 
 freezegun's stand-ins are used, but not its `start()`: that looks through every module each time
-(4 to 40 ms).  Here a module is looked through once, and what holds a clock of its own is remembered;
-from then on switching is a few hundred assignments.  Nobody moves the frozen time: the stand-ins ask
-for it when they are asked (`now_ns`).
+(4 to 40 ms).  Here a module is looked through once, and what holds a clock of its own is
+remembered; from then on switching is a few hundred assignments.  Nobody moves the frozen time: the
+stand-ins ask for it when they are asked (`now_ns`).
 
-Law: off means off.  Between runs nothing of freezegun is in place, and modules imported during a run
-get the real clocks back.
+Law: off means off.  Between runs nothing of freezegun is in place, and modules imported during a
+run get the real clocks back.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def _make_twins(api: Any) -> None:
     twins = {api.FakeDatetime: api.real_datetime, api.FakeDate: api.real_date}
     of = {id(fake): real for fake, real in twins.items()}
 
-    def equal(cls: type, other: object) -> bool:
+    def equal(cls: Any, other: Any) -> bool:
         return cls is other or of.get(id(cls), cls) is other
 
     def hashed(cls: type) -> int:

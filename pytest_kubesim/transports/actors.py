@@ -1,8 +1,8 @@
 """Who is running: the test itself, or which operator; and how either waits on virtual time.
 
 Law: at any moment one thread of the simulation runs and all others stand still; whoever it is, the
-*actor* here says for whom.  A wait by the test's own thread runs the kernel until it is over; a wait
-by any other thread of the simulation hands the baton back (`threads`).
+*actor* here says for whom.  A wait by the test's own thread runs the kernel until it is over; one by
+any other thread of the simulation hands the baton back (`threads`).
 
 There is one `World` for a pytest process, `WORLD`: it knows the clusters that are attached.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.errors import AssertionFailed, UsageError
@@ -149,7 +149,7 @@ class World:
 
 
 @contextlib.contextmanager
-def silence() -> Iterator[None]:
+def silence() -> Generator[None]:
     """While what is left of a dead process is cleared away, nobody hears what it logs."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""asyncio on virtual time: an event loop whose timers are the kernel's and whose sockets are in memory.
+"""Asyncio on virtual time: an event loop whose timers are the kernel's, its sockets in memory.
 
 Two ways to run, one class:
 
@@ -7,41 +7,38 @@ Two ways to run, one class:
 - *run* by its own code (`asyncio.run`, `run_forever`): the loop of an async test, or one that user
   code starts in a thread.  Where a loop would sleep in `select`, it waits on the kernel.
 
-Law: a stepped loop touches nothing once its process is dead: its handles are dropped, its coroutines
-closed, its connections cut.
+Law: a stepped loop touches nothing once its process is dead: its handles are dropped, its
+coroutines closed, its connections cut.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 import threading
 import time
 from asyncio import events
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Future
-from pytest_kubesim.transports import addresses, dialing
 from pytest_kubesim.transports.actors import WORLD, Actor, ProcessKilled, silence
-from pytest_kubesim.transports.streams import MemoryTransport
+from pytest_kubesim.transports.loop_sockets import MemorySockets
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.sim.kernel import Kernel, Timer
+    from pytest_kubesim.transports.streams import MemoryTransport
 
 YIELD_EVERY = 64
 """How many iterations a loop in a thread runs without waiting before others get a turn."""
 
 _real_sleep = time.sleep
 _real_new_event_loop = events.new_event_loop
-_claimed: WeakKeyDictionary[socket.socket, tuple[str, int]] = WeakKeyDictionary()
-"""Sockets that were connected (`sock_connect`) to an address of ours."""
 
 
 class _Selector:
@@ -56,11 +53,18 @@ class _Selector:
         return []
 
 
-class Loop(asyncio.BaseEventLoop):
+class Loop(MemorySockets):
     """An event loop on virtual time.
 
     Parameter: `actor`, whose it is; None: the test's.
     """
+
+    if TYPE_CHECKING:  # what BaseEventLoop has and typeshed does not know
+        _ready: deque[Any]
+        _scheduled: list[Any]
+        _default_executor: Any
+
+        def _run_once(self) -> None: ...
 
     def __init__(self, actor: Actor | None = None) -> None:
         super().__init__()
@@ -356,95 +360,6 @@ class Loop(asyncio.BaseEventLoop):
         if not self.abandoned:
             super().call_exception_handler(context)
 
-    # -- sockets ------------------------------------------------------------------------------
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:  # type: ignore[override]
-        """Ours from the table; numbers as they are; no other name exists here."""
-        ours = addresses.resolve(host)
-        if ours is not None:
-            return dialing.address_infos(ours, port)
-        options["flags"] = options.get("flags", 0) | socket.AI_NUMERICHOST
-        try:
-            return socket.getaddrinfo(host, port, **options)
-        except socket.gaierror:
-            if host == "localhost":
-                return dialing.address_infos("127.0.0.1", port)
-            raise nowhere(host, port) from None
-
-    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a socket to a cluster."""
-        ours = addresses.resolve(address[0])
-        if ours is None:
-            raise nowhere(address[0], address[1])
-        place = dialing.place_at(ours)
-        await self._way(place)
-        _claimed[sock] = (ours, int(address[1]))
-
-    async def create_connection(  # type: ignore[override]
-        self,
-        protocol_factory: Callable[[], Any],
-        host: Any = None,
-        port: Any = None,
-        *,
-        ssl: Any = None,
-        sock: Any = None,
-        server_hostname: str | None = None,
-        **options: Any,
-    ) -> Any:
-        """A connection to a cluster; no other host is there."""
-        del options
-        if sock is not None:
-            address = _claimed.pop(sock, None)
-            if address is None:
-                raise nowhere(*sock.getpeername()[:2])
-        else:
-            ours = addresses.resolve(host)
-            if ours is None:
-                raise nowhere(host, port)
-            address = (ours, int(port))
-        place = dialing.place_at(address[0])
-        await self._way(place)
-        protocol = protocol_factory()
-        hostname = server_hostname or (host if isinstance(host, str) else "") or address[0]
-        transport = MemoryTransport(
-            self, protocol, place, address, secure=_context(ssl), hostname=hostname, sock=sock
-        )
-        await asyncio.sleep(0)  # connection_made comes first, as asyncio has it
-        return transport, protocol
-
-    async def _way(self, place: dialing.Place) -> None:
-        """Wait while the network between caller and API server is cut."""
-        host = "test" if self.actor is None else self.actor.process.host
-        network = place.cluster.network
-        if network.instant(host, dialing.SERVER_HOST):
-            return
-        arrived = self.create_future()
-        way = place.cluster.kernel.spawn(
-            network.transit(host, dialing.SERVER_HOST), name="connect", daemon=True
-        )
-
-        def done(_way: object) -> None:
-            if not arrived.done():
-                arrived.set_result(None)
-
-        way.add_done_callback(done)
-        try:
-            await arrived
-        finally:
-            way.cancel()
-
-    async def start_tls(self, transport: Any, protocol: Any, sslcontext: Any, **options: Any) -> Any:  # type: ignore[override]
-        """TLS on a connection that is there: nothing to do."""
-        transport.set_protocol(protocol)
-        return transport
-
-    async def create_server(self, *args: Any, **options: Any) -> Any:
-        """Listening is not simulated."""
-        raise NotSimulated(
-            "a server cannot listen on a loop that runs on virtual time",
-            "Run the operator without its health or webhook endpoint in this test.",
-        )
-
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         """As asyncio's: the executor's threads are of the simulation."""
         if self.abandoned:
@@ -461,7 +376,7 @@ class Loop(asyncio.BaseEventLoop):
     def _process_events(self, event_list: Any) -> None:
         assert not event_list
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # type: ignore[override]
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncio's own
         """As asyncio's; where the simulation is over, its threads are too."""
         if self.abandoned or not WORLD.inside():
             return
@@ -473,24 +388,6 @@ class Loop(asyncio.BaseEventLoop):
     def __repr__(self) -> str:
         whose = "test" if self.actor is None else self.actor.name
         return f"<virtual event loop of {whose}, {self.time():g}s>"
-
-
-def nowhere(host: Any, port: Any) -> OSError:
-    """The refusal of what is not in the simulation."""
-    if isinstance(host, bytes):
-        host = host.decode("ascii", "replace")
-    return dialing.refused(
-        f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
-        "only. Give the code under test a stand-in for it"
-    )
-
-
-def _context(ssl: Any) -> Any:
-    if ssl is True:
-        import ssl as module
-
-        return module.SSLContext(module.PROTOCOL_TLS_CLIENT)
-    return ssl or None
 
 
 async def _gather(tasks: list[asyncio.Task[Any]]) -> None:
@@ -548,7 +445,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """asyncio as it was."""
+    """As it was."""
     events.new_event_loop = _real_new_event_loop
     asyncio.new_event_loop = _real_new_event_loop
     _policy.new_event_loop = _real_policy_new_event_loop

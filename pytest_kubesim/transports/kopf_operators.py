@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +29,15 @@ def understands(target: Any) -> bool:
 
 def main_of(target: Any, name: str) -> Callable[[], Coroutine[Any, Any, None]]:
     """The coroutine function that runs `target`.  Raises: `UsageError` where it has no handlers."""
-    import kopf
-    from kopf._cogs.configs.configuration import OperatorSettings
-    from kopf._core.engines.peering import Identity
-
-    module: Any = kopf
-    registry = _complete(
-        _of_module(module, target) if isinstance(target, ModuleType) else target, module
-    )
+    kopf: Any = import_module("kopf")
+    peering: Any = import_module("kopf._core.engines.peering")
+    registry = _complete(_of_module(kopf, target) if isinstance(target, ModuleType) else target)
 
     async def main() -> None:
-        settings = OperatorSettings()
-        settings.networking.trust_env = False
-        await module.operator(
+        await kopf.operator(
             registry=registry,
-            settings=settings,
-            identity=Identity(name),
+            settings=kopf.OperatorSettings(),
+            identity=peering.Identity(name),
             standalone=True,
             clusterwide=True,
         )
@@ -55,7 +49,7 @@ def _of_module(kopf: Any, target: ModuleType) -> Any:
     default = kopf.get_default_registry()
     registry = kopf.OperatorRegistry()
     found = 0
-    for part, handlers in vars(default).items():
+    for part, handlers in default.__dict__.items():
         chosen: Any = getattr(registry, part)
         for handler in handlers.get_all_handlers():
             module = _module_of(handler.fn)
@@ -76,17 +70,16 @@ def _module_of(function: Any) -> str:
     return getattr(inspect.unwrap(function), "__module__", None) or ""
 
 
-def _complete(registry: Any, kopf: Any) -> Any:
+def _complete(registry: Any) -> Any:
     """The registry with kopf's own login where it has none; the one given is not changed."""
-    del kopf
-    from kopf._core.intents.causes import Activity
-    from kopf._core.intents.registries import SmartOperatorRegistry
-
-    activities: Any = registry._activities  # noqa: SLF001
-    if any(h.activity in (None, Activity.AUTHENTICATION) for h in activities.get_all_handlers()):
+    causes: Any = import_module("kopf._core.intents.causes")
+    registries: Any = import_module("kopf._core.intents.registries")
+    login = (None, causes.Activity.AUTHENTICATION)
+    activities = registry._activities  # noqa: SLF001 - kopf offers no other way to look
+    if any(handler.activity in login for handler in activities.get_all_handlers()):
         return registry
-    complete: Any = SmartOperatorRegistry()
-    for part, handlers in vars(registry).items():
+    complete = registries.SmartOperatorRegistry()
+    for part, handlers in registry.__dict__.items():
         for handler in handlers.get_all_handlers():
             getattr(complete, part).append(handler)
     return complete

@@ -95,12 +95,11 @@ class Files:
         host = addresses.host_of(serial)
         return self.path(f"kubeconfig-{serial}", text(f"https://{host}:{addresses.PORT}"))
 
-    def redirected(self, path: Any) -> Any:
-        """The file of ours that stands in for `path`, or `path` itself."""
-        if isinstance(path, os.PathLike):
-            path = os.fspath(path)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-        if not isinstance(path, str) or not path.startswith(SECRETS) or not WORLD.inside():
-            return path  # pyright: ignore[reportUnknownVariableType]
+    def redirected(self, given: Any) -> Any:
+        """The file of ours that stands in for the path `given`, or that itself."""
+        path = given if isinstance(given, str) else _as_text(given)
+        if path is None or not path.startswith(SECRETS) or not WORLD.inside():
+            return given
         name = path[len(SECRETS) :].strip("/")
         if name == "":
             return self.folder
@@ -113,7 +112,13 @@ class Files:
             account = None if actor is None else actor.operator.service_account
             namespace = (account or "default/").partition("/")[0]
             return self.path(f"namespace-{namespace}", namespace)
-        return path
+        return given
+
+
+def _as_text(path: Any) -> str | None:
+    convert = getattr(path, "__fspath__", None)
+    found = None if convert is None else convert()
+    return found if isinstance(found, str) else None
 
 
 _files: list[Files] = []
@@ -129,7 +134,8 @@ def files() -> Files:
 def _open(file: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(file, int):
         file = files().redirected(file)
-    return _real_open(file, *args, **kwargs)
+    opened: Any = _real_open
+    return opened(file, *args, **kwargs)
 
 
 def _stat(path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -138,7 +144,9 @@ def _stat(path: Any, *args: Any, **kwargs: Any) -> Any:
     return _real_stat(path, *args, **kwargs)
 
 
-def _load_verify_locations(self: Any, cafile: Any = None, capath: Any = None, cadata: Any = None) -> None:
+def _load_verify_locations(
+    self: Any, cafile: Any = None, capath: Any = None, cadata: Any = None
+) -> None:
     if cafile is not None:
         cafile = files().redirected(cafile)
     _real_load(self, cafile, capath, cadata)

@@ -6,8 +6,10 @@ None of them is a dependency; each is imported only when somebody asks for a cli
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from pytest_kubesim.errors import UsageError
@@ -29,9 +31,9 @@ def _url(serial: int) -> str:
 
 
 def _kubernetes(serial: int) -> Any:
-    from kubernetes import client, config
-
-    configuration: Any = client.Configuration()
+    client: Any = import_module("kubernetes.client")
+    config: Any = import_module("kubernetes.config")
+    configuration = client.Configuration()
     config.load_kube_config(
         config_file=kubeconfig.files().for_cluster(serial), client_configuration=configuration
     )
@@ -39,9 +41,8 @@ def _kubernetes(serial: int) -> Any:
 
 
 def _kubernetes_asyncio(serial: int) -> Any:
-    from kubernetes_asyncio import client
-
-    configuration: Any = client.Configuration(
+    client: Any = import_module("kubernetes_asyncio.client")
+    configuration = client.Configuration(
         host=_url(serial),
         api_key={"BearerToken": dialing.TOKEN},
         api_key_prefix={"BearerToken": "Bearer"},
@@ -51,32 +52,26 @@ def _kubernetes_asyncio(serial: int) -> Any:
 
 
 def _kr8s(serial: int) -> Any:
-    import kr8s
-
+    kr8s: Any = import_module("kr8s")
     path = kubeconfig.files().for_cluster(serial)
     return kr8s.asyncio.api(kubeconfig=path) if _in_a_loop() else kr8s.api(kubeconfig=path)
 
 
 def _lightkube(serial: int) -> Any:
-    import lightkube
-
+    lightkube: Any = import_module("lightkube")
     config = lightkube.KubeConfig.from_file(kubeconfig.files().for_cluster(serial))
     return lightkube.AsyncClient(config=config) if _in_a_loop() else lightkube.Client(config=config)
 
 
 def _httpx(serial: int) -> Any:
-    import ssl
-
-    import httpx
-
+    httpx: Any = import_module("httpx")
     context = ssl.create_default_context(cafile=kubeconfig.files().ca)
-    kind: Any = httpx.AsyncClient if _in_a_loop() else httpx.Client
+    kind = httpx.AsyncClient if _in_a_loop() else httpx.Client
     return kind(base_url=_url(serial), headers=HEADERS, verify=context)
 
 
 def _requests(serial: int) -> Any:
-    import requests
-
+    requests: Any = import_module("requests")
     base = _url(serial)
 
     class Session(requests.Session):
@@ -86,7 +81,7 @@ def _requests(serial: int) -> Any:
             """As `requests.Session.request`."""
             if str(url).startswith("/"):
                 url = base + url
-            return super().request(method, url, *args, **kwargs)
+            return requests.Session.request(self, method, url, *args, **kwargs)
 
     session = Session()
     session.headers.update(HEADERS)

@@ -1,4 +1,4 @@
-"""The client's end of a connection inside an event loop: an asyncio transport over `http.Connection`."""
+"""The client's end of a connection in an event loop: a transport over `http.Connection`."""
 
 from __future__ import annotations
 
@@ -80,12 +80,12 @@ class MemoryTransport(asyncio.Transport):
         self._pending: list[bytes] = []
         self._ended: str | None = None
         self._sock = sock
-        self._extra.update(  # type: ignore[attr-defined]
+        self._extra.update(
             peername=address, sockname=("10.244.0.1", 40000), socket=SocketLike(self, address)
         )
         if secure is not None:
             shown = tls.PlainObject(secure, hostname=hostname)
-            self._extra.update(  # type: ignore[attr-defined]
+            self._extra.update(
                 ssl_object=shown,
                 sslcontext=secure,
                 peercert=tls.peer_certificate(hostname),
@@ -121,9 +121,9 @@ class MemoryTransport(asyncio.Transport):
             protocol.data_received(data)
             return
         while data:
-            buffer = protocol.get_buffer(len(data))
-            size = min(len(buffer), len(data))  # pyright: ignore[reportArgumentType]
-            buffer[:size] = data[:size]  # type: ignore[index]  # pyright: ignore
+            buffer: Any = protocol.get_buffer(len(data))
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
             protocol.buffer_updated(size)
             data = data[size:]
 

@@ -1,7 +1,7 @@
 """Synchronous sockets: `socket.socket.connect` to a cluster's address leads into this process.
 
 Law: a socket that connects elsewhere is not touched.  One that connects to a cluster becomes, the
-same object, a `MemorySocket`: what is sent goes straight into the HTTP front, and a `recv` that finds
+same object, a `MemorySocket`: what is sent goes into the HTTP front, and a `recv` that finds
 nothing lets virtual time pass until something has come.
 """
 
@@ -28,7 +28,9 @@ _real_getaddrinfo = socket.getaddrinfo
 class _End:
     """The client's end of a connection that a socket stands for."""
 
-    __slots__ = ("address", "buffer", "connection", "error", "finished", "kernel", "place", "waiter")
+    __slots__ = (
+        "address", "buffer", "connection", "error", "finished", "kernel", "place", "waiter",
+    )
 
     def __init__(self, place: Place, address: tuple[str, int]) -> None:
         self.place = place

@@ -6,12 +6,12 @@ hands it back whenever it waits.  Who runs next is the kernel's decision alone, 
 over in the same order.
 
 What makes a thread wait is replaced at the lowest place there is in Python: locks made inside the
-simulation (`threading.Condition.wait` makes one for every wait; events, semaphores, queues, futures
-and executors stand upon it), `Thread.start/join/is_alive` and `time.sleep`.  Locks that were made
+simulation (`threading.Condition.wait` makes one for every wait; events, semaphores, queues and
+futures stand upon it), `Thread.start/join/is_alive` and `time.sleep`.  Locks that were made
 outside remain real; who holds one across a wait stops everything, which is reported after
 `STUCK_S` real seconds.
 
-A thread of a crashed process is unwound by `ProcessKilled`; every further wait of it raises that again.
+A thread of a crashed process is unwound by `ProcessKilled`; every further wait raises that again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ OUTSIDE_MODULES = (
 real_allocate_lock = _thread.allocate_lock
 real_rlock = threading.RLock
 real_sleep = time.sleep
-real_simple_queue = queue.SimpleQueue
+real_simple_queue: Any = queue.SimpleQueue
 _real_start = threading.Thread.start
 _real_join = threading.Thread.join
 _real_is_alive = threading.Thread.is_alive
@@ -117,7 +117,8 @@ class SimThread:
             WORLD.actor = previous
 
     def _stuck(self) -> str:
-        frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - there is no other way
+        frames: Any = sys._current_frames()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no other way
+        frame = frames.get(self.ident)
         where = "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
         return (
             f"the thread {self.name!r} has not come to a wait for {STUCK_S:g} real seconds. It "
@@ -217,9 +218,9 @@ def _start(thread: Any, actor: Actor | None, kernel: Kernel) -> SimThread:
     thread._kubesim = record  # noqa: SLF001 - our own mark
     thread.run = run
     # The starter waits until the real thread is there: for real, not on virtual time.
-    started = threading.Event()
-    started._cond = threading.Condition(real_allocate_lock())  # pyright: ignore[reportAttributeAccessIssue]
-    started.wait = lambda timeout=None: True  # pyright: ignore[reportAttributeAccessIssue]
+    started: Any = threading.Event()
+    started._cond = threading.Condition(real_allocate_lock())  # noqa: SLF001
+    started.wait = lambda timeout=None: timeout is None
     thread._started = started  # noqa: SLF001 - threading's own field
     _real_start(thread)
     while not started.is_set():
@@ -383,7 +384,7 @@ REPLACED: dict[Any, Any] = {
 def install() -> None:
     """Let threads born from here on be of the simulation (while a cluster is attached)."""
     module: Any = threading
-    module.Lock = module._allocate_lock = make_lock
+    module.Lock = module._allocate_lock = make_lock  # noqa: SLF001 - what Condition.wait makes
     module.RLock = make_rlock
     threading.Thread.start = _patched_start
     threading.Thread.join = _patched_join
@@ -391,14 +392,15 @@ def install() -> None:
     executors.ThreadPoolExecutor.submit = _patched_submit  # pyright: ignore[reportAttributeAccessIssue]
     queue.SimpleQueue = make_simple_queue  # pyright: ignore[reportAttributeAccessIssue]
     time.sleep = sleep
-    if not isinstance(executors._global_shutdown_lock, SimLock):  # pyright: ignore  # noqa: SLF001
-        executors._global_shutdown_lock = SimLock()  # pyright: ignore  # noqa: SLF001
+    pool: Any = executors
+    if not isinstance(pool._global_shutdown_lock, SimLock):  # noqa: SLF001
+        pool._global_shutdown_lock = SimLock()  # noqa: SLF001 - held while threads start
 
 
 def uninstall() -> None:
     """Everything as it was."""
     module: Any = threading
-    module.Lock = module._allocate_lock = real_allocate_lock
+    module.Lock = module._allocate_lock = real_allocate_lock  # noqa: SLF001
     module.RLock = real_rlock
     threading.Thread.start = _real_start
     threading.Thread.join = _real_join

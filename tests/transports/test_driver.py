@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import datetime
+import datetime  # noqa: ICN001 - under this name, too
 import os
 import queue
 import socket

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-kr8s = pytest.importorskip("kr8s")
+pytest.importorskip("kr8s")
+import kr8s  # noqa: E402
 import kr8s.asyncio  # noqa: E402
 from kr8s.asyncio.objects import ConfigMap as AsyncConfigMap  # noqa: E402
 from kr8s.objects import ConfigMap  # noqa: E402

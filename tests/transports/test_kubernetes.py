@@ -35,6 +35,7 @@ def test_creates_reads_patches_and_deletes(core):
 
 
 def test_a_pod_is_a_model_with_datetimes(core):
+    core.create_namespaced_service_account("default", {"metadata": {"name": "default"}})
     pod = client.V1Pod(
         metadata=client.V1ObjectMeta(name="p"),
         spec=client.V1PodSpec(containers=[client.V1Container(name="c", image="i")]),

@@ -247,7 +247,7 @@ def test_an_async_operator_that_blocks_its_loop(kubesim):
     order = []
 
     async def operator():
-        time.sleep(30)
+        time.sleep(30)  # noqa: ASYNC251 - what people do
         order.append(("blocked", kubesim.clock.time))
 
     async def other():

@@ -1,0 +1,134 @@
+"""What sockets are to an event loop on virtual time: connections to clusters, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl as tls
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.transports import addresses, dialing
+from pytest_kubesim.transports.streams import MemoryTransport
+
+if TYPE_CHECKING:
+    from pytest_kubesim.transports.actors import Actor
+
+_claimed: WeakKeyDictionary[socket.socket, tuple[str, int]] = WeakKeyDictionary()
+"""Sockets that were connected (`sock_connect`) to an address of ours."""
+
+
+class MemorySockets(asyncio.BaseEventLoop):
+    """The part of an event loop that connects."""
+
+    actor: Actor | None
+    transports: dict[MemoryTransport, None]
+
+    async def getaddrinfo(self, host: Any, port: Any, **options: Any) -> Any:  # type: ignore[override]
+        """Ours from the table; numbers as they are; no other name exists here."""
+        ours = addresses.resolve(host)
+        if ours is not None:
+            return dialing.address_infos(ours, port)
+        options["flags"] = options.get("flags", 0) | socket.AI_NUMERICHOST
+        try:
+            return socket.getaddrinfo(host, port, **options)
+        except socket.gaierror:
+            if host == "localhost":
+                return dialing.address_infos("127.0.0.1", port)
+            raise nowhere(host, port) from None
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket to a cluster."""
+        ours = addresses.resolve(address[0])
+        if ours is None:
+            raise nowhere(address[0], address[1])
+        place = dialing.place_at(ours)
+        await self._way(place)
+        _claimed[sock] = (ours, int(address[1]))
+
+    async def create_connection(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: Any = None,
+        *,
+        ssl: Any = None,
+        sock: Any = None,
+        server_hostname: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A connection to a cluster; no other host is there."""
+        del options
+        if sock is not None:
+            address = _claimed.pop(sock, None)
+            if address is None:
+                raise nowhere(*sock.getpeername()[:2])
+        else:
+            ours = addresses.resolve(host)
+            if ours is None:
+                raise nowhere(host, port)
+            address = (ours, int(port))
+        place = dialing.place_at(address[0])
+        await self._way(place)
+        protocol = protocol_factory()
+        hostname = server_hostname or (host if isinstance(host, str) else "") or address[0]
+        loop: Any = self
+        transport = MemoryTransport(
+            loop, protocol, place, address, secure=_context(ssl), hostname=hostname, sock=sock
+        )
+        await asyncio.sleep(0)  # connection_made comes first, as asyncio has it
+        return transport, protocol
+
+    async def _way(self, place: dialing.Place) -> None:
+        """Wait while the network between caller and API server is cut."""
+        host = "test" if self.actor is None else self.actor.process.host
+        network = place.cluster.network
+        if network.instant(host, dialing.SERVER_HOST):
+            return
+        arrived = self.create_future()
+        way = place.cluster.kernel.spawn(
+            network.transit(host, dialing.SERVER_HOST), name="connect", daemon=True
+        )
+
+        def done(_way: object) -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        way.add_done_callback(done)
+        try:
+            await arrived
+        finally:
+            way.cancel()
+
+    async def start_tls(  # type: ignore[override]
+        self, transport: Any, protocol: Any, sslcontext: Any, **options: Any
+    ) -> Any:
+        """TLS on a connection that is there: nothing to do."""
+        transport.set_protocol(protocol)
+        return transport
+
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        """Listening is not simulated."""
+        raise NotSimulated(
+            "a server cannot listen on a loop that runs on virtual time",
+            "Run the operator without its health or webhook endpoint in this test.",
+        )
+
+
+
+def nowhere(host: Any, port: Any) -> OSError:
+    """The refusal of what is not in the simulation."""
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    return dialing.refused(
+        f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
+        "only. Give the code under test a stand-in for it"
+    )
+
+
+def _context(ssl: Any) -> Any:
+    if ssl is True:
+        return tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    return ssl or None
