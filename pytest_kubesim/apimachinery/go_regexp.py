@@ -1,8 +1,8 @@
 """Go's regular expressions, by way of Python's.
 
-Patterns in CRDs and in CEL are RE2: no look-around, no back-references, ASCII classes, ``$`` only at
-the very end. A pattern is parsed as Go parses it, which gives Go's errors word for word, and written
-anew for ``re``. Matches are the same, leftmost first; time is not bounded as RE2's is.
+Patterns in CRDs and in CEL are RE2: no look-around, no back-references, ASCII classes, ``$`` only
+at the very end. A pattern is parsed as Go parses it, which gives Go's errors word for word, and
+written anew for ``re``. Matches are the same, leftmost first; time is not bounded as RE2's is.
 
 Follows ``regexp/syntax``.
 """
@@ -13,7 +13,6 @@ import functools
 import re
 import sys
 import unicodedata
-
 
 MAX_REPEAT = 1000
 
