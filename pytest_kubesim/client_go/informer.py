@@ -24,6 +24,7 @@ from pytest_kubesim.wire import ConnectionLost, WatchEvent
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
     from pytest_kubesim.client_go.rest import RESTClient
+    from pytest_kubesim.sim.tasks import Task
 
 BACKOFF_MIN_NS, BACKOFF_MAX_NS = 800_000_000, 30 * NS
 """`reflector.go`: 800 ms doubling to 30 s."""
@@ -64,7 +65,7 @@ class SharedIndexInformer:
         self.last_resource_version = ""
         self._transform = transform
         self._handlers: list[Handlers] = []
-        self._started = False
+        self._task: Task[Any] | None = None
         self._failures = 0
 
     @property
@@ -90,9 +91,15 @@ class SharedIndexInformer:
 
     def start(self) -> None:
         """Begin to list and watch; once."""
-        if not self._started:
-            self._started = True
-            self.client.process.spawn(self._run(), name=f"reflector {self.gvr.resource}")
+        if self._task is None:
+            self._task = self.client.process.spawn(
+                self._run(), name=f"reflector {self.gvr.resource}"
+            )
+
+    def stop(self) -> None:
+        """End to watch, for good; what is in the store stays there."""
+        if self._task is not None:
+            self._task.cancel()
 
     # -- the reflector ------------------------------------------------------------------------
 

@@ -230,14 +230,24 @@ class RESTClient:
         *,
         label_selector: str = "",
         field_selector: str = "",
+        propagation_policy: str | None = None,
     ) -> Object:
         """DELETE a collection."""
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
-        return await self._call("DELETE", path_of(gvr, namespace), query)
+        options: Object | None = None
+        if propagation_policy is not None:
+            options = {
+                "kind": "DeleteOptions",
+                "apiVersion": "v1",
+                "propagationPolicy": propagation_policy,
+            }
+        return await self._call("DELETE", path_of(gvr, namespace), query, options)
 
-    async def raw(self, method: str, path: str, body: Object | None = None) -> Object:
+    async def raw(
+        self, method: str, path: str, body: Object | None = None, *, accept: str = ""
+    ) -> Object:
         """Any other request that is answered with an object (discovery)."""
-        return await self._call(method, path, (), body)
+        return await self._call(method, path, (), body, accept=accept)
 
     async def watch(
         self,
@@ -280,8 +290,11 @@ class RESTClient:
         obj: Any = None,
         *,
         content_type: str = "application/json",
+        accept: str = "",
     ) -> Object:
         headers = self._headers
+        if accept:
+            headers = (headers[0], ("accept", accept))
         if obj is not None:
             headers = (*headers, ("content-type", content_type))
         answer = await self._send(Request(

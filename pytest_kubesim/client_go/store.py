@@ -77,6 +77,10 @@ class Store:
         found = self._indexes[name].get(value)
         return list(found.values()) if found else []
 
+    def index_values(self, name: str) -> list[str]:
+        """The values that objects have in the index `name`, in the order in which they came."""
+        return list(self._indexes[name])
+
     def put(self, obj: Object, key: str | None = None) -> Object | None:
         """Insert or replace; gives what was there."""
         if key is None:
