@@ -5,7 +5,7 @@ The law: a missing field, `null` and an empty value read alike, as Go's zero val
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 Object = dict[str, Any]
 
@@ -17,27 +17,27 @@ _NO_TEXTS: list[str] = []
 
 def spec(obj: Object) -> Object:
     """`spec`."""
-    return cast("Object", obj.get("spec") or _NOTHING)
+    return obj.get("spec") or _NOTHING
 
 
 def status(obj: Object) -> Object:
     """`status`."""
-    return cast("Object", obj.get("status") or _NOTHING)
+    return obj.get("status") or _NOTHING
 
 
 def mapping(parent: Object, key: str) -> Object:
     """A field that is an object."""
-    return cast("Object", parent.get(key) or _NOTHING)
+    return parent.get(key) or _NOTHING
 
 
 def objects(parent: Object, key: str) -> list[Object]:
     """A field that is a list of objects."""
-    return cast("list[Object]", parent.get(key) or _NONE)
+    return parent.get(key) or _NONE
 
 
 def strings(parent: Object, key: str) -> dict[str, str]:
     """A field that is a map of strings."""
-    return cast("dict[str, str]", parent.get(key) or _NO_STRINGS)
+    return parent.get(key) or _NO_STRINGS
 
 
 def number(parent: Object, key: str, default: int = 0) -> int:
@@ -48,14 +48,14 @@ def number(parent: Object, key: str, default: int = 0) -> int:
 
 def text(parent: Object, key: str) -> str:
     """A field that is a string."""
-    return cast("str", parent.get(key) or "")
+    return parent.get(key) or ""
 
 
 def conditions(obj: Object) -> list[Object]:
     """`status.conditions`."""
-    return cast("list[Object]", (obj.get("status") or _NOTHING).get("conditions") or _NONE)
+    return (obj.get("status") or _NOTHING).get("conditions") or _NONE
 
 
 def texts(parent: Object, key: str) -> list[str]:
     """A field that is a list of strings."""
-    return cast("list[str]", parent.get(key) or _NO_TEXTS)
+    return parent.get(key) or _NO_TEXTS

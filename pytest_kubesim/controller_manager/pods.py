@@ -25,7 +25,8 @@ _TERMINAL = ("Succeeded", "Failed")
 
 def phase(pod: Object) -> str:
     """`status.phase`."""
-    return fields.text(fields.status(pod), "phase")
+    status = pod.get("status")
+    return (status.get("phase") or "") if status else ""
 
 
 def is_terminal(pod: Object) -> bool:
@@ -45,9 +46,11 @@ def is_terminating(pod: Object) -> bool:
 
 def ready_condition(pod: Object) -> Object | None:
     """The condition `Ready`."""
-    for condition in fields.conditions(pod):
-        if condition["type"] == "Ready":
-            return condition
+    status = pod.get("status")
+    if status:
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "Ready":
+                return condition
     return None
 
 
