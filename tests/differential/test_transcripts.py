@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.differential import play
+import transcript_player as play
 
 API = Path(__file__).parent / "transcripts" / "api"
 
