@@ -178,18 +178,24 @@ def test_pruning_and_defaulting_are_done_at_once_and_change_no_input(spec: Any) 
         (
             {"size": "3"},
             [
-                'spec.size: Invalid value: "string": spec.size in body must be of type integer: '
-                '"string"'
+                (
+                    'spec.size: Invalid value: "string": spec.size in body must be of type integer: '
+                    '"string"'
+                )
             ],
         ),
         ({"size": 3.0}, []),
         (
             {"size": 2.5},
             [
-                'spec.size: Invalid value: "number": spec.size in body must be of type integer: '
-                '"number"',
-                '<nil>: Invalid value: "": Checked value must be of type integer (default format) '
-                "in spec.size",
+                (
+                    'spec.size: Invalid value: "number": spec.size in body must be of type integer: '
+                    '"number"'
+                ),
+                (
+                    '<nil>: Invalid value: "": Checked value must be of type integer (default format) '
+                    "in spec.size"
+                ),
             ],
         ),
         (
@@ -216,8 +222,10 @@ def test_pruning_and_defaulting_are_done_at_once_and_change_no_input(spec: Any) 
         (
             {"size": 1, "ratio": 2},
             [
-                "spec.ratio: Invalid value: 0: factor MultipleOf declared for spec.ratio "
-                "must be positive: 0"
+                (
+                    "spec.ratio: Invalid value: 0: factor MultipleOf declared for spec.ratio "
+                    "must be positive: 0"
+                )
             ],
         ),
         (
@@ -228,19 +236,25 @@ def test_pruning_and_defaulting_are_done_at_once_and_change_no_input(spec: Any) 
         (
             {"size": 1, "port": True},
             [
-                'spec.port: Invalid value: "boolean": spec.port in body must be of type '
-                'integer,string: "boolean"',
+                (
+                    'spec.port: Invalid value: "boolean": spec.port in body must be of type '
+                    'integer,string: "boolean"'
+                ),
                 '<nil>: Invalid value: "": "spec.port" must validate at least one schema (anyOf)',
-                'spec.port: Invalid value: "boolean": spec.port in body must be of type integer: '
-                '"boolean"',
+                (
+                    'spec.port: Invalid value: "boolean": spec.port in body must be of type integer: '
+                    '"boolean"'
+                ),
             ],
         ),
         ({"size": 1, "tags": list("abcd")}, ["spec.tags: Too many: 4: must have at most 3 items"]),
         (
             {"size": 1, "source": {}},
             [
-                '<nil>: Invalid value: "": "spec.source" must validate one and only one schema '
-                "(oneOf). Found none valid",
+                (
+                    '<nil>: Invalid value: "": "spec.source" must validate one and only one schema '
+                    "(oneOf). Found none valid"
+                ),
                 "spec.source.git: Required value",
             ],
         ),
@@ -358,15 +372,19 @@ def problems(properties: dict[str, Any], **more: Any) -> list[str]:
         (
             {"a": {"type": "string", "pattern": "a(b"}},
             [
-                'properties[a].pattern: Invalid value: "a(b": must be a valid regular expression, '
-                "but isn't: error parsing regexp: missing closing ): `a(b`"
+                (
+                    'properties[a].pattern: Invalid value: "a(b": must be a valid regular expression, '
+                    "but isn't: error parsing regexp: missing closing ): `a(b`"
+                )
             ],
         ),
         (
             {"a": {"type": "integer", "default": "x"}},
             [
-                'properties[a].default: Invalid value: "string":  in body must be of type integer: '
-                '"string"'
+                (
+                    'properties[a].default: Invalid value: "string":  in body must be of type integer: '
+                    '"string"'
+                )
             ],
         ),
         (
@@ -377,8 +395,10 @@ def problems(properties: dict[str, Any], **more: Any) -> list[str]:
         (
             {"a": {"type": "array", "items": {"type": "string"}, "uniqueItems": True}},
             [
-                "properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the "
-                "runtime complexity becomes quadratic"
+                (
+                    "properties[a].uniqueItems: Forbidden: uniqueItems cannot be set to true since the "
+                    "runtime complexity becomes quadratic"
+                )
             ],
         ),
         (
@@ -390,10 +410,14 @@ def problems(properties: dict[str, Any], **more: Any) -> list[str]:
                 }
             },
             [
-                "properties[a].x-kubernetes-validations[0].rule: Required value: rule is not "
-                "specified",
-                'properties[a].x-kubernetes-validations[0].fieldPath: Invalid value: ".c": must be '
-                "a valid path",
+                (
+                    "properties[a].x-kubernetes-validations[0].rule: Required value: rule is not "
+                    "specified"
+                ),
+                (
+                    'properties[a].x-kubernetes-validations[0].fieldPath: Invalid value: ".c": must be '
+                    "a valid path"
+                ),
             ],
         ),
     ],
@@ -410,8 +434,10 @@ def test_the_root_and_its_metadata_say_little() -> None:
         },
     }
     assert [str(e) for e in definition.validate_schema(root, Path("schema"))] == [
-        "schema.openAPIV3Schema.properties[metadata]: Forbidden: must not specify anything other "
-        "than name and generateName, but metadata is implicitly specified"
+        (
+            "schema.openAPIV3Schema.properties[metadata]: Forbidden: must not specify anything other "
+            "than name and generateName, but metadata is implicitly specified"
+        )
     ]
     root = {"type": "object", "nullable": True}
     assert [str(e) for e in definition.validate_schema(root, Path("schema"))] == [
