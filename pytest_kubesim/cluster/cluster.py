@@ -29,6 +29,7 @@ from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError
 from pytest_kubesim.faults.faults import Faults
+from pytest_kubesim.kubelet.node_proxy import KubeletProxy
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS, Clock
 from pytest_kubesim.sim.faultpoints import FaultPoints
@@ -96,6 +97,7 @@ class Cluster:
         self.faultpoints = FaultPoints()
         self.control_plane = ControlPlane(self)
         self.nodes = Nodes(self)
+        self.server.node_proxy = KubeletProxy(self.nodes.kubelet)
         self.faults = Faults(self)
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []

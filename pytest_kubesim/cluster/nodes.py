@@ -18,6 +18,7 @@ from pytest_kubesim.kubelet.machine import Machine
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.faults.node import NodeFaults
+    from pytest_kubesim.kubelet.kubelet import Kubelet
     from pytest_kubesim.sim.process import Process
 
 OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
@@ -138,6 +139,11 @@ class Nodes(Mapping[str, Node]):
             node.power_on()
             made.append(node)
         return made
+
+    def kubelet(self, name: str) -> Kubelet | None:
+        """The kubelet of a node, or None."""
+        node = self._nodes.get(name)
+        return None if node is None else node.machine.kubelet
 
     def manage_all(self) -> None:
         """From here on every Node object that anyone creates gets a machine of its own.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.cri.durations import Duration, duration_ns
+from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
 from pytest_kubesim.sim.kernel import Sleep, to_datetime
 from pytest_kubesim.sim.tasks import Event
@@ -143,7 +143,7 @@ class Container:
 
     def sleep(self, duration: Duration, *, periodic: bool = False) -> Sleep:
         """`await` it to let time pass; `periodic` for loops that never end."""
-        return self._host.kernel.sleep(duration_ns(duration), periodic=periodic)
+        return self._host.kernel.sleep(to_ns(duration), periodic=periodic)
 
     def log(self, text: object, *, stream: str = "stdout") -> None:
         """Write lines to the container's log."""

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from pytest_kubesim.cri.durations import Duration, duration_ns
+from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.cri.flavours import Flavour
 from pytest_kubesim.cri.programs import Main, Program, as_program
 
@@ -247,7 +247,7 @@ class Images(MutableMapping[str, Program]):
 
     def slow(self, pattern: str, duration: Duration) -> None:
         """Pulling takes that long."""
-        self._slow[pattern] = duration_ns(duration)
+        self._slow[pattern] = to_ns(duration)
 
     # -- what the runtime asks ----------------------------------------------------------------
 

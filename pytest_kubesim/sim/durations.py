@@ -11,8 +11,17 @@ from pytest_kubesim.sim.clock import NS
 Duration = str | float | timedelta
 """A virtual duration: text with units (`ms`, `s`, `m`, `h`, `d`), seconds, or a timedelta."""
 
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_UNIT_NS = {"ms": NS // 1000, "s": NS, "m": 60 * NS, "h": 3600 * NS, "d": 86_400 * NS}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
+_UNIT_NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": NS,
+    "m": 60 * NS,
+    "h": 3600 * NS,
+    "d": 86_400 * NS,
+}
 
 
 def to_ns(duration: Duration, option: str = "duration") -> int:
@@ -32,7 +41,7 @@ def to_ns(duration: Duration, option: str = "duration") -> int:
             )
         result = sum(int(float(number) * _UNIT_NS[unit]) for number, unit in parts)
     elif isinstance(duration, int | float) and not isinstance(duration, bool):
-        result = int(duration * NS)
+        result = round(duration * NS)
     else:
         raise UsageError(
             f"{option}: {duration!r} is not a duration; write it like '90s', as a number of "
