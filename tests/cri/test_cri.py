@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_kubesim.cni.ipam import HostLocal, NoAddressesLeft
 from pytest_kubesim.cri.container import ContainerConfig
-from pytest_kubesim.cri.durations import duration_ns
+from pytest_kubesim.sim.durations import to_ns as duration_ns
 from pytest_kubesim.cri.flavours import FLAVOURS
 from pytest_kubesim.cri.images import Images, parse, with_tag
 from pytest_kubesim.cri.programs import (
