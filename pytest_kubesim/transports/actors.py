@@ -1,8 +1,8 @@
 """Who is running: the test itself, or which operator; and how either waits on virtual time.
 
 Law: at any moment one thread of the simulation runs and all others stand still; whoever it is, the
-*actor* here says for whom.  A wait by the test's own thread runs the kernel until it is over; one by
-any other thread of the simulation hands the baton back (`threads`).
+*actor* here says for whom.  A wait by the test's own thread runs the kernel until it is over; one
+by any other thread of the simulation hands the baton back (`threads`).
 
 There is one `World` for a pytest process, `WORLD`: it knows the clusters that are attached.
 """

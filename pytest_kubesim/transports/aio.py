@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 import threading
 import time
+import warnings
 from asyncio import events
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,35 @@ class _Selector:
         return []
 
 
+class _Future(asyncio.Future[Any]):
+    """A future with a hash of its own: in a set, futures stand in the order of their making.
+
+    The usual one is an address in memory, and `asyncio.wait` answers with sets.
+    """
+
+    def __init__(self, *, loop: Any = None) -> None:
+        super().__init__(loop=loop)
+        self._number = next(loop.numbers)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _Task(asyncio.Task[Any]):
+    """A task with such a hash."""
+
+    def __init__(self, coro: Any, *, loop: Any, **options: Any) -> None:
+        self._number = next(loop.numbers)
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+def _task_factory(loop: Any, coro: Any, **options: Any) -> Any:
+    return _Task(coro, loop=loop, **options)
+
+
 class Loop(MemorySockets):
     """An event loop on virtual time.
 
@@ -71,6 +102,8 @@ class Loop(MemorySockets):
         self.actor = actor
         self.transports: dict[MemoryTransport, None] = {}
         self.abandoned = False
+        self.numbers = itertools.count(1)
+        self.set_task_factory(_task_factory)
         self._selector = _Selector(self)
         self._clock_resolution = 1e-9
         self._kernel: Kernel | None = actor.cluster.kernel if actor is not None else None
@@ -246,7 +279,7 @@ class Loop(MemorySockets):
 
     def _tasks(self) -> list[asyncio.Task[Any]]:
         tasks = [t for t in asyncio.all_tasks(self) if not t.done()]
-        return sorted(tasks, key=lambda t: (len(t.get_name()), t.get_name()))
+        return sorted(tasks, key=hash)
 
     def _arm(self) -> None:
         kernel = self._kernel
@@ -337,7 +370,8 @@ class Loop(MemorySockets):
         previous, WORLD.actor = WORLD.actor, self.actor
         try:
             if tasks:
-                with silence():
+                with silence(), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # coroutines that are never awaited now
                     for task in tasks:
                         _forget(task)
         finally:
@@ -354,6 +388,10 @@ class Loop(MemorySockets):
             coro.close()
             raise ProcessKilled
         return super().create_task(coro, **options)
+
+    def create_future(self) -> Any:
+        """As asyncio's."""
+        return _Future(loop=self)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """As asyncio's; nobody hears of a dead process's open sessions."""

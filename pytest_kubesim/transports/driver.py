@@ -73,6 +73,7 @@ class Driver:
         WORLD.main_ident = get_ident()
         WORLD.actor = None
         self._memories.keep()
+        kopf_operators.make_deterministic()
         self._freezes.start()
         threads.install()
         aio.install()

@@ -6,9 +6,11 @@ not meet each other's, and a module need not be imported anew for each test.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import sys
+import zlib
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
 
 def understands(target: Any) -> bool:
@@ -27,10 +29,49 @@ def understands(target: Any) -> bool:
     return isinstance(target, ModuleType | kopf.OperatorRegistry)
 
 
+class _InOrder:
+    """`asyncio` as kopf's discovery sees it: what is done side by side begins in a fixed order.
+
+    It puts coroutines into sets, which order them by their addresses in memory.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    def as_completed(coros: Iterable[Any]) -> Any:
+        """As asyncio's."""
+        ordered = sorted(coros, key=lambda c: (c.__qualname__, c.cr_frame.f_locals.get("url", "")))
+        return asyncio.as_completed([asyncio.ensure_future(coro) for coro in ordered])
+
+
+def make_deterministic() -> None:
+    """Let equal runs of kopf be equal: its sets of resources and selectors hash by content.
+
+    Python's own hashes of strings differ from process to process, and with them the order in which
+    kopf lists and watches.
+    """
+    references: Any = sys.modules.get("kopf._cogs.structs.references")
+    scanning: Any = sys.modules.get("kopf._cogs.clients.scanning")
+    if references is None or scanning is None or isinstance(scanning.asyncio, _InOrder):
+        return
+
+    def of_resource(self: Any) -> int:
+        return zlib.crc32(f"{self.group}/{self.version}/{self.plural}".encode())
+
+    def of_selector(self: Any) -> int:
+        return zlib.crc32(repr(self).encode())
+
+    references.Resource.__hash__ = of_resource
+    references.Selector.__hash__ = of_selector
+    scanning.asyncio = _InOrder()
+
+
 def main_of(target: Any, name: str) -> Callable[[], Coroutine[Any, Any, None]]:
     """The coroutine function that runs `target`.  Raises: `UsageError` where it has no handlers."""
     kopf: Any = import_module("kopf")
     peering: Any = import_module("kopf._core.engines.peering")
+    make_deterministic()
     registry = _complete(_of_module(kopf, target) if isinstance(target, ModuleType) else target)
 
     async def main() -> None:
