@@ -34,7 +34,7 @@ def to_ns(duration: Duration, option: str = "duration") -> int:
     elif isinstance(duration, str):
         text = duration.strip().replace(" ", "")
         parts = _PART.findall(text)
-        if not parts or "".join(number + unit for number, unit in parts) != text:
+        if text != "0" and (not parts or "".join(number + unit for number, unit in parts) != text):
             raise UsageError(
                 f"{option}: {duration!r} is not a duration; write it like '90s', '5m', '1h30m' or "
                 "'250ms', as a number of seconds, or as a timedelta"

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from pytest_kubesim.cni.ipam import HostLocal, NoAddressesLeft
 from pytest_kubesim.cri.container import ContainerConfig
-from pytest_kubesim.sim.durations import to_ns as duration_ns
 from pytest_kubesim.cri.flavours import FLAVOURS
 from pytest_kubesim.cri.images import Images, parse, with_tag
 from pytest_kubesim.cri.programs import (
@@ -302,17 +301,3 @@ def test_an_address_has_one_owner(choices):
         elif len(held) < 29:
             held.append(network.allocate("x"))
     assert len(set(held)) == len(held)
-
-
-@pytest.mark.parametrize(("value", "ns"), [
-    ("90s", 90 * NS), ("1h30m", 5400 * NS), ("200ms", NS // 5), (1.5, 3 * NS // 2), (0, 0), ("0", 0),
-    (timedelta(minutes=2), 120 * NS), ("1.5s", 3 * NS // 2),
-])
-def test_durations(value, ns):
-    assert duration_ns(value) == ns
-
-
-@pytest.mark.parametrize("value", ["", "5", "fast", -1, True, "3 s", timedelta(seconds=-1)])
-def test_what_is_no_duration_is_refused(value):
-    with pytest.raises(UsageError, match="is not a duration"):
-        duration_ns(value)
