@@ -35,12 +35,13 @@ UNTOUCHED = (
     "hypothesis",
     "freezegun",
     "dateutil",
-    "importlib",
-    "_frozen_importlib",
-    "pdb",
     "pydevd",
 )
 """Modules that keep the real clocks they hold by name: they time the real world, or are ours."""
+
+WAITING = ("threading", "queue", "sched")
+"""Modules of the standard library that reckon with the clock how long they still wait; all others
+keep the real clocks they hold by name (what they take from `time` itself is virtual)."""
 
 REAL_MODELS = ("lightkube.models",)
 """Modules of declared types, imported with the real classes even during a run: msgspec, which reads
@@ -96,7 +97,7 @@ class Freezes:
             return
         self.on = True
         api = self._api
-        self._look(self._fakes, self._reals)
+        self._look(self._fakes)
         api.freeze_factories.append(self._factory)
         api.tz_offsets.append(timedelta(0))
         api.ignore_lists.append(REAL_TIME)
@@ -135,13 +136,14 @@ class Freezes:
             if seen.get(module_name) is module:
                 continue
             seen[module_name] = module
-            if module_name in ("time", "datetime", "_thread", "threading", "queue", "_queue"):
-                if module_name in ("threading", "queue"):
+            package = module_name.partition(".")[0]
+            if package in sys.stdlib_module_names:
+                if module_name in WAITING:
                     self._hold(module, {"_time", "time"}, tables)
                 continue
             if module_name.startswith(REAL_MODELS):
                 continue
-            if module_name.partition(".")[0] in UNTOUCHED or not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
+            if package in UNTOUCHED or not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
                 continue
             self._hold(module, None, tables)
 
@@ -150,6 +152,8 @@ class Freezes:
     ) -> None:
         names = module.__dict__
         for table in tables:
+            if table.keys().isdisjoint(map(id, names.values())):
+                continue
             for name, value in list(names.items()):
                 found = table.get(id(value))
                 if found is not None and (only is None or name in only):
