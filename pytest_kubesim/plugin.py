@@ -20,6 +20,8 @@ MARKER = (
     "start_time=, components=, instant=): configures the `kubesim` fixture; the nearest wins"
 )
 
+_FIXTURES = frozenset({"kubesim", "kubesim_factory"})
+
 _clusters = pytest.StashKey[list["Cluster"]]()
 
 
@@ -113,6 +115,27 @@ def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cl
 def kubesim(kubesim_factory: Callable[..., Cluster]) -> Cluster:
     """A fresh simulated cluster: control plane running, clock at `start_time`."""
     return kubesim_factory()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Async fixtures may come before the cluster: the loop they share with the test is virtual."""
+    if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+        from pytest_kubesim.transports import driver
+
+        driver.expect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Loops made after the test are pytest's own again."""
+    try:
+        return (yield)
+    finally:
+        if not _FIXTURES.isdisjoint(getattr(item, "fixturenames", ())):
+            from pytest_kubesim.transports import driver
+
+            driver.expect_no_more()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,7 +24,7 @@ def surroundings():
         time.time, time.sleep, time.monotonic, datetime.datetime, by_name, sleep_by_name, builtins.open, builtins.print,
         os.stat, os.environ.get("KUBECONFIG"), os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("NO_PROXY"),
         socket.getaddrinfo, socket.socket.connect, ssl.SSLContext.wrap_socket, ssl.SSLContext.wrap_bio,
-        threading.Lock, threading.RLock, threading.Thread.start, queue.SimpleQueue, asyncio.new_event_loop,
+        threading.Lock, threading.RLock, threading.Thread.start, queue.SimpleQueue,
     )
 
 
@@ -158,3 +158,24 @@ def test_a_cut_network_holds_a_request_until_it_heals(kubesim):
     kubesim.advance("1s")
     assert answers == [(200, 60)]
 
+
+
+@pytest.fixture
+async def early():
+    """Set up before the cluster of its test, on the loop of its test."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0.01)
+    yield loop
+    await asyncio.sleep(0.01)
+
+
+async def test_async_fixtures_that_come_before_the_cluster_share_its_loop(early, kubesim):
+    assert asyncio.get_running_loop() is early
+    started = early.time()
+    await asyncio.sleep(3600)
+    assert early.time() - started == pytest.approx(3600)
+    assert kubesim.clock.time == pytest.approx(3600)
+
+
+async def test_loops_of_other_tests_are_real(early):
+    assert type(early).__module__.startswith("asyncio")
