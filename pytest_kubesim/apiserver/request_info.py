@@ -65,7 +65,7 @@ def resolve(method: str, path: str, query: tuple[tuple[str, str], ...] = ()) -> 
         verb = "list"
         name = ""
         for key, value in query:
-            if key == "watch" and value not in ("", "false", "0"):
+            if key == "watch" and value.lower() not in ("false", "0"):
                 verb = "watch"
             elif key == "fieldSelector" and "metadata.name=" in value:
                 name = _selected_name(value)

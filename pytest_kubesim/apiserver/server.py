@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import names, status
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
-from pytest_kubesim.apiserver import deletion, effects, handler_chain, responses
+from pytest_kubesim.apiserver import apiextensions, deletion, effects, handler_chain, responses
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.authenticators import Authenticators
 from pytest_kubesim.apiserver.filters.authorization import (
@@ -31,10 +31,12 @@ from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
 from pytest_kubesim.apiserver.scope import RequestScope
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy
 from pytest_kubesim.apiserver.storage.cacher import Cacher
+from pytest_kubesim.apiserver.storage.compact import INTERVAL_NS, Compactor
 from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
 from pytest_kubesim.apiserver.store import Store
 from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.etcd.messages import prefix_end
+from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import ConnectionLost, Response
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from pytest_kubesim.apiserver.handlers.connect import NodeProxy
+    from pytest_kubesim.apiserver.handlers.reviews import RuleResolver
     from pytest_kubesim.apiserver.storage.watch import CacheWatcher
     from pytest_kubesim.etcd.client import Client
     from pytest_kubesim.registry.generic import Catalog
@@ -93,7 +96,7 @@ class APIServer:
     where it runs; `catalog` of what it serves; `faultpoints` to consult; `authorizers` asked after
     `system:masters` (default: everybody may do everything); `tokens`, users by bearer token;
     `admission`, the chain of plugins; `signing_key` of service account tokens, shared by all API
-    servers of a cluster.
+    servers of a cluster; `compaction_interval_ns`, how often etcd is compacted (0: never).
     """
 
     def __init__(
@@ -110,6 +113,7 @@ class APIServer:
         admission: chain.Chain | None = None,
         signing_key: bytes = b"kubesim",
         node_proxy: NodeProxy | None = None,
+        compaction_interval_ns: int = INTERVAL_NS,
     ) -> None:
         self.kernel = kernel
         self.etcd = etcd
@@ -125,9 +129,11 @@ class APIServer:
         self.admission = admission or chain.load()
         self.node_proxy = node_proxy
         """The way to the kubelets (logs, exec); None: there is none."""
+        self.rule_resolver: RuleResolver | None = None
+        """Who answers `SelfSubjectRulesReview`; None: nobody can."""
         self.audit: list[Callable[[RequestScope], object]] = []
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
-        self.on_start: list[Callable[[APIServer], object]] = []
+        self.on_start: list[Callable[[APIServer], object]] = [apiextensions.start]
         """Called when the process starts: controllers that live inside the API server."""
         self.openapi_v3: dict[str, bytes] = {}
         """OpenAPI documents of custom resources, by group version (`apis/example.com/v1`)."""
@@ -139,6 +145,7 @@ class APIServer:
         self._watchers: dict[CacheWatcher, None] = {}
         self._draws: dict[str, int] = {}
         self._since = 0
+        self._compaction_interval_ns = compaction_interval_ns
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -148,6 +155,7 @@ class APIServer:
             return
         self.process.start()
         self._since = self.etcd.member.store.revision
+        Compactor(self.process, self.etcd, self._compaction_interval_ns).start()
         for _, plugin in self.admission.plugins:
             plugin.started(self)
         for callback in self.on_start:
@@ -303,13 +311,14 @@ class APIServer:
 
     def cacher(self, resource: Resource) -> Cacher:
         """The watch cache of a resource, perhaps not started yet (`started`)."""
-        found = self._cachers.get(resource.storage_prefix)
+        key = _cache_key(resource)
+        found = self._cachers.get(key)
         if found is None:
-            found = self._cachers[resource.storage_prefix] = self._make_cacher(resource)
+            found = self._cachers[key] = self._make_cacher(resource)
         return found
 
     def _make_cacher(self, resource: Resource) -> Cacher:
-        stored = self.catalog.storage_resource(resource)
+        stored = resource if resource.custom else self.catalog.storage_resource(resource)
         prefix = resource.storage_prefix
         storage = Etcd3(
             self.etcd,
@@ -317,6 +326,7 @@ class APIServer:
             now_ns=self.process.now_ns,
             known=lambda key, revision: found.peek(key, revision),  # noqa: PLW0108 - made below
             decode=stored.decode_stored,
+            encode=stored.encode_stored,
         )
         field = _TRIGGERS.get(prefix, "")
         found = Cacher(
@@ -343,10 +353,10 @@ class APIServer:
             self._status_strategies.pop(known, None)
 
     def close_watches(self, resource: Resource) -> None:
-        """End all watches of a resource and forget its cache."""
-        cacher = self._cachers.pop(resource.storage_prefix, None)
+        """Forget the cache of a resource; what is watched through it ends a second later."""
+        cacher = self._cachers.pop(_cache_key(resource), None)
         if cacher is not None:
-            cacher.stop()
+            self.process.call_later(NS, cacher.stop, periodic=True, label="teardown")
         self.forget(resource)
 
     def opened(self, watcher: CacheWatcher) -> None:
@@ -410,6 +420,13 @@ class APIServer:
             return self.kernel.rng.below(bound, "name", *event, letters)
 
         return names.generate_name(base.rpartition("/")[2], draw)
+
+
+def _cache_key(resource: Resource) -> str:
+    """Versions of a built-in kind share a cache; custom resources have one for each."""
+    if resource.custom:
+        return f"{resource.storage_prefix}@{resource.version}"
+    return resource.storage_prefix
 
 
 def _reader(field: str) -> Callable[[Object], str]:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 MAX_NAME_ATTEMPTS = 8
 """How often a generated name that is taken is replaced by another."""
 
+EVENTS_PREFIX = "/registry/events"
+EVENT_TTL_SECONDS = 3600
+"""How long events are kept (`--event-ttl`)."""
+
 _METADATA = Path("metadata")
 
 Produce = Callable[["Object | None"], Awaitable[Object]]
@@ -56,6 +60,10 @@ class Store:
         self.storage = cacher.storage
         self.storage_resource = server.catalog.storage_resource(resource)
         self.strategy: Strategy = resource.strategy
+        self.ttl_seconds = resource.strategy.ttl_seconds
+        """How long an object lives after its last write; 0: until it is deleted."""
+        if resource.storage_prefix == EVENTS_PREFIX:
+            self.ttl_seconds = self.ttl_seconds or EVENT_TTL_SECONDS
 
     @property
     def name(self) -> GroupResource:
@@ -128,7 +136,7 @@ class Store:
         key = self.key(scope.namespace, name)
         try:
             made = await self.storage.create(
-                key, obj, ttl_seconds=strategy.ttl_seconds, dry_run=context.dry_run
+                key, obj, ttl_seconds=self.ttl_seconds, dry_run=context.dry_run
             )
         except (StorageError, EtcdError, status.APIStatus) as error:
             strategy.after_delete(context, obj)
@@ -225,7 +233,7 @@ class Store:
                 change.apply,
                 preconditions=preconditions or Preconditions(),
                 ignore_not_found=change.strategy.allow_create_on_update or force_allow_create,
-                ttl_seconds=change.strategy.ttl_seconds,
+                ttl_seconds=self.ttl_seconds,
                 dry_run=dry_run,
             )
         except EmptiedFinalizers as emptied:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 import transcript_player as play
 
 API = Path(__file__).parent / "transcripts" / "api"

@@ -133,9 +133,8 @@ def forbidden(attributes: Attributes, reason: str) -> APIStatus:
 
 def _problem(attributes: Attributes) -> str:
     who = quote(attributes.user.name)
-    verb = quote(attributes.verb)
     if not attributes.is_resource:
-        return f"User {who} cannot {attributes.verb} path {quote(attributes.path)}"
+        return _sanitized(f"User {who} cannot {attributes.verb} path {quote(attributes.path)}")
     resource = attributes.resource
     if attributes.subresource:
         resource = f"{resource}/{attributes.subresource}"
@@ -143,7 +142,10 @@ def _problem(attributes: Attributes) -> str:
         f"User {who} cannot {attributes.verb} resource {quote(resource)} in API group "
         f"{quote(attributes.group)}"
     )
-    del verb
     if attributes.namespace:
-        return f"{text} in the namespace {quote(attributes.namespace)}"
-    return f"{text} at the cluster scope"
+        return _sanitized(f"{text} in the namespace {quote(attributes.namespace)}")
+    return _sanitized(f"{text} at the cluster scope")
+
+
+def _sanitized(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import negotiation, nonresource, responses
-from pytest_kubesim.apiserver.handlers import subresources
+from pytest_kubesim.apiserver.handlers import reviews, subresources
 from pytest_kubesim.apiserver.handlers.create import create
 from pytest_kubesim.apiserver.handlers.delete import delete, delete_collection
 from pytest_kubesim.apiserver.handlers.get import get
@@ -32,6 +32,15 @@ if TYPE_CHECKING:
 _NO_RESOURCE = GroupResource("", "")
 _COLLECTION = {"POST": "create", "GET": "list", "HEAD": "list", "DELETE": "deletecollection"}
 _ITEM = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+_DEPRECATED = {
+    GroupResource("", "componentstatuses"): "v1 ComponentStatus is deprecated in v1.19+",
+    GroupResource("", "endpoints"): (
+        "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+    ),
+}
+"""What every request for a resource is warned of (`APILifecycleDeprecated`)."""
 
 
 def not_found() -> APIStatus:
@@ -65,6 +74,8 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
     if not resource.custom and not negotiation.routable(accept, offers):
         raise negotiation.not_routable(offers)
     scope.output = negotiation.negotiate(accept, offers)
+    if warning := _DEPRECATED.get(resource.group_resource):
+        scope.warn(warning)
     return await handler(scope)
 
 
@@ -112,6 +123,8 @@ def _handler(scope: RequestScope, resource: Resource):  # noqa: ANN202 - one of 
         raise not_allowed()
     if verb == "list" and info.verb == "watch":
         return watch
+    if verb == "create" and (question := reviews.ENDPOINTS.get(resource.group_resource)):
+        return question
     return _HANDLERS[verb]
 
 

@@ -101,7 +101,8 @@ class Etcd3:
 
     Parameters: `client` of etcd; `prefix` without a slash at its end, such as `/registry/pods`;
     `now_ns` tells the time, for leases; `known` gives an object that is decoded already, by key and
-    revision; `decode` brings what is stored to the storage version (`Resource.decode_stored`).
+    revision; `decode` brings what is stored to the storage version (`Resource.decode_stored`),
+    `encode` is its inverse, where there is one.
     """
 
     def __init__(
@@ -112,8 +113,10 @@ class Etcd3:
         now_ns: Callable[[], int],
         known: Callable[[str, int], Object | None] = lambda _key, _revision: None,
         decode: Callable[[Object], Object] | None = None,
+        encode: Callable[[Object], Object] | None = None,
     ) -> None:
         self.client = client
+        self.encode_stored = encode
         self.prefix = prefix
         self.decode_stored = decode
         self._now_ns = now_ns
@@ -238,7 +241,7 @@ class Etcd3:
             if (await self.client.get(key)).kvs:
                 raise StorageError(KEY_EXISTS, key)
             return obj
-        stored = _blank(obj)
+        stored = self._encode(obj)
         lease = await self._lease_for(ttl_seconds) if ttl_seconds else 0
         answer = await self.client.txn(
             (Compare(key, "MOD", "EQUAL", 0),), (PutRequest(key, stored, lease),)
@@ -270,7 +273,7 @@ class Etcd3:
             old = None if kv is None else self.decode(kv)
             preconditions.check(key, old)
             new = await update(old)
-            stored = _blank(new)
+            stored = self._encode(new)
             if kv is not None and stored == kv.value:
                 assert old is not None
                 return old
@@ -320,10 +323,17 @@ class Etcd3:
                 return {**obj, "metadata": metadata}
             kv = _read(answer.responses[0])
 
+    def _encode(self, obj: Object) -> Object:
+        if self.encode_stored is not None:
+            obj = self.encode_stored(obj)
+        return _blank(obj)
+
     def _written(self, key: str, stored: Object, revision: int) -> Object:
         known = self._known(key, revision)
         if known is not None:
             return known
+        if self.decode_stored is not None:
+            stored = self.decode_stored(stored)
         return {**stored, "metadata": {**stored["metadata"], "resourceVersion": str(revision)}}
 
     async def _lease_for(self, ttl_seconds: int) -> int:
