@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from pytest_kubesim.apimachinery import go_decoding, go_encoding, protobuf, status
-from pytest_kubesim.apimachinery.golang import quote, type_name
+from pytest_kubesim.apimachinery.golang import json_text, quote, type_name
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import json_syntax, negotiation
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.apimachinery.schema import Schema
     from pytest_kubesim.apimachinery.status import APIStatus
+    from pytest_kubesim.apiserver.apiextensions.strategy import CustomStrategy
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.registry.rest import Resource
 
@@ -55,6 +56,8 @@ def read_object(
     Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
     """
     value, body, repeated = _value(scope, kind, strict=directive != IGNORE)
+    if scope.served.custom and _is_served(scope, kind):
+        return _custom(scope, value, kind, body, repeated, directive)
     obj = _typed(scope, value, kind, body)
     if schema is None:
         return obj
@@ -69,6 +72,56 @@ def read_object(
             unknown = [*unknown, *repeated]
         report(scope, unknown, directive, lambda text: refused(obj, kind, text))
     return complete(scope.served if _is_served(scope, kind) else None, schema, obj)
+
+
+def _custom(
+    scope: RequestScope,
+    value: Any,
+    kind: GroupVersionKind,
+    body: bytes,
+    repeated: list[str],
+    directive: str,
+) -> Object:
+    """A custom resource, of which the decoder demands no more than a kind."""
+    wrong = _type_meta_problem(value)
+    if wrong:
+        problem = f"couldn't get version/kind; json parse error: {wrong}"
+        raise _unrecognized(kind, problem, body)
+    obj = cast("Object", value) if value is not None else {}
+    if not obj.get("kind"):
+        text = body.decode("utf-8", "replace") if body else json_text(obj)
+        raise _unrecognized(kind, f"Object 'Kind' is missing in '{text}'", body)
+    group, version = _parsed(obj.get("apiVersion") or "", kind, body)
+    problems = json_syntax.complaints(body, []) if repeated is IN_JSON else repeated
+    obj = coerced(scope, obj, problems, directive, lambda text: _refused_custom(obj, kind, text))
+    if (group, version) != (kind.group, kind.version):
+        raise status.new_bad_request(
+            f"the API version in the data ({obj.get('apiVersion') or ''}) does not match the "
+            f"expected API version ({kind.api_version})"
+        )
+    return obj
+
+
+def _refused_custom(obj: Object, kind: GroupVersionKind, problem: str) -> APIStatus:
+    return refused({"apiVersion": "", **obj}, kind, problem)
+
+
+def coerced(
+    scope: RequestScope, obj: Object, problems: list[str], directive: str, refuse: Any
+) -> Object:
+    """A custom resource as its schema allows, with its defaults.
+
+    Raises what `refuse(text)` makes of a complaint.
+    """
+    strategy = cast("CustomStrategy", scope.served.strategy)
+    try:
+        found, unknown = strategy.coerce(obj)
+    except ValueError as error:
+        raise refuse(str(error)) from None
+    if directive != IGNORE:
+        texts = [f'unknown field "{path}"' for path in unknown]
+        report(scope, [*problems, *texts], directive, refuse)
+    return strategy.default(found)
 
 
 IN_JSON: list[str] = ["..."]
@@ -106,6 +159,8 @@ def complete(resource: Resource | None, schema: Schema, obj: Object) -> Object:
     """The object with its defaults, as Go prints it."""
     if resource is not None:
         obj = resource.strategy.default(obj)
+        if resource.custom:
+            return obj
     return go_encoding.roundtrip(schema, obj)
 
 

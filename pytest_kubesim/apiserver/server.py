@@ -33,9 +33,9 @@ from pytest_kubesim.apiserver.status_strategy import StatusStrategy
 from pytest_kubesim.apiserver.storage.cacher import Cacher
 from pytest_kubesim.apiserver.storage.compact import INTERVAL_NS, Compactor
 from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
+from pytest_kubesim.apiserver.storage.reader import LocalReader
 from pytest_kubesim.apiserver.store import Store
 from pytest_kubesim.errors import NotSimulated
-from pytest_kubesim.etcd.messages import prefix_end
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import ConnectionLost, Response
@@ -60,33 +60,6 @@ _TRIGGERS: Mapping[str, str] = {"/registry/pods": "spec.nodeName"}
 """The indexes of watch caches that upstream has too, by storage prefix."""
 
 _WATCH_VERBS = frozenset({"watch"})
-
-
-class LocalReader:
-    """Looks at objects as the etcd member beside this server has them now (`rest.Reader`)."""
-
-    def __init__(self, server: APIServer) -> None:
-        self._server = server
-
-    def get(self, resource: GroupResource, namespace: str, name: str) -> Object | None:
-        """One object at its storage version, or None."""
-        server = self._server
-        found = server.catalog.of(*resource)
-        if found is None:
-            return None
-        kv = server.etcd.member.store.latest(found.key(namespace, name))
-        return None if kv is None else server.cacher(found).storage.decode(kv)
-
-    def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
-        """All objects of a resource, of one namespace if given, by key."""
-        server = self._server
-        found = server.catalog.of(*resource)
-        if found is None:
-            return ()
-        prefix = f"{found.storage_prefix}/{namespace}/" if namespace else f"{found.storage_prefix}/"
-        storage = server.cacher(found).storage
-        answer = server.etcd.member.store.range(prefix, prefix_end(prefix))
-        return [storage.decode(kv) for kv in answer.kvs]
 
 
 class APIServer:

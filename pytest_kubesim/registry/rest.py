@@ -270,8 +270,11 @@ class Resource:
     custom: bool = False
     """Served for a CustomResourceDefinition: decoded, pruned and validated by its own schema."""
     decode_stored: Callable[[Object], Object] | None = None
-    """Brings what lies in etcd, perhaps in another version, to `storage_version`; raises
-    `ValueError` for what cannot be decoded.  None: it lies there as it is served."""
+    """Brings what lies in etcd, perhaps in another version, to `storage_version` (custom resources:
+    to the version served); raises `ValueError` for what cannot be decoded.  None: it lies there as
+    it is served."""
+    encode_stored: Callable[[Object], Object] | None = None
+    """Custom resources: brings an object of the version served to the one in which it is stored."""
 
     @property
     def api_version(self) -> str:

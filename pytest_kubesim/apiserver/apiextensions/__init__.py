@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery import status
 from pytest_kubesim.etcd.messages import prefix_end
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.apiextensions.serving import Serving
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.etcd.messages import WatchResponse
+    from pytest_kubesim.registry.rest import Resource
 
 PREFIX = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
 STATE = "apiextensions"
@@ -30,7 +32,7 @@ def start(server: APIServer) -> None:
     store = server.etcd.member.store
 
     def heard(response: WatchResponse) -> None:
-        serving(server).heard(response)
+        state_of(server).heard(response)
 
     watcher = store.watch(PREFIX, end, 0, heard, prev_kv=True)
     process = server.process
@@ -42,10 +44,10 @@ def start(server: APIServer) -> None:
     process.on_exit.append(ended)
     found = store.range(PREFIX, end).kvs
     if found or server.catalog.custom():
-        serving(server).begin(found)
+        state_of(server).begin(found)
 
 
-def serving(server: APIServer) -> Serving:
+def state_of(server: APIServer) -> Serving:
     """What this life of the server serves for definitions."""
     found: Serving | None = server.state.get(STATE)
     if found is None:
@@ -53,3 +55,13 @@ def serving(server: APIServer) -> Serving:
 
         found = server.state[STATE] = Serving(server)
     return found
+
+
+def check_creatable(server: APIServer, resource: Resource, name: str) -> None:
+    """Raises `APIStatus` (403) where the definition of a custom resource is on its way out."""
+    from pytest_kubesim.apiserver.apiextensions.conditions import is_terminating
+
+    served = state_of(server).of(resource)
+    if served is not None and is_terminating(served.crd):
+        text = "create not allowed while custom resource definition is terminating"
+        raise status.new_forbidden(resource.group_resource, name, text)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import negotiation, nonresource, responses
+from pytest_kubesim.apiserver.apiextensions import handler as custom
 from pytest_kubesim.apiserver.handlers import reviews, subresources
 from pytest_kubesim.apiserver.handlers.create import create
 from pytest_kubesim.apiserver.handlers.delete import delete, delete_collection
@@ -62,6 +63,8 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
     resource = catalog.by_resource(info.group, info.version, info.resource)
     if resource is None:
         return _unknown(scope)
+    if resource.custom:
+        return await custom.dispatch(scope, resource)
     scope.resource = resource
     scope.namespace = info.namespace if resource.namespaced else ""
     scope.name = "" if info.verb in ("list", "watch", "deletecollection") else info.name

@@ -195,6 +195,8 @@ class Patcher:
                 f"{kind} into Go value of type {decoding.TYPE_META}",
             )
         obj = cast("Object", document)
+        if resource.custom:
+            return self._custom(obj, live, problems)
         self._check_kind(obj)
         if resource.schema is None:
             return obj
@@ -215,6 +217,16 @@ class Patcher:
                 lambda text: self._refused(document, text),
             )
         return decoding.complete(resource, resource.schema, obj)
+
+    def _custom(self, obj: Object, live: Object, problems: list[str]) -> Object:
+        """A patched custom resource."""
+
+        def refuse(text: str) -> APIStatus:
+            return self._refused(_as_printed(obj, live), text)
+
+        if not obj.get("kind"):
+            raise refuse(f"Object 'Kind' is missing in '{json_text(obj)}'")
+        return decoding.coerced(self.scope, obj, problems, self.directive, refuse)
 
     def _check_kind(self, obj: Object) -> None:
         resource = self.scope.served

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.golang import bracketed
+from pytest_kubesim.apiserver import apiextensions
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.filters.authorization import Attributes as AccessAttributes
 from pytest_kubesim.apiserver.filters.authorization import forbidden
@@ -69,6 +70,8 @@ async def admit(
 ) -> Object:
     """What mutating admission makes of the object to store.  Raises `APIStatus`."""
     operation = chain.CREATE if old is None else chain.UPDATE
+    if old is None and scope.served.custom:
+        apiextensions.check_creatable(scope.server, scope.served, scope.name)
     attributes = chain.attributes_for(scope, operation, options, obj=obj, old=old, kind=kind)
     admitted = await scope.server.admission.admit(attributes, obj)
     assert admitted is not None
