@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import metav1, status, timestamps
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object
-from pytest_kubesim.apiserver.storage.errors import KEY_NOT_FOUND, StorageError, interpret
+from pytest_kubesim.apiserver.storage.errors import (
+    KEY_NOT_FOUND,
+    EtcdError,
+    StorageError,
+    interpret,
+)
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
-from pytest_kubesim.etcd.messages import EtcdError
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:

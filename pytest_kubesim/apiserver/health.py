@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apiserver import responses
-from pytest_kubesim.etcd.messages import EtcdError
+from pytest_kubesim.apiserver.storage.errors import EtcdError
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.scope import RequestScope

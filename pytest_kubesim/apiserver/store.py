@@ -18,9 +18,8 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import deletion
-from pytest_kubesim.apiserver.storage.errors import StorageError, interpret, plain
+from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret, plain
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
-from pytest_kubesim.etcd.messages import EtcdError
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.status import APIStatus

@@ -15,7 +15,7 @@ from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, responses
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.options import field_validation, write_options
-from pytest_kubesim.apiserver.storage.errors import plain
+from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret, plain
 from pytest_kubesim.apiserver.store import ensure_namespace
 
 if TYPE_CHECKING:
@@ -35,15 +35,7 @@ async def bind(scope: RequestScope) -> Response:
     given = ensure_namespace(given, scope.namespace)
     name = get_path(given, "metadata", "name") or ""
     if name != scope.name:
-        raise (
-            status.new_bad_request(
-                "name in URL does not match name in Binding object"
-                if name
-                else "the name of the object was undeterminable"
-            )
-            if name
-            else status.new_bad_request("name in URL does not match name in Binding object")
-        )
+        raise status.new_bad_request("name in URL does not match name in Binding object")
     given = await write.admit(scope, options, given, None, kind=KIND)
     problems = _problems(given)
     if problems:
@@ -88,15 +80,8 @@ async def assign(scope: RequestScope, store: Store, given: Object) -> None:
         await store.storage.guaranteed_update(
             store.key(scope.namespace, scope.name), assigned, dry_run=scope.context.dry_run
         )
-    except status.APIStatus:
-        raise
-    except Exception as error:
-        from pytest_kubesim.apiserver.storage.errors import StorageError, interpret
-        from pytest_kubesim.etcd.messages import EtcdError
-
-        if isinstance(error, (StorageError, EtcdError)):
-            raise interpret(error, store.name, scope.name, "get") from None
-        raise
+    except (StorageError, EtcdError) as error:
+        raise interpret(error, store.name, scope.name, "get") from None
 
 
 def _conflict(scope: RequestScope, problem: str) -> status.APIStatus:

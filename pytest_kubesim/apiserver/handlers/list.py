@@ -21,9 +21,8 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import responses
 from pytest_kubesim.apiserver.handlers import selection
 from pytest_kubesim.apiserver.options import EXACT, list_options
-from pytest_kubesim.apiserver.storage.errors import StorageError, interpret
+from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Listed
-from pytest_kubesim.etcd.messages import EtcdError
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

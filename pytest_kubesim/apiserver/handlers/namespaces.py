@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apiserver.deletion import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
-from pytest_kubesim.apiserver.storage.errors import StorageError, interpret
+from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
-from pytest_kubesim.etcd.messages import EtcdError
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

@@ -53,8 +53,6 @@ async def create(scope: RequestScope) -> Response:
         "uid": account["metadata"]["uid"],
         "creationTimestamp": scope.context.now,
     }
-    given_metadata: Object = request.get("metadata") or {}
-    del given_metadata
     claims = _claims(scope, account, spec, now, expires)
     result: Object = {
         "kind": KIND.kind,
@@ -133,14 +131,9 @@ def _bound(scope: RequestScope, reference: Object) -> tuple[str, Object]:
     if found is None:
         raise status.new_not_found(resource, name)
     if kind == "Pod" and get_path(found, "spec", "serviceAccountName") != scope.name:
-        account = get_path(found, "spec", "serviceAccountName") or ""
-        raise (
-            status.new_bad_request(
-                "cannot bind token for serviceaccount "
-                f"{quote(scope.name)} to pod running with different serviceaccount name."
-            )
-            if account is not None
-            else status.new_bad_request("")
+        raise status.new_bad_request(
+            f"cannot bind token for serviceaccount {quote(scope.name)} to pod running with "
+            "different serviceaccount name."
         )
     uid = reference.get("uid")
     if uid and uid != found["metadata"]["uid"]:

@@ -10,6 +10,8 @@ from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.etcd.messages import EtcdError
 
+__all__ = ["EtcdError", "StorageError", "interpret", "plain"]
+
 KEY_NOT_FOUND = 1
 KEY_EXISTS = 2
 RESOURCE_VERSION_CONFLICTS = 3
