@@ -213,6 +213,17 @@ def counts_within(
     ]
 
 
+def once(errors: list[FieldError]) -> list[FieldError]:
+    """Each complaint once: built-in kinds, other than custom ones, do not repeat themselves."""
+    if len(errors) < 2:
+        return errors
+    out: list[FieldError] = []
+    for error in errors:
+        if error not in out:
+            out.append(error)
+    return out
+
+
 # -- strategies --------------------------------------------------------------------------------
 
 
@@ -227,12 +238,12 @@ class Plain(Strategy):
     def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
         """All that is wrong with a new object."""
         del ctx
-        return kube_finalizers(obj) + self.check(obj, None)
+        return once(kube_finalizers(obj) + self.check(obj, None))
 
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """All that is wrong with a change."""
         del ctx
-        return kube_finalizers(obj) + self.check(obj, old)
+        return once(kube_finalizers(obj) + self.check(obj, old))
 
 
 class WithStatus(Plain):

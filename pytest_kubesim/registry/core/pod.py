@@ -36,6 +36,7 @@ from pytest_kubesim.registry.strategies import (
     keeping,
     keeping_metadata,
     kube_finalizers,
+    once,
     raised,
     reset_metadata_for_status,
     semantically_equal,
@@ -64,6 +65,7 @@ class PodStrategy(Plain):
         "spec.hostNetwork",
         "status.phase",
         "status.podIP",
+        "status.podIPs",
         "status.nominatedNodeName",
     )
 
@@ -92,7 +94,7 @@ class PodStrategy(Plain):
     def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
         """`ValidatePodCreate`."""
         del ctx
-        return kube_finalizers(obj) + pods.validate_create(obj, options.POD)
+        return once(kube_finalizers(obj) + pods.validate_create(obj, options.POD))
 
     def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
         """A name that makes no hostname, and what the spec deserves."""
@@ -117,7 +119,7 @@ class PodStrategy(Plain):
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """`ValidatePodUpdate`."""
         del ctx
-        return kube_finalizers(obj) + pods.validate_update(obj, old, _options(old))
+        return once(kube_finalizers(obj) + pods.validate_update(obj, old, _options(old)))
 
     def check_graceful_delete(self, ctx: Context, obj: Object, seconds: int | None) -> int | None:
         """What was asked for, or the pod's own grace period."""
@@ -142,6 +144,7 @@ class PodStrategy(Plain):
             "spec.serviceAccountName": spec.get("serviceAccountName") or "",
             "spec.hostNetwork": "true" if spec.get("hostNetwork") else "false",
             "status.phase": status.get("phase") or "",
+            "status.podIPs": "",
             "status.podIP": podips[0].get("ip") or "" if podips else "",
             "status.nominatedNodeName": status.get("nominatedNodeName") or "",
         }
@@ -268,7 +271,7 @@ class PodStatusStrategy(PodStrategy):
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """`ValidatePodStatusUpdate`."""
         del ctx
-        return kube_finalizers(obj) + pod_status.validate_status_update(obj, old, _options(old))
+        return once(kube_finalizers(obj) + pod_status.validate_status_update(obj, old, _options(old)))
 
     def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
         """Addresses that are accepted and will not always be."""
@@ -318,7 +321,7 @@ class EphemeralContainersStrategy(PodStrategy):
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """`ValidatePodEphemeralContainersUpdate`."""
         del ctx
-        return kube_finalizers(obj) + pods.validate_ephemeral_update(obj, old, _options(old))
+        return once(kube_finalizers(obj) + pods.validate_ephemeral_update(obj, old, _options(old)))
 
 
 class ResizeStrategy(PodStrategy):
@@ -348,7 +351,7 @@ class ResizeStrategy(PodStrategy):
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """`ValidatePodResize`."""
         del ctx
-        return kube_finalizers(obj) + pod_resize.validate_resize(obj, old, _options(old))
+        return once(kube_finalizers(obj) + pod_resize.validate_resize(obj, old, _options(old)))
 
 
 def _resized(new: list[Object], old: list[Object]) -> list[Object]:

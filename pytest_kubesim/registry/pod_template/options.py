@@ -202,7 +202,7 @@ def deletion_cost_problem(annotations: Object) -> bool:
 
 
 _IPC_SYSCTLS = frozenset({"kernel.sem"})
-_IPC_PREFIXES = ("kernel.shm", "kernel.msg", "fs.mqueue.")
+_IPC_PREFIXES = ("kernel.shm.", "kernel.msg.", "fs.mqueue.")
 
 
 def host_sysctl_problem(name: str, spec: Object) -> str:
