@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent, WatchStream
 
@@ -303,7 +304,7 @@ class RESTClient:
         ))
         assert isinstance(answer, Response)
         if answer.status >= 400:
-            raise status.from_object(cast("Object", answer.obj))
+            raise _refusal(method, answer)
         return cast("Object", answer.obj)
 
     async def _send(self, request: Request) -> Response | WatchStream:
@@ -377,6 +378,16 @@ class RemoteWatch:
     def close(self) -> None:
         """End it."""
         self._stream.close()
+
+
+def _refusal(method: str, answer: Response) -> status.APIStatus:
+    """The error of an answer: the Status in it, or what client-go makes of a plain text."""
+    if answer.obj is not None:
+        return status.from_object(answer.obj)
+    text = answer.encoded().decode("utf-8", "replace").strip()
+    return status.new_generic_server_response(
+        answer.status, method, GroupResource("", ""), "", text, is_unexpected_response=True
+    )
 
 
 def _query(**pairs: str) -> tuple[tuple[str, str], ...]:
