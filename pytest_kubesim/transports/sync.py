@@ -95,6 +95,7 @@ class MemorySocket(socket.socket):
         """Send all of `data`."""
         end = _ends[self]
         WORLD.alive()
+        end.place.breathe()
         if end.finished and end.error is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         payload = bytes(data)

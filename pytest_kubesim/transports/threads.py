@@ -59,6 +59,7 @@ OUTSIDE_MODULES = (
 """Threads whose work comes from these are not of the simulation: they wait for the real world."""
 
 real_allocate_lock = _thread.allocate_lock
+_real_lock: Any = threading.Lock
 real_rlock = threading.RLock
 real_sleep = time.sleep
 real_simple_queue: Any = queue.SimpleQueue
@@ -322,7 +323,12 @@ def sleep(seconds: float) -> None:
 def _belongs_outside(thread: Any) -> bool:
     target = getattr(thread, "_target", None)
     target = getattr(target, "__func__", target)
-    modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
+    rings = getattr(thread, "function", None)  # a Timer's
+    modules = (
+        type(thread).__module__,
+        getattr(target, "__module__", None) or "",
+        getattr(rings, "__module__", None) or "",
+    )
     return any(m == o or m.startswith(o + ".") for m in modules for o in OUTSIDE_MODULES)
 
 
@@ -374,6 +380,7 @@ def _patched_submit(self: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 REPLACED: dict[Any, Any] = {
     real_allocate_lock: make_lock,
+    _real_lock: make_lock,  # another object since Python 3.13
     real_rlock: make_rlock,
     real_simple_queue: make_simple_queue,
     real_sleep: sleep,
@@ -400,7 +407,7 @@ def install() -> None:
 def uninstall() -> None:
     """Everything as it was."""
     module: Any = threading
-    module.Lock = module._allocate_lock = real_allocate_lock  # noqa: SLF001
+    module.Lock, module._allocate_lock = _real_lock, real_allocate_lock  # noqa: SLF001
     module.RLock = real_rlock
     threading.Thread.start = _real_start
     threading.Thread.join = _real_join

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as module
+import datetime as module  # noqa: ICN001 - under this name, too
 import sys
 import time
 import types

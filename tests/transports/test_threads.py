@@ -283,3 +283,38 @@ def test_equal_runs_hand_over_in_equal_order(kubesim_factory):
         return digest
 
     assert run() == run()
+
+
+def test_a_loop_without_a_pause_does_not_stop_the_world(kubesim):
+    session, polls = kubesim.client("requests"), []
+
+    def operator():
+        while True:
+            session.get("/healthz")
+            polls.append(kubesim.clock.time)
+
+    kubesim.run(operator)
+    kubesim.advance("50ms")
+    assert polls[-1] == pytest.approx(0.05, abs=0.002)
+
+
+def test_timers_of_the_test_run_itself_are_left_alone(kubesim):
+    import pytest_timeout_like  # noqa: F401 - made below
+
+    timer = threading.Timer(0.01, pytest_timeout_like.ring)
+    timer.start()
+    assert not hasattr(timer, "_kubesim")
+    timer.cancel()
+
+
+@pytest.fixture(autouse=True)
+def _outsider(monkeypatch):
+    import sys
+    import types
+
+    from pytest_kubesim.transports import threads
+
+    module = types.ModuleType("pytest_timeout_like")
+    exec("def ring(): pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "pytest_timeout_like", module)
+    monkeypatch.setattr(threads, "OUTSIDE_MODULES", ("pytest_timeout_like",))
