@@ -13,12 +13,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import go_encoding, objectmeta, status, validation
-from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery import go_encoding, meta, objectmeta, status, validation
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import deletion
-from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret, plain
+from pytest_kubesim.apiserver.metadata import (
+    ensure_namespace,
+    keep_managed_times,
+    parse_resource_version,
+    wipe_system_fields,
+    with_metadata,
+)
+from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
 
 if TYPE_CHECKING:
@@ -73,6 +79,12 @@ class Store:
     def kind(self) -> GroupKind:
         """Group and kind: how invalid objects are named."""
         return GroupKind(self.resource.group, self.resource.kind)
+
+    def kind_of(self, obj: Object) -> GroupKind:
+        """The kind that an object says it is: a custom resource may say anything."""
+        if not self.resource.custom:
+            return self.kind
+        return meta.gvk(obj).group_kind
 
     # -- versions -----------------------------------------------------------------------------
 
@@ -175,11 +187,15 @@ class Store:
         context = scope.context
         obj = self.in_namespace(obj, scope.namespace)
         obj = strategy.prepare_for_create(context, obj)
-        problems = self.check_metadata(strategy, obj)
-        problems += strategy.validate(context, obj)
+        if self.resource.custom:
+            problems = strategy.validate(context, obj)
+            problems = problems or self.check_metadata(_NAMES_AS_PATHS, obj)
+        else:
+            problems = self.check_metadata(strategy, obj)
+            problems += strategy.validate(context, obj)
         if problems:
             name = obj["metadata"].get("name") or ""
-            raise status.new_invalid(self.kind, name, problems)
+            raise status.new_invalid(self.kind_of(obj), name, problems)
         for text in strategy.warnings_on_create(context, obj):
             scope.warn(text)
         return strategy.canonicalize(obj)
@@ -382,7 +398,7 @@ def before_update(
     old_metadata: Object = old["metadata"]
     generation = old_metadata.get("generation")
     if obj["metadata"].get("generation") != generation:
-        obj = _with_metadata(obj, generation=generation)
+        obj = with_metadata(obj, generation=generation)
     obj = strategy.prepare_for_update(context, obj, old)
     metadata: Object = obj["metadata"]
     kept: Object = {}
@@ -395,14 +411,15 @@ def before_update(
     if grace is not None and metadata.get("deletionGracePeriodSeconds") is None:
         kept["deletionGracePeriodSeconds"] = grace
     if kept:
-        obj = _with_metadata(obj, **kept)
+        obj = with_metadata(obj, **kept)
     problems = store.check_metadata(_NAMES_AS_PATHS, obj)
     problems += objectmeta.validate_object_meta_update(obj["metadata"], old_metadata, _METADATA)
-    problems = _once(problems)
+    if not store.resource.custom:
+        problems = _once(problems)
     problems += strategy.validate_update(context, obj, old)
     if problems:
         name = obj["metadata"].get("name") or ""
-        raise status.new_invalid(store.kind, name, problems)
+        raise status.new_invalid(store.kind_of(obj), name, problems)
     for text in strategy.warnings_on_update(context, obj, old):
         scope.warn(text)
     return strategy.canonicalize(obj)
@@ -441,80 +458,3 @@ def should_delete(store: Store, obj: Object, old: Object) -> bool:
     if store.name == GroupResource("", "namespaces") and get_path(obj, "spec", "finalizers"):
         return False
     return not old_metadata.get("deletionGracePeriodSeconds")
-
-
-def ensure_namespace(obj: Object, namespace: str) -> Object:
-    """The object in that namespace.  Raises `APIStatus` (400) where it names another.
-
-    Follows `EnsureObjectNamespaceMatchesRequestNamespace`.
-    """
-    metadata: Object = obj.get("metadata") or {}
-    found = metadata.get("namespace") or ""
-    if found == namespace:
-        return obj
-    if not found or not namespace:
-        return _with_metadata(obj, namespace=namespace or None)
-    raise status.new_bad_request(
-        "the namespace of the provided object does not match the namespace sent on the request"
-    )
-
-
-def wipe_system_fields(obj: Object) -> Object:
-    """The object without what only the server sets (`WipeObjectMetaSystemFields`)."""
-    metadata: Object = obj.get("metadata") or {}
-    if metadata.keys() & _SYSTEM_FIELDS:
-        metadata = {k: v for k, v in metadata.items() if k not in _SYSTEM_FIELDS}
-    elif obj.get("metadata") is not None:
-        return obj
-    return {**obj, "metadata": metadata}
-
-
-_SYSTEM_FIELDS = frozenset(
-    {"creationTimestamp", "uid", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"}
-)
-
-
-def _with_metadata(obj: Object, **fields: Any) -> Object:
-    metadata: Object = dict(obj.get("metadata") or {})
-    for key, value in fields.items():
-        if value is None:
-            metadata.pop(key, None)
-        else:
-            metadata[key] = value
-    return {**obj, "metadata": metadata}
-
-
-def keep_managed_times(obj: Object, old: Object) -> Object:
-    """A write that changes nothing but the times in `managedFields` changes nothing.
-
-    Follows `managedfields/internal/... IgnoreManagedFieldsTimestampsTransformer`.
-    """
-    entries = obj["metadata"].get("managedFields")
-    before = old["metadata"].get("managedFields")
-    if entries is None or before is None or entries is before or len(entries) != len(before):
-        return obj
-    if entries == before:
-        return obj
-    for new, past in zip(entries, before, strict=True):
-        if {**new, "time": None} != {**past, "time": None}:
-            return obj
-    restored = _with_metadata(obj, managedFields=before)
-    ignored = {"resourceVersion", "managedFields"}
-    new_metadata = {k: v for k, v in restored["metadata"].items() if k not in ignored}
-    old_metadata = {k: v for k, v in old["metadata"].items() if k not in ignored}
-    if new_metadata != old_metadata:
-        return obj
-    if {k: v for k, v in obj.items() if k != "metadata"} != {
-        k: v for k, v in old.items() if k != "metadata"
-    }:
-        return obj
-    return restored
-
-
-def parse_resource_version(text: str) -> int:
-    """The revision in a resourceVersion, 0 for none.  Raises `APIStatus` (500) for other text."""
-    if not text:
-        return 0
-    if text.isascii() and text.isdigit():
-        return int(text)
-    raise plain(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")

@@ -250,3 +250,54 @@ def test_a_second_cluster_begins_like_the_first() -> None:
     assert one.ok("GET", "/api/v1/namespaces") == two.ok("GET", "/api/v1/namespaces")
     one.config_map("a")
     assert two.call("GET", f"{CONFIG_MAPS}/a").status == 404
+
+
+class Allowing:
+    """An authorizer that allows what `may` holds: verb, resource and name."""
+
+    def __init__(self, *may: tuple[str, str, str]) -> None:
+        self.may = may
+
+    async def authorize(self, attributes: Any) -> tuple[Any, str]:
+        asked = (attributes.verb, attributes.resource, attributes.name)
+        return ("allow" if asked in self.may else "no-opinion"), ""
+
+
+def impersonating(world: World, *headers: tuple[str, str]) -> Any:
+    return world.call("GET", CONFIG_MAPS, user=BOB, headers=headers)
+
+
+def test_impersonation_without_the_right_names_the_first_right_that_was_missing() -> None:
+    answer = impersonating(World(authorizers=(Nobody(),)), ("impersonate-user", "ann"))
+    assert answer.obj["message"] == (
+        'configmaps is forbidden: User "bob" cannot impersonate-on:user-info:list resource '
+        '"configmaps" in API group "" in the namespace "default"'
+    )
+
+
+def test_the_legacy_right_to_be_a_user_is_enough() -> None:
+    world = World(
+        authorizers=(Allowing(("impersonate", "users", "ann"), ("list", "configmaps", "")),)
+    )
+    assert impersonating(world, ("impersonate-user", "ann")).status == 200
+    denied = impersonating(world, ("impersonate-user", "ann"), ("impersonate-group", "devs"))
+    assert denied.status == 403
+
+
+def test_constrained_impersonation_asks_for_the_act_and_for_the_user() -> None:
+    rights = (
+        ("impersonate-on:user-info:list", "configmaps", ""),
+        ("impersonate:user-info", "users", "ann"),
+        ("list", "configmaps", ""),
+    )
+    assert impersonating(World(authorizers=(Allowing(*rights),)), ("impersonate-user", "ann"))
+    for missing in rights:
+        kept = [right for right in rights if right != missing]
+        world = World(authorizers=(Allowing(*kept),))
+        assert impersonating(world, ("impersonate-user", "ann")).status == 403
+
+
+def test_groups_of_nobody_are_a_bad_request(world: World) -> None:
+    answer = impersonating(world, ("impersonate-group", "devs"))
+    assert answer.status == 400
+    assert answer.obj["message"].endswith("without impersonating a user name")

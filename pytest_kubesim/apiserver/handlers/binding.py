@@ -14,9 +14,9 @@ from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, responses
 from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.metadata import ensure_namespace
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret, plain
-from pytest_kubesim.apiserver.store import ensure_namespace
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

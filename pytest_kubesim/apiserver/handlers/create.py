@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import decoding, field_manager, responses
 from pytest_kubesim.apiserver.handlers import write
+from pytest_kubesim.apiserver.metadata import ensure_namespace, wipe_system_fields
 from pytest_kubesim.apiserver.options import field_validation, write_options
-from pytest_kubesim.apiserver.store import ensure_namespace, wipe_system_fields
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

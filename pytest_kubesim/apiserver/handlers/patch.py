@@ -22,9 +22,9 @@ from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
 from pytest_kubesim.apiserver.handlers import unstructured, write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
+from pytest_kubesim.apiserver.metadata import ensure_namespace
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.errors import plain
-from pytest_kubesim.apiserver.store import ensure_namespace
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

@@ -31,6 +31,7 @@ from pytest_kubesim.apimachinery.meta import (
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
+from pytest_kubesim.apiserver.apiextensions import scaling
 from pytest_kubesim.apiserver.handlers import patch as patching
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.options import field_validation, write_options
@@ -40,6 +41,7 @@ from pytest_kubesim.registry.rest import Scale
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_kubesim.apimachinery.managedfields.scale import Mappings
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.apiserver.store import Store
@@ -54,7 +56,8 @@ async def serve(scope: RequestScope, verb: str) -> Response:
     store = scope.server.store(scope.served)
     if verb == "get":
         obj = store.served(await store.get(scope, scope.name, scope.param("resourceVersion")))
-        return responses.written(scope, 200, of_parent(scope.served, obj))
+        shown = scaling.read if scope.served.custom else of_parent
+        return responses.written(scope, 200, shown(scope.served, obj))
     if verb == "update":
         options = write_options(scope, "UpdateOptions")
         schema = schema_for(*KIND)
@@ -74,10 +77,9 @@ def of_parent(resource: Resource, obj: Object) -> Object:
     """The scale of an object (`scaleFromDeployment` and its kin)."""
     where = resource.scale or Scale()
     metadata: Object = obj["metadata"]
+    if resource.custom:
+        return scaling.of_parent(resource, obj)[0]
     replicas = get_path(obj, *where.spec_replicas)
-    if replicas is None and resource.custom:
-        spec = ".".join(where.spec_replicas)
-        raise plain(f'the spec replicas field ".{spec}" does not exist in the custom resource')
     kept = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
     shown: Object = {key: metadata[key] for key in kept if metadata.get(key)}
     scale: Object = {
@@ -119,8 +121,9 @@ async def _written(
         if old is None:
             raise status.new_not_found(store.name, scope.name)
         live = store.served(old)
-        current = of_parent(resource, live)
-        entries = _entries(resource, live, where)
+        begun = scaling.to_change if resource.custom else of_parent
+        current = begun(resource, live)
+        entries = _entries(scope, live, where)
         current = _with_entries(current, entries)
         wanted = make(current)
         write.check_name(wanted, scope.name, scope.namespace)
@@ -157,7 +160,9 @@ def _scaled(
             f"{live['metadata']['uid']}",
         )
     replicas = get_path(wanted, "spec", "replicas") or 0
-    if replicas < 0:
+    if scope.served.custom:
+        scaling.check(scope.served, live, replicas)
+    elif replicas < 0:
         problem = validation.invalid(
             Path("spec", "replicas"), replicas, "must be greater than or equal to 0"
         )
@@ -167,18 +172,21 @@ def _scaled(
         live["metadata"].get("managedFields"),
         metadata.get("managedFields"),
         api_version=scope.served.api_version,
-        mappings=_mappings(scope.served, where),
+        mappings=_mappings(scope, where),
     )
     return _with_entries(obj, parent)
 
 
-def _mappings(resource: Resource, where: Scale) -> Any:
-    return {resource.api_version: where.spec_replicas}
+def _mappings(scope: RequestScope, where: Scale) -> Mappings:
+    if scope.served.custom:
+        return scaling.mappings(scope.server, scope.served)
+    path = tuple(f"f:{name}" for name in where.spec_replicas)
+    return {scope.served.api_version: path}
 
 
-def _entries(resource: Resource, live: Object, where: Scale) -> list[Object]:
+def _entries(scope: RequestScope, live: Object, where: Scale) -> list[Object]:
     return scale_fields.to_subresource(
-        live["metadata"].get("managedFields"), _mappings(resource, where)
+        live["metadata"].get("managedFields"), _mappings(scope, where)
     )
 
 

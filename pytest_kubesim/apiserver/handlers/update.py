@@ -11,9 +11,9 @@ from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apiserver import decoding, field_manager, responses
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
+from pytest_kubesim.apiserver.metadata import ensure_namespace
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
-from pytest_kubesim.apiserver.store import ensure_namespace
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
