@@ -11,9 +11,10 @@ the store of one cluster can be the beginning of the next: all but the first sha
 from __future__ import annotations
 
 import functools
-import json
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
 
 from pytest_kubesim.apimachinery.meta import parse_api_version
 from pytest_kubesim.apimachinery.timestamps import format_time
@@ -43,7 +44,7 @@ def objects(version: str, start_ns: int) -> list[Object]:
     """The objects of a fresh control plane that started at `start_ns`, in the order of writing."""
     now = format_time(start_ns)
     text = _recorded(version).replace("<now>", now).replace("<today>", now[:10])
-    found = cast("list[Object]", json.loads(text))
+    found = cast("list[Object]", msgspec.json.decode(text.encode()))
     return [*found, *_endpoints(now)]
 
 

@@ -15,7 +15,7 @@ API = Path(__file__).parent / "transcripts" / "api"
 MATCHING = {
     "configmap-basics": 10,
     "crud-errors": 43,
-    "defaulting": 11,
+    "defaulting": 16,
     "deletion": 33,
     "kubectl-extras": 0,
     "lists-pagination": 35,
@@ -25,7 +25,7 @@ MATCHING = {
     "server-side-apply": 32,
     "subresources": 41,
     "tables-discovery": 29,
-    "validation": 24,
+    "validation": 25,
     "watch": 20,
 }
 """By scenario: how many steps match at least (those that run kubectl are not played here)."""
