@@ -25,7 +25,7 @@ TOKEN = "kubesim-token"
 """The bearer token in kubeconfigs and token files: it means "whoever I am"."""
 SERVER_HOST = "control-plane"
 BURST = 500
-"""How many synchronous requests an operator makes in an instant; from then on a thousand a second: a
+"""How many synchronous requests an operator makes in an instant; then a thousand a second: a
 loop without a pause would stop the world otherwise."""
 REFILL_NS = 1_000_000
 ADMIN = UserInfo("kubernetes-admin", ("system:masters", "system:authenticated"))

@@ -21,6 +21,7 @@ from pytest_kubesim.transports import (
     kopf_operators,
     kubeconfig,
     libraries,
+    polling,
     sync,
     threads,
 )
@@ -78,6 +79,7 @@ class Driver:
         threads.install()
         aio.install()
         sync.install()
+        polling.install()
         self._surroundings.install()
         self._logs.install()
 
@@ -101,6 +103,7 @@ class Driver:
         self._memories.forget()
         self._logs.uninstall()
         self._surroundings.uninstall()
+        polling.uninstall()
         sync.uninstall()
         aio.uninstall()
         threads.uninstall()

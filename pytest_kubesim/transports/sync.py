@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _real_getaddrinfo = socket.getaddrinfo
 
 
-class _End:
+class End:
     """The client's end of a connection that a socket stands for."""
 
     __slots__ = (
@@ -57,9 +57,14 @@ class _End:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    @property
+    def readable(self) -> bool:
+        """Whether `recv` would not wait."""
+        return bool(self.buffer) or self.finished
+
     def wait(self, timeout_s: float | None) -> None:
         """Until there are bytes, or the end."""
-        if self.buffer or self.finished:
+        if self.readable:
             return
         if timeout_s == 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -81,7 +86,7 @@ class _End:
         return data
 
 
-_ends: WeakKeyDictionary[socket.socket, _End] = WeakKeyDictionary()
+_ends: WeakKeyDictionary[socket.socket, End] = WeakKeyDictionary()
 
 
 class MemorySocket(socket.socket):
@@ -143,7 +148,7 @@ class MemorySocket(socket.socket):
         if end is None or super().fileno() < 0:
             return super().fileno()
         pair = dialing.descriptors()
-        return pair.ready if end.buffer or end.finished else pair.quiet
+        return pair.ready if end.readable else pair.quiet
 
     def getpeername(self) -> Any:
         """The cluster's address."""
@@ -222,7 +227,7 @@ def _connect(self: socket.socket, address: Any, /) -> None:
     WORLD.alive()
     place = place_at(ours)
     _await_way(place, self.gettimeout())
-    end = _End(place, (ours, int(address[1])))
+    end = End(place, (ours, int(address[1])))
     self.__class__ = MemorySocket
     _ends[self] = end
 
@@ -263,6 +268,11 @@ def _getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
     if ours is not None:
         return dialing.address_infos(ours, port)
     return _real_getaddrinfo(host, port, *args, **kwargs)
+
+
+def end_of(sock: MemorySocket) -> End:
+    """The client's end of a connection."""
+    return _ends[sock]
 
 
 def is_ours(sock: object) -> bool:
