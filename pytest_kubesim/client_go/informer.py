@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 BACKOFF_MIN_NS, BACKOFF_MAX_NS = 800_000_000, 30 * NS
 """`reflector.go`: 800 ms doubling to 30 s."""
 
+WATCH_TIMEOUT_S = 7 * 86_400
+"""How long a watch lasts at least.  Upstream has 300 s, to spread load over API servers; here that
+would only be work: a watch that is opened anew goes on where the old one ended."""
+
 _RETRY_NOW = {"Expired", "Gone"}
 
 
@@ -144,8 +148,9 @@ class SharedIndexInformer:
 
     async def _watch(self, version: str) -> str:
         process = self.client.process
-        timeout = 300 + process.kernel.rng.below(
-            300, "watch-timeout", process.name, self.gvr.resource, process.kernel.now_ns
+        timeout = WATCH_TIMEOUT_S + process.kernel.rng.below(
+            WATCH_TIMEOUT_S, "watch-timeout", process.name, self.gvr.resource,
+            process.kernel.now_ns,
         )
         watch = await self.client.watch(
             self.gvr,
@@ -154,6 +159,9 @@ class SharedIndexInformer:
             field_selector=self.field_selector,
             label_selector=self.label_selector,
             timeout_seconds=timeout,
+            # Bookmarks would be a timer a minute for each collection; a watch that falls out of the
+            # window lists anew.
+            allow_bookmarks=False,
         )
         try:
             while events := await watch.next():
