@@ -21,6 +21,7 @@ from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.data import load
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import PutRequest
+from pytest_kubesim.registry.generic import storage_prefix
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -130,18 +131,19 @@ def snapshot(catalog: Catalog, start_ns: int) -> MemberSnapshot:
     if found is None:
         member = Member(clock=lambda: start_ns)
         for obj in objects(catalog.version, start_ns):
-            member.apply(PutRequest(*_stored(catalog, obj)))
+            member.apply(PutRequest(*_stored(obj)))
         found = _snapshots[key] = member.snapshot()
     return found
 
 
-def _stored(catalog: Catalog, obj: Object) -> tuple[str, Any]:
-    group, version = parse_api_version(obj["apiVersion"])
+def _stored(obj: Object) -> tuple[str, Any]:
+    # Not by the catalog, which would read the files of all these kinds.
+    prefix = storage_prefix(parse_api_version(obj["apiVersion"]).group, _PLURALS[obj["kind"]])
     metadata: Object = obj["metadata"]
-    plural = _PLURALS[obj["kind"]]
-    resource = catalog.by_resource(group, version, plural)
-    assert resource is not None
-    key = resource.key(metadata.get("namespace") or "", metadata["name"])
+    namespace = metadata.get("namespace")
+    key = (
+        f"{prefix}/{namespace}/{metadata['name']}" if namespace else f"{prefix}/{metadata['name']}"
+    )
     return key, {**obj, "metadata": {**metadata, "uid": _uid(key)}}
 
 

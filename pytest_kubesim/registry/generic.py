@@ -111,6 +111,11 @@ def snake_case(kind: str) -> str:
     return _WORD.sub("_", kind).lower()
 
 
+def storage_prefix(group: str, plural: str) -> str:
+    """Where the objects of a built-in resource lie in etcd, without a slash at the end."""
+    return f"/registry/{_PREFIXES.get(GroupResource(group, plural), plural)}"
+
+
 @functools.cache
 def kind_of(group: str, kind: str) -> Kind:
     """What the file of a built-in kind says of it; the base `Kind` where there is no file."""
@@ -307,7 +312,7 @@ def _build(info: load.ResourceInfo) -> Resource:
             )
             for sub in info.subresources
         },
-        storage_prefix=f"/registry/{_PREFIXES.get(name, info.plural)}",
+        storage_prefix=storage_prefix(info.group, info.plural),
         storage_version=stored,
         conversion=None if own else kind.conversions.get(info.version),
         printer=kind.printer,
