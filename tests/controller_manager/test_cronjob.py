@@ -127,11 +127,11 @@ def test_too_many_missed_times_are_told():
     w.settle(3 * 3600)
     w.patch(r.CRONJOBS, "cj", {"spec": {"suspend": False}}, patch_type="merge")
     w.settle(1)
-    assert w.events("cj")[0] == (
-        "TooManyMissedTimes",
+    message = (
         "too many missed start times. Set or decrease .spec.startingDeadlineSeconds "
-        "or check clock skew",
+        "or check clock skew"
     )
+    assert w.events("cj")[0] == ("TooManyMissedTimes", message)
     assert len(jobs(w)) == 1
 
 

@@ -94,8 +94,8 @@ def test_a_result_asks_for_another_call(probe):
 
 def test_a_mistake_of_ours_ends_the_run(probe):
     Probe.outcomes = [KeyError("oops")]
+    trigger(probe)
     with pytest.raises(KeyError, match="oops"):
-        trigger(probe)
         probe.settle(60)
 
 

@@ -16,12 +16,13 @@ from pytest_kubesim.apimachinery import labels, meta, status, timestamps
 from pytest_kubesim.client_go.resources import JOBS, PODS
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.client_go.workqueue import RateLimitingQueue
-from pytest_kubesim.controller_manager import fields, job_sync, pods
+from pytest_kubesim.controller_manager import fields, job_state, pods
 from pytest_kubesim.controller_manager.consistency import ConsistencyStore
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, Result
 from pytest_kubesim.controller_manager.expectations import Expectations
 from pytest_kubesim.controller_manager.job_policies import BackoffRecord
-from pytest_kubesim.controller_manager.job_sync import KIND, has_finalizer, is_finished
+from pytest_kubesim.controller_manager.job_state import KIND, has_finalizer, is_finished
+from pytest_kubesim.controller_manager.job_sync import JobSync
 from pytest_kubesim.controller_manager.pod_control import PodControl
 from pytest_kubesim.sim.clock import NS
 
@@ -224,13 +225,13 @@ class JobController(Controller):
             if (reference["apiVersion"], reference["kind"]) != (KIND.api_version, KIND.kind):
                 return
             job = self._resolve(meta.namespace(pod), reference)
-            if job is not None and (job_sync.managed_by_other(job) or not is_finished(job)):
+            if job is not None and (job_state.managed_by_other(job) or not is_finished(job)):
                 return
         if not has_finalizer(pod):
             return
         try:
             await self.pod_control.patch(
-                meta.namespace(pod), meta.name(pod), job_sync.FINALIZER_PATCH
+                meta.namespace(pod), meta.name(pod), job_state.FINALIZER_PATCH
             )
         except RETRIABLE as error:
             if not status.is_not_found(error):
@@ -248,7 +249,7 @@ class JobController(Controller):
             self.consistency.clear(key)
             self.backoff_records.pop(key, None)
             return None
-        if job_sync.managed_by_other(job):
+        if job_state.managed_by_other(job):
             return None
         if is_finished(job):
             self.backoff_records.pop(key, None)
@@ -262,7 +263,7 @@ class JobController(Controller):
             message = "Skipped Job sync because completion mode is unknown"
             self.event(job, "Warning", "UnknownCompletionMode", message)
             return None
-        await job_sync.JobSync(self, job, key).run()
+        await JobSync(self, job, key).run()
         return None
 
 
