@@ -54,11 +54,13 @@ def test_a_forgotten_revision_is_gone(world: World) -> None:
     for _ in range(2 * LOWER_CAPACITY):
         world.wait(100)
         patch(world, "a", data={"k": str(world.kernel.now_ns)})
-    answer = world.call(
-        "GET", CONFIG_MAPS, query={"watch": "true", "resourceVersion": version}
-    )
-    assert answer.obj["reason"] == "Expired"
-    assert answer.obj["message"].startswith(f"too old resource version: {version} (")
+    watch = world.watch(CONFIG_MAPS, resourceVersion=version)
+    event = watch.next_nowait()
+    assert event is not None
+    assert event.type == "ERROR"
+    assert (event.object["code"], event.object["reason"]) == (410, "Expired")
+    assert event.object["message"].startswith(f"too old resource version: {version} (")
+    assert watch.closed
 
 
 def test_bookmarks_come_each_minute(world: World) -> None:

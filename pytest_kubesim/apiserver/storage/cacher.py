@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apiserver.storage.errors import StorageError
 from pytest_kubesim.apiserver.storage.watch import (
     BOOKMARK,
     INITIAL_EVENTS_END,
@@ -172,7 +173,13 @@ class Cacher:
             return
         for event in response.events:
             kv = event.kv
-            self._change(kv.key, self._decoded(event), kv.mod_revision)
+            try:
+                obj = self._decoded(event)
+            except StorageError:
+                # Who asks next lists anew, and hears what is wrong.
+                self.stop()
+                return
+            self._change(kv.key, obj, kv.mod_revision)
         self.revision = max(self.revision, response.revision)
         if self._waiting:
             self._wake()
@@ -335,8 +342,8 @@ class Cacher:
         """A watch of what `trigger` and `matches` select, below `prefix`.
 
         With `initial_events` it begins with what is there (then `since` does not matter), whose end
-        `mark_end` has marked by a bookmark; else with what came after `since`.  Raises `APIStatus`
-        (410).
+        `mark_end` has marked by a bookmark; else with what came after `since`: where that is
+        forgotten, its one event is the error (410).
         """
         self._watchers_made += 1
         watcher = CacheWatcher(
@@ -358,7 +365,14 @@ class Cacher:
                 watcher.put(self._bookmark(end=True))
         else:
             watcher.revision = since
-            for change in self._since(since):
+            try:
+                missed = self._since(since)
+            except status.APIStatus as error:
+                # Told in the stream, not instead of it (`newErrWatcher` in `cacher.go`).
+                watcher.put(WatchEvent("ERROR", error.to_object(), 0))
+                watcher.close()
+                return watcher
+            for change in missed:
                 if change.key.startswith(prefix):
                     watcher.offer(change)
             watcher.revision = max(since, self.revision)
