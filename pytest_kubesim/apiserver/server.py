@@ -17,6 +17,7 @@ from pytest_kubesim.apimachinery import names, status
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.apiserver import apiextensions, deletion, effects, handler_chain, responses
 from pytest_kubesim.apiserver.admission import chain
+from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
 from pytest_kubesim.apiserver.authenticators import Authenticators
 from pytest_kubesim.apiserver.filters.authorization import (
     AlwaysAllow,
@@ -307,6 +308,7 @@ class APIServer:
             storage,
             api_version=stored.api_version,
             kind=stored.kind,
+            custom=resource.custom,
             trigger_field=field,
             trigger=_reader(field) if field else None,
         )
@@ -316,7 +318,9 @@ class APIServer:
         """Have a watch cache running; it begins where this process began, if etcd still knows."""
         if not cacher.ready:
             store = self.etcd.member.store
-            since = self._since if store.compacted < self._since <= store.revision else 0
+            known = store.compacted < self._since <= store.revision
+            # Upstream's caches of custom resources are made when they are first asked for.
+            since = self._since if known and not cacher.custom else 0
             await cacher.start(since)
 
     def forget(self, resource: Resource) -> None:
@@ -363,6 +367,8 @@ class APIServer:
         store = self.store(resource)
         if resource.group_resource == GroupResource("", "namespaces"):
             return await delete_namespace(store, scope, name, options, validate)
+        if resource.group_resource == apiextensions.DEFINITIONS:
+            return await delete_definition(store, scope, name, options, validate)
         if resource.group_resource == GroupResource("batch", "jobs"):
             deletion.warn_of_orphans(scope, options)
         return await store.delete(scope, name, options, validate)

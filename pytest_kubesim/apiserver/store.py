@@ -187,7 +187,7 @@ class Store:
         context = scope.context
         obj = self.in_namespace(obj, scope.namespace)
         obj = strategy.prepare_for_create(context, obj)
-        if self.resource.custom:
+        if strategy.validates_metadata:
             problems = strategy.validate(context, obj)
             problems = problems or self.check_metadata(_NAMES_AS_PATHS, obj)
         else:
@@ -414,7 +414,7 @@ def before_update(
         obj = with_metadata(obj, **kept)
     problems = store.check_metadata(_NAMES_AS_PATHS, obj)
     problems += objectmeta.validate_object_meta_update(obj["metadata"], old_metadata, _METADATA)
-    if not store.resource.custom:
+    if not strategy.validates_metadata:
         problems = _once(problems)
     problems += strategy.validate_update(context, obj, old)
     if problems:

@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery import metav1, status
 from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver.storage.watch import INITIAL_EVENTS_END
+from pytest_kubesim.registry.columns import CREATED_DESCRIPTION, NAME_DESCRIPTION
 from pytest_kubesim.registry.rest import Column, Printer
 from pytest_kubesim.wire import WatchEvent
 
@@ -20,21 +21,6 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
-
-_NAME_DESCRIPTION = (
-    "Name must be unique within a namespace. Is required when creating resources, although some "
-    "resources may allow a client to request the generation of an appropriate name automatically. "
-    "Name is primarily intended for creation idempotence and configuration definition. Cannot be "
-    "updated. More info: "
-    "https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names"
-)
-_CREATED_DESCRIPTION = (
-    "CreationTimestamp is a timestamp representing the server time when this object was created. "
-    "It is not guaranteed to be set in happens-before order across separate operations. Clients "
-    "may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the "
-    "system. Read-only. Null for lists. More info: "
-    "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata"
-)
 
 
 def _default_row(obj: Object, now_ns: int) -> list[Any]:
@@ -45,8 +31,8 @@ def _default_row(obj: Object, now_ns: int) -> list[Any]:
 
 DEFAULT = Printer(
     columns=(
-        Column("Name", "string", "name", _NAME_DESCRIPTION),
-        Column("Created At", "date", "", _CREATED_DESCRIPTION),
+        Column("Name", "string", "name", NAME_DESCRIPTION),
+        Column("Created At", "date", "", CREATED_DESCRIPTION),
     ),
     row=_default_row,
 )

@@ -91,6 +91,10 @@ class Strategy:
     """Paths that this endpoint does not let a writer own: ("status",) for the main resource of a
     kind with a status subresource, ("spec", "metadata.labels"...) for `/status`."""
 
+    validates_metadata: bool = False
+    """`validate` and `validate_update` look at the metadata too; what is common to all kinds is
+    looked at besides."""
+
     def default(self, obj: Object) -> Object:
         """Fill in what `defaults.go` fills in, at the version served."""
         return obj

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.etcd.messages import prefix_end
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Resource
 
 PREFIX = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
+DEFINITIONS = GroupResource("apiextensions.k8s.io", "customresourcedefinitions")
 STATE = "apiextensions"
 
 

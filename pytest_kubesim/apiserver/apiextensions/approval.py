@@ -1,16 +1,12 @@
-"""Groups that belong to the Kubernetes community want an annotation that says who has approved.
+"""Says in a condition whether the community has approved of a definition in a group of its own.
 
-Follows `apiextensions-apiserver/pkg/controller/apiapproval/apiapproval_controller.go` and
-`pkg/apihelpers/helpers.go`.
+Follows `apiextensions-apiserver/pkg/controller/apiapproval/apiapproval_controller.go`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from pytest_kubesim.apimachinery import meta
-from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver.apiextensions.conditions import (
     API_APPROVED,
     FALSE,
@@ -20,49 +16,19 @@ from pytest_kubesim.apiserver.apiextensions.conditions import (
     find,
     with_condition,
 )
+from pytest_kubesim.registry.apiextensions import approval
 
 if TYPE_CHECKING:
-    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.apiextensions.controllers import Controllers
-
-ANNOTATION = "api-approved.kubernetes.io"
-_SEE = "see https://github.com/kubernetes/enhancements/pull/1111"
-MISSING = f"protected groups must have approval annotation {quote(ANNOTATION)}, {_SEE}"
-INVALID = (
-    f"protected groups must have approval annotation {quote(ANNOTATION)} with either a URL or a "
-    f'reason starting with "unapproved", {_SEE}'
-)
-
-
-def is_protected(crd: Object) -> bool:
-    """Whether the group belongs to the community."""
-    group: str = crd["spec"]["group"]
-    return any(
-        group == domain or group.endswith(f".{domain}") for domain in ("k8s.io", "kubernetes.io")
-    )
-
-
-def state(crd: Object) -> tuple[str, str, str]:
-    """Status, reason and message of the approval of a definition."""
-    text = meta.annotations(crd).get(ANNOTATION) or ""
-    if not text:
-        return FALSE, "MissingAnnotation", MISSING
-    if text.startswith("unapproved"):
-        return FALSE, "UnapprovedAnnotation", f"not approved: {quote(text)}"
-    try:
-        url = urlsplit(text)
-    except ValueError:
-        return FALSE, "InvalidAnnotation", INVALID
-    if url.scheme and url.netloc:
-        return TRUE, "ApprovedAnnotation", f"approved in {text}"
-    return FALSE, "InvalidAnnotation", INVALID
 
 
 async def sync(controllers: Controllers, name: str) -> None:
-    """Say in a condition whether a definition's group was approved."""
+    """Set the condition of a definition."""
     crd = controllers.crd(name)
     if crd is None:
         return
-    new = condition(API_APPROVED, *state(crd))
+    state = approval.state(crd)
+    status = TRUE if state.reason == approval.APPROVED_ANNOTATION else FALSE
+    new = condition(API_APPROVED, status, state.reason, state.message)
     if not equivalent(new, find(crd, API_APPROVED)):
         await controllers.update_status(with_condition(crd, new, controllers.now))

@@ -26,6 +26,7 @@ from pytest_kubesim.apiserver.apiextensions.conditions import (
 )
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.client_go.workqueue import RateLimitingQueue
+from pytest_kubesim.registry.apiextensions.approval import is_protected
 from pytest_kubesim.sim.network import Network
 from pytest_kubesim.wire import ConnectionLost, UserInfo
 
@@ -74,7 +75,7 @@ class Controllers:
         self.queue("naming", naming.sync, name)
         if is_true(crd, NAMES_ACCEPTED) and not is_true(crd, ESTABLISHED):
             self.queue("establishing", establishing.sync, name)
-        if approval.is_protected(crd):
+        if is_protected(crd):
             self.queue("approval", approval.sync, name)
         metadata: Object = crd["metadata"]
         if metadata.get("deletionTimestamp") and CLEANUP_FINALIZER in (

@@ -12,17 +12,14 @@ from typing import Any
 from pytest_kubesim.apimachinery import jsonpath, timestamps
 from pytest_kubesim.apimachinery.jsonpath import JSONPathError
 from pytest_kubesim.apimachinery.meta import Object, get_path
-from pytest_kubesim.apiserver import table
-from pytest_kubesim.registry.columns import since
+from pytest_kubesim.registry.columns import CREATED_DESCRIPTION, NAME_DESCRIPTION, since
 from pytest_kubesim.registry.rest import Column, Printer
 
-_NAME = table.DEFAULT.columns[0]
-_CREATED = table.DEFAULT.columns[1].description
-
+_NAME = Column("Name", format="name", description=NAME_DESCRIPTION)
 _AGE: Object = {
     "name": "Age",
     "type": "date",
-    "description": _CREATED,
+    "description": CREATED_DESCRIPTION,
     "jsonPath": ".metadata.creationTimestamp",
 }
 

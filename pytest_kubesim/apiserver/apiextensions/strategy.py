@@ -19,6 +19,7 @@ from pytest_kubesim.apimachinery.structural.objectmeta import validate_embedded
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.apiserver.apiextensions import rules
 from pytest_kubesim.apiserver.apiextensions.coercion import coerce
+from pytest_kubesim.apiserver.apiextensions.places import replicas_at, string_at
 from pytest_kubesim.apiserver.apiextensions.rules import has_rules
 from pytest_kubesim.registry.rest import Context, Strategy
 from pytest_kubesim.registry.strategies import STANDARD_FINALIZERS, keeping, raised, with_generation
@@ -35,6 +36,7 @@ class CustomStrategy(Strategy):
     """An object as a whole; with a status subresource its status is left alone."""
 
     allow_unconditional_update = False
+    validates_metadata = True
 
     def __init__(
         self,
@@ -145,9 +147,7 @@ class CustomStrategy(Strategy):
         errors = _replicas(obj, self.scale["statusReplicasPath"])
         path: str = self.scale.get("labelSelectorPath") or ""
         if path:
-            value, problem = nested(obj, path)
-            if not problem and value is not _ABSENT and not isinstance(value, str):
-                problem = _accessor_error(path, value, "string")
+            _, problem = string_at(obj, path)
             if problem:
                 errors.append(field.invalid(Path(path), "", problem))
         return errors
@@ -189,6 +189,7 @@ class CustomStatusStrategy(Strategy):
     """`/status` of custom resources: nothing but the status and the managed fields is taken."""
 
     allow_unconditional_update = False
+    validates_metadata = True
     reset_fields = (("metadata",), ("spec",))
 
     def __init__(self, main: CustomStrategy) -> None:
@@ -299,52 +300,6 @@ def _finalizer_warnings(obj: Object, old: Object | None) -> list[str]:
             "conflicts with other finalizer writers"
         )
     return found
-
-
-# -- places in an object ---------------------------------------------------------------------------
-
-_ABSENT: Any = object()
-
-
-def nested(obj: Object, path: str) -> tuple[Any, str]:
-    """The value at a dotted path (`_ABSENT`: none), or what is in the way (`NestedFieldNoCopy`)."""
-    value: Any = obj
-    names = path.removeprefix(".").split(".")
-    for index, name in enumerate(names):
-        if value is None:
-            return _ABSENT, ""
-        if not isinstance(value, dict):
-            shown = ".".join(names[: index + 1])
-            return _ABSENT, _accessor_error(f".{shown}", value, "map[string]interface {}")
-        if name not in value:
-            return _ABSENT, ""
-        value = value[name]
-    return value, ""
-
-
-def is_absent(value: Any) -> bool:
-    """Whether `nested` has found nothing."""
-    return value is _ABSENT
-
-
-def _accessor_error(path: str, value: Any, wanted: str) -> str:
-    shown = path if path.startswith(".") else f".{path}"
-    kind = "<nil>" if value is None else golang.type_name(value)
-    return (
-        f"{shown} accessor error: {golang.plain(value)} is of the type {kind}, expected {wanted}"
-    )
-
-
-def replicas_at(obj: Object, path: str) -> tuple[int | None, str]:
-    """The whole number at a path (None: there is none), or what is wrong with it."""
-    value, problem = nested(obj, path)
-    if problem:
-        return None, problem
-    if value is _ABSENT:
-        return None, ""
-    if isinstance(value, bool) or not isinstance(value, int):
-        return None, _accessor_error(path, value, "int64")
-    return value, ""
 
 
 def _replicas(obj: Object, path: str) -> ErrorList:

@@ -57,8 +57,8 @@ Trigger = Callable[["Object"], str]
 class Cacher:
     """The watch cache over one `Etcd3`.
 
-    Parameters: `storage`; `api_version` and `kind` of its objects, for bookmarks; `trigger_field`
-    and `trigger`, an index like upstream's: the value of that field in an object.
+    Parameters: `storage`; `api_version` and `kind` of its objects, for bookmarks; `custom`,
+    whether they are custom resources; `trigger_field` and `trigger`, an index like upstream's: the value of that field in an object.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Cacher:
         *,
         api_version: str,
         kind: str,
+        custom: bool = False,
         trigger_field: str = "",
         trigger: Trigger | None = None,
     ) -> None:
@@ -75,6 +76,7 @@ class Cacher:
         self.storage = storage
         self.api_version = api_version
         self.kind = kind
+        self.custom = custom
         self.trigger_field = trigger_field
         self.objects: dict[str, Object] = {}
         self.revision = 0

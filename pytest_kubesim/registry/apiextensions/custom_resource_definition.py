@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.registry.apiextensions import validation, warnings
+from pytest_kubesim.registry.columns import CREATED_DESCRIPTION, NAME_DESCRIPTION
 from pytest_kubesim.registry.rest import Column, Context, Kind, Printer, Strategy
 from pytest_kubesim.registry.strategies import (
     keeping,
@@ -27,6 +29,7 @@ class CustomResourceDefinitionStrategy(Strategy):
     """The definition itself."""
 
     allow_unconditional_update = False
+    validates_metadata = True
     reset_fields = (("status",),)
 
     def default(self, obj: Object) -> Object:
@@ -47,6 +50,26 @@ class CustomResourceDefinitionStrategy(Strategy):
             if stored:
                 obj["status"] = {**status, "storedVersions": [stored]}
         return obj
+
+    def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
+        """Names, versions, schemas, and all else that is wrong with it."""
+        del ctx
+        return validation.validate_definition(obj)
+
+    def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
+        """As for a new one; and what does not change."""
+        del ctx
+        return validation.validate_definition_update(obj, old)
+
+    def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
+        """Formats that nobody checks, sets of what is no scalar."""
+        del ctx
+        return warnings.unrecognized_formats(obj) + warnings.sets_of_non_scalars(obj)
+
+    def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
+        """The same, where the old definition did not have it."""
+        before = self.warnings_on_create(ctx, old)
+        return [text for text in self.warnings_on_create(ctx, obj) if text not in before]
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
         """At generation 1, with nothing in the status but the version that is stored."""
@@ -73,6 +96,7 @@ class StatusStrategy(Strategy):
     """`/status`: the spec stays, and of the metadata all but the managed fields."""
 
     allow_unconditional_update = False
+    validates_metadata = True
     reset_fields = (("spec",),)
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
@@ -80,6 +104,12 @@ class StatusStrategy(Strategy):
         del ctx
         # Upstream resets the metadata with its own copy: nothing of it is kept from the old.
         return keeping(obj, old, "spec")
+
+
+    def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
+        """The metadata, and the names that are accepted."""
+        del ctx
+        return validation.validate_status_update(obj, old)
 
 
 def _defaulted_conversion(conversion: Object | None) -> Object:
@@ -107,10 +137,43 @@ def _storage_version(crd: Object) -> str:
 def _row(obj: Object, now_ns: int) -> list[Any]:
     del now_ns
     metadata: Object = obj["metadata"]
-    return [metadata.get("name") or "", metadata.get("creationTimestamp")]
+    spec: Object = obj["spec"]
+    served = [
+        f"{version['name']}(storage)" if version.get("storage") else version["name"]
+        for version in spec.get("versions") or []
+        if version.get("served")
+    ]
+    names: Object = spec.get("names") or {}
+    conditions: list[Object] = (obj.get("status") or {}).get("conditions") or []
+    return [
+        metadata.get("name") or "",
+        spec.get("scope") or "",
+        ",".join(sorted(served)),
+        metadata.get("creationTimestamp"),
+        spec.get("group") or "",
+        names.get("kind") or "",
+        ",".join(names.get("shortNames") or ()),
+        any(each["type"] == "Established" and each["status"] == "True" for each in conditions),
+    ]
+
+
+_PRINTER = Printer(
+    (
+        Column("Name", format="name", description=NAME_DESCRIPTION),
+        Column("Scope", description="Cluster/Namespaced"),
+        Column("Versions", description="Served versions"),
+        Column("Created At", "date", description=CREATED_DESCRIPTION),
+        Column("Group", description="API group", priority=1),
+        Column("Kind", description="CustomResource kind", priority=1),
+        Column("ShortNames", description="Short names", priority=1),
+        Column("Established", "boolean", description="Established status", priority=1),
+    ),
+    _row,
+)
 
 
 KIND = Kind(
     strategy=CustomResourceDefinitionStrategy(),
     status=StatusStrategy(),
+    printer=_PRINTER,
 )
