@@ -13,17 +13,14 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cached_property
 from random import Random
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from pytest_kubesim.apimachinery import status
-from pytest_kubesim.cluster import manifests, operators, timeline, waiting
+from pytest_kubesim.cluster import operators, timeline, waiting
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
-from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.cluster.matching import Match
 from pytest_kubesim.cluster.nodes import Nodes
+from pytest_kubesim.cluster.object_verbs import ObjectVerbs
 from pytest_kubesim.cluster.operators import Doors, Operator
 from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.config import ClusterConfig
@@ -32,6 +29,7 @@ from pytest_kubesim.faults.faults import Faults
 from pytest_kubesim.kubelet.node_proxy import KubeletProxy
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS, Clock
+from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.sim.faultpoints import FaultPoints
 from pytest_kubesim.sim.kernel import HotLoop, Kernel, to_datetime
 from pytest_kubesim.sim.network import Network
@@ -39,15 +37,9 @@ from pytest_kubesim.sim.network import Network
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.server import APIServer
-    from pytest_kubesim.client_go.rest import RESTClient
     from pytest_kubesim.cri.images import Images
     from pytest_kubesim.sim.journal import Journal
-    from pytest_kubesim.sim.process import Process
-
-FIELD_MANAGER = "kubesim"
-
 
 class ClusterClock:
     """The test's view of virtual time."""
@@ -75,7 +67,7 @@ class ClusterClock:
         return f"<clock {self.now.isoformat()}, {self.time:g}s since the start>"
 
 
-class Cluster:
+class Cluster(ObjectVerbs):
     """A simulated Kubernetes cluster.
 
     Parameters: `config`, its options; `doors`, how clients and operators get in (None: only the
@@ -160,222 +152,6 @@ class Cluster:
         """What images, pods and containers run: `images["my/job:1"] = exits(0, after="3s")`."""
         return self.nodes.images
 
-    @cached_property
-    def _client(self) -> RESTClient:
-        return self.control_plane.admin("test", FIELD_MANAGER)
-
-    # -- objects ------------------------------------------------------------------------------
-
-    def apply(self, *manifests_: Any, namespace: str | None = None, force: bool = False) -> Any:
-        """Server-side apply by the manager `kubesim`, in order.
-
-        Parameters: files, folders, YAML text, dicts, objects of any client library; `namespace` for
-        those that name none; `force` takes over fields that others own.
-        Returns: the object applied, or a list where there were several.
-        Raises: `ManifestError` for what is no manifest, `APIStatus` for what the API server refuses.
-        """
-
-        async def apply(resource: Any, where: str, obj: Object) -> Object:
-            name = obj.get("metadata", {}).get("name")
-            if not name:
-                raise UsageError(
-                    f"apply: a {obj['kind']} without metadata.name cannot be applied; use create() "
-                    "for generateName"
-                )
-            return await self._client.patch(
-                resource.gvr, where, name, obj, patch_type="apply", field_manager=FIELD_MANAGER,
-                force=force,
-            )
-
-        return self._each(manifests_, namespace, apply)
-
-    def create(self, *manifests_: Any, namespace: str | None = None) -> Any:
-        """POST each object; arguments and result as `apply`.
-
-        Raises: `APIStatus` (409 AlreadyExists where one is there).
-        """
-
-        async def create(resource: Any, where: str, obj: Object) -> Object:
-            return await self._client.create(
-                resource.gvr, where, obj, field_manager=FIELD_MANAGER
-            )
-
-        return self._each(manifests_, namespace, create)
-
-    def _each(
-        self,
-        given: tuple[Any, ...],
-        namespace: str | None,
-        act: Callable[[Any, str, Object], Coroutine[Any, Any, Object]],
-    ) -> Any:
-        done: list[Object] = []
-        for manifest in manifests.load(*given):
-            obj = cast("Object", self.copy(manifest))
-            resource = self._resource_of(obj)
-            metadata = obj.setdefault("metadata", {})
-            where = ""
-            if resource.namespaced:
-                where = metadata.get("namespace") or namespace or "default"
-                metadata["namespace"] = where
-            stored = self._call(act(resource, where, obj))
-            if resource.plural == "customresourcedefinitions":
-                self._await_established(stored)
-            done.append(self.copy(stored))
-        return done[0] if len(done) == 1 else done
-
-    def _resource_of(self, obj: Object) -> Any:
-        from pytest_kubesim.apimachinery import meta
-
-        gvk = meta.gvk(obj)
-        resource = self.server.catalog.by_kind(gvk)
-        if resource is None:
-            raise UsageError(
-                f"the cluster serves no kind {gvk.kind!r} in {obj['apiVersion']!r}; apply its "
-                "CustomResourceDefinition first, or correct apiVersion and kind"
-            )
-        return resource
-
-    def _await_established(self, crd: Object) -> None:
-        name = crd["metadata"]["name"]
-        self.eventually(
-            f"customresourcedefinitions.apiextensions.k8s.io/{name}",
-            {"status": {"conditions": [{"type": "Established", "status": "True"}]}},
-            within="30s",
-        )
-
-    def get(self, ref: str, namespace: str | None = None) -> Object:
-        """The object that `ref` (`"deployment/web"`) means.
-
-        Raises: `APIStatus` (404 NotFound) when it is not there.
-        """
-        reference = self.names.parse(ref)
-        if reference.name is None:
-            raise UsageError(f"get: {ref!r} names no object; write {ref}/NAME, or use list()")
-        resource = reference.resource
-        where = self._where(reference, namespace)
-        return self.copy(self._call(self._client.get(resource.gvr, where, reference.name)))
-
-    def list(
-        self,
-        ref: str,
-        namespace: str | None = None,
-        labels: dict[str, str] | str | None = None,
-        fields: dict[str, str] | str | None = None,
-    ) -> list[Object]:
-        """The objects of a resource, of all namespaces or of one, that the selectors choose."""
-        reference = self.names.parse(ref)
-        if reference.name is not None:
-            raise UsageError(f"list: {ref!r} names one object; use get(), or leave the name out")
-        answer = self._call(
-            self._client.list(
-                reference.resource.gvr,
-                namespace or "",
-                label_selector=_selector(labels),
-                field_selector=_selector(fields),
-            )
-        )
-        kind, version = reference.resource.kind, reference.resource.api_version
-        return [
-            {"apiVersion": version, "kind": kind, **self.copy(item)}
-            for item in answer.get("items") or []
-        ]
-
-    def patch(
-        self,
-        ref: str,
-        patch: Any,
-        *,
-        type: str = "merge",  # noqa: A002 - kubectl's word
-        namespace: str | None = None,
-        subresource: str = "",
-    ) -> Object:
-        """PATCH an object; `type` is `merge` (the default), `strategic` or `json`."""
-        if type not in ("merge", "strategic", "json"):
-            raise UsageError(
-                f"patch: type={type!r}: the types are 'merge', 'strategic' and 'json'; for apply "
-                "there is apply()"
-            )
-        reference = self.names.parse(ref)
-        if reference.name is None:
-            raise UsageError(f"patch: {ref!r} names no object; write {ref}/NAME")
-        return self.copy(
-            self._call(
-                self._client.patch(
-                    reference.resource.gvr,
-                    self._where(reference, namespace),
-                    reference.name,
-                    patch,
-                    patch_type=type,
-                    subresource=subresource,
-                    field_manager=FIELD_MANAGER,
-                )
-            )
-        )
-
-    def delete(
-        self,
-        ref: str,
-        *,
-        namespace: str | None = None,
-        labels: dict[str, str] | str | None = None,
-        grace_period: Duration | None = None,
-        cascade: str = "background",
-        missing_ok: bool = False,
-        wait: bool = False,
-    ) -> None:
-        """DELETE an object (`"deployment/web"`), or all that `labels` choose (`"pods"`).
-
-        Parameters: `grace_period`, virtual; `cascade`, `background`, `foreground` or `orphan`;
-        `missing_ok`, nothing to delete is no error; `wait`, let time pass until it is gone.
-        """
-        policies = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan"}
-        if cascade not in policies:
-            raise UsageError(f"delete: cascade={cascade!r}: give one of {', '.join(policies)}")
-        reference = self.names.parse(ref)
-        where = self._where(reference, namespace)
-        gvr = reference.resource.gvr
-        seconds = None if grace_period is None else durations.to_ns(grace_period) // NS
-        found = [reference.name] if reference.name else []
-        if reference.name is None:
-            listed = self.list(ref, namespace=where or None, labels=labels)
-            found = [o["metadata"]["name"] for o in listed]
-        for name in found:
-            try:
-                self._call(
-                    self._client.delete(
-                        gvr, where, name, grace_period_seconds=seconds,
-                        propagation_policy=policies[cascade],
-                    )
-                )
-            except status.APIStatus as error:
-                if not (missing_ok and status.is_not_found(error)):
-                    raise
-            if wait:
-                self.eventually(
-                    lambda name=name: not self.read(
-                        Reference(reference.resource, name), namespace=where
-                    ),
-                    within="10m",
-                )
-
-    def _where(self, reference: Reference, namespace: str | None) -> str:
-        return (namespace or "default") if reference.resource.namespaced else ""
-
-    def read(self, reference: Reference, namespace: str | None = None) -> list[Object]:
-        """The objects of a reference as they are stored now: no request, immutable, shared."""
-        resource = reference.resource
-        if reference.name is None:
-            return self.control_plane.read_all(resource, namespace or "")
-        found = self.control_plane.read(
-            resource, self._where(reference, namespace), reference.name
-        )
-        return [] if found is None else [found]
-
-    @staticmethod
-    def copy(obj: Any) -> Any:
-        """A copy that the test may change."""
-        return msgspec.to_builtins(obj)
-
     # -- nodes, operators, clients ------------------------------------------------------------
 
     def add_nodes(self, count: int = 1, **options: Any) -> list[Any]:
@@ -430,7 +206,8 @@ class Cluster:
 
     def client(self, library: str) -> Any:
         """A ready client: of `kubernetes`, `kubernetes_asyncio`, `kr8s`, `lightkube`, `httpx`,
-        `requests`."""
+        `requests`.
+        """
         return self.doors.client(library, self)
 
     @property
@@ -521,7 +298,7 @@ class Cluster:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _call(self, coro: Coroutine[Any, Any, Any]) -> Any:
+    def perform(self, coro: Coroutine[Any, Any, Any]) -> Any:
         task = self.kernel.spawn(coro, name="test", eager=True, daemon=True)
         if not task.done():
             self.run_kernel(task.done)
@@ -627,9 +404,3 @@ class Cluster:
 
     def __repr__(self) -> str:
         return f"<Cluster seed={self.seed} {self.clock!r} nodes={len(self.nodes)}>"
-
-
-def _selector(selector: dict[str, str] | str | None) -> str:
-    if isinstance(selector, dict):
-        return ",".join(f"{k}={v}" for k, v in selector.items())
-    return selector or ""

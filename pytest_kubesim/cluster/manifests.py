@@ -45,9 +45,7 @@ def _load(manifest: Any) -> Iterator[Object]:
     if isinstance(manifest, os.PathLike):
         yield from _path(Path(cast("os.PathLike[str]", manifest)))
     elif isinstance(manifest, str):
-        if "\n" not in manifest and ":" not in manifest.strip().replace(":\\", "", 1):
-            yield from _path(Path(manifest))
-        elif "\n" not in manifest and Path(manifest).exists():
+        if ("\n" not in manifest and ":" not in manifest.strip().replace(":\\", "", 1)) or ("\n" not in manifest and Path(manifest).exists()):
             yield from _path(Path(manifest))
         else:
             yield from _text(manifest, "the text given")
@@ -81,7 +79,7 @@ def _path(path: Path) -> Iterator[Object]:
 
 def _text(text: str, source: str) -> Iterator[Object]:
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))  # noqa: S506 - a safe loader
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise ManifestError(f"{source}: not YAML: {error}") from None
     for number, document in enumerate(documents, 1):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.errors import OperatorFailed, UsageError
+from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:

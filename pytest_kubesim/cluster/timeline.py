@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.sim.durations import text
 from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.durations import text
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.journal import Entry, Journal

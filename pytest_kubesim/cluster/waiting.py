@@ -15,12 +15,12 @@ import attrs
 
 from pytest_kubesim.apimachinery import labels as label_selectors
 from pytest_kubesim.cluster import matching
-from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.cluster.matching import Difference, Match
 from pytest_kubesim.cluster.references import Reference
 from pytest_kubesim.errors import AssertionFailed, NeverSettled, UsageError
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.durations import Duration
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -248,7 +248,7 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
         before = cluster.meaningful_writes
         quiet_until_ns = min(kernel.now_ns + QUIET_NS, deadline_ns)
         busy = cluster.run_kernel(
-            lambda: cluster.meaningful_writes != before, until_ns=quiet_until_ns
+            lambda before=before: cluster.meaningful_writes != before, until_ns=quiet_until_ns
         )
         if not busy and kernel.idle() and kernel.now_ns < deadline_ns:
             return
