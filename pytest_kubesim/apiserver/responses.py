@@ -17,6 +17,7 @@ import yaml
 from pytest_kubesim.apimachinery import protobuf
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import negotiation, table
+from pytest_kubesim.apiserver.apiextensions.numbers import whole_numbers
 from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
@@ -27,7 +28,18 @@ if TYPE_CHECKING:
 TEXT = "text/plain; charset=utf-8"
 
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class CustomResponse(Response):
+    """A custom resource, or a list of them: maps to Go, which print by sorted keys."""
+
+    def encoded(self) -> bytes:
+        """The body as bytes; encodes once."""
+        if self.body is None:
+            self.body = _encode_sorted(whole_numbers(self.obj))
+        return self.body
 
 
 class ListResponse(Response):
@@ -79,7 +91,17 @@ def answer(scope: RequestScope, code: int, obj: Object) -> Response:
     plain_list = "items" in obj and not output.kind and not scope.served.custom
     if output.kind and obj.get("kind") != "Status":
         obj = table.transform(scope, obj)
+    elif scope.served.custom and obj.get("kind") != "Status" and is_plain_json(scope):
+        headers = warning_headers(scope.warnings) if scope.warnings else ()
+        return CustomResponse(code, obj, headers=headers)
     return _finished(scope, code, obj, is_list=plain_list)
+
+
+def is_plain_json(scope: RequestScope) -> bool:
+    """Whether the answer is JSON without indentation."""
+    if scope.output.media_type != negotiation.JSON:
+        return False
+    return scope.request.user is not None or not wants_pretty(scope)
 
 
 def written(scope: RequestScope, code: int, obj: Object) -> Response:

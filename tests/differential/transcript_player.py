@@ -273,10 +273,11 @@ class Player:
         raise ValueError(f"unknown step {step}")
 
     def _eventually(self, step: dict[str, Any]) -> Any:
-        """Ask until `until` holds: here, where nothing goes on by itself, a few times."""
+        """Ask until `until` holds."""
         until = compile(step["until"], "until", "eval")
         got: dict[str, Any] = {}
-        for _ in range(3):
+        timeout = step.get("timeout", self.scenario.get("timeout", 10))
+        for _ in range(int(timeout / 0.1)):
             got = self.world.call(step["eventually"])
             names = {"body": got["body"], "status": got["status"]}
             try:
@@ -284,6 +285,8 @@ class Player:
             except (KeyError, IndexError, TypeError, AttributeError):
                 held = False
             if held:
+                self.world.wait(step.get("settle", 1.0))
+                got = self.world.call(step["eventually"])
                 break
             self.world.wait(0.1)
         else:

@@ -9,14 +9,14 @@ customresource_handler.go`.
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, get_path, parse_api_version
 from pytest_kubesim.apimachinery.schema import Schema, from_structural
 from pytest_kubesim.apiserver.apiextensions import printing
 from pytest_kubesim.apiserver.apiextensions.coercion import Schemas, coerce
 from pytest_kubesim.apiserver.apiextensions.conditions import is_true, storage_version, TERMINATING
+from pytest_kubesim.apiserver.apiextensions.numbers import whole_numbers
 from pytest_kubesim.apiserver.apiextensions.strategy import CustomStatusStrategy, CustomStrategy
 from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.registry.generic import version_priority
@@ -138,6 +138,7 @@ def codec(
         return coerce(schemas, obj)[0]
 
     def encode(obj: Object) -> Object:
+        obj = whole_numbers(obj)
         if obj.get("apiVersion") == stored:
             return obj
         return coerce(schemas, convert(obj, stored))[0]

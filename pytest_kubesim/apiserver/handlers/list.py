@@ -58,6 +58,9 @@ async def listed(scope: RequestScope, store: Store, options: ListOptions) -> Obj
     if found.remaining is not None:
         metadata["remainingItemCount"] = found.remaining
     resource = store.resource
+    if resource.custom:
+        # Lists of them are maps upstream, in which this is set though it is empty.
+        metadata.setdefault("continue", "")
     strategy = store.strategy
     return {
         "kind": resource.list_kind,
