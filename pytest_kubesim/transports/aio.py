@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Future
+from pytest_kubesim.transports import listeners
 from pytest_kubesim.transports.actors import WORLD, Actor, ProcessKilled, silence
 from pytest_kubesim.transports.loop_sockets import MemorySockets
 
@@ -226,6 +227,7 @@ class Loop(MemorySockets):
         """As asyncio's."""
         if self.is_closed():
             return
+        listeners.close_of(self)
         for transport in list(self.transports):
             transport.drop()
         self.transports.clear()
@@ -364,6 +366,7 @@ class Loop(MemorySockets):
             self._timer.cancel()
         self._ready.clear()
         self._scheduled.clear()
+        listeners.close_of(self)
         for transport in list(self.transports):
             transport.drop()
         self.transports.clear()

@@ -70,6 +70,9 @@ def user_of_actor() -> UserInfo:
 class Place:
     """A cluster as something to dial."""
 
+    remote = True
+    """Whether the network is between it and whoever dials."""
+
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
         self.front = Front(

@@ -9,14 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pytest_kubesim.errors import NotSimulated
-from pytest_kubesim.transports import addresses, dialing
+from pytest_kubesim.transports import addresses, dialing, listeners
 from pytest_kubesim.transports.streams import MemoryTransport
 
 if TYPE_CHECKING:
     from pytest_kubesim.transports.actors import Actor
 
-_claimed: WeakKeyDictionary[socket.socket, tuple[str, int]] = WeakKeyDictionary()
+_claimed: WeakKeyDictionary[socket.socket, tuple[Any, tuple[str, int]]] = WeakKeyDictionary()
 """Sockets that were connected (`sock_connect`) to an address of ours."""
 
 
@@ -35,18 +34,24 @@ class MemorySockets(asyncio.BaseEventLoop):
         try:
             return socket.getaddrinfo(host, port, **options)
         except socket.gaierror:
-            if host == "localhost":
+            if host in ("localhost", b"localhost"):
                 return dialing.address_infos("127.0.0.1", port)
             raise nowhere(host, port) from None
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
-        """Connect a socket to a cluster."""
-        ours = addresses.resolve(address[0])
-        if ours is None:
-            raise nowhere(address[0], address[1])
-        place = dialing.place_at(ours)
+        """Connect a socket to a cluster, or to a listener of the simulation."""
+        place, where = self._find(address[0], address[1])
         await self._way(place)
-        _claimed[sock] = (ours, int(address[1]))
+        _claimed[sock] = (place, where)
+
+    def _find(self, host: Any, port: Any) -> tuple[Any, tuple[str, int]]:
+        listener = listeners.find(host, port)
+        if listener is not None:
+            return listener, ("127.0.0.1", int(port))
+        ours = addresses.resolve(host)
+        if ours is None:
+            raise nowhere(host, port)
+        return dialing.place_at(ours), (ours, int(port))
 
     async def create_connection(  # type: ignore[override]
         self,
@@ -59,19 +64,16 @@ class MemorySockets(asyncio.BaseEventLoop):
         server_hostname: str | None = None,
         **options: Any,
     ) -> Any:
-        """A connection to a cluster; no other host is there."""
+        """A connection to a cluster or a listener of the simulation; no other host is there."""
         del options
         if sock is not None:
-            address = _claimed.pop(sock, None)
-            if address is None:
+            claimed = _claimed.pop(sock, None)
+            if claimed is None:
                 raise nowhere(*sock.getpeername()[:2])
+            place, address = claimed
         else:
-            ours = addresses.resolve(host)
-            if ours is None:
-                raise nowhere(host, port)
-            address = (ours, int(port))
-        place = dialing.place_at(address[0])
-        await self._way(place)
+            place, address = self._find(host, port)
+            await self._way(place)
         protocol = protocol_factory()
         hostname = server_hostname or (host if isinstance(host, str) else "") or address[0]
         loop: Any = self
@@ -81,8 +83,10 @@ class MemorySockets(asyncio.BaseEventLoop):
         await asyncio.sleep(0)  # connection_made comes first, as asyncio has it
         return transport, protocol
 
-    async def _way(self, place: dialing.Place) -> None:
+    async def _way(self, place: Any) -> None:
         """Wait while the network between caller and API server is cut."""
+        if not place.remote:
+            return
         host = "test" if self.actor is None else self.actor.process.host
         network = place.cluster.network
         if network.instant(host, dialing.SERVER_HOST):
@@ -109,13 +113,20 @@ class MemorySockets(asyncio.BaseEventLoop):
         transport.set_protocol(protocol)
         return transport
 
-    async def create_server(self, *args: Any, **options: Any) -> Any:
-        """Listening is not simulated."""
-        raise NotSimulated(
-            "a server cannot listen on a loop that runs on virtual time",
-            "Run the operator without its health or webhook endpoint in this test.",
-        )
-
+    async def create_server(  # type: ignore[override]
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: Any = None,
+        *,
+        sock: Any = None,
+        **options: Any,
+    ) -> listeners.Server:
+        """Listen inside the simulation: see `listeners`."""
+        del host, options
+        if sock is not None:
+            port = sock.getsockname()[1]
+        return listeners.listen(self, protocol_factory, int(port or 0))
 
 
 def nowhere(host: Any, port: Any) -> OSError:
@@ -124,7 +135,7 @@ def nowhere(host: Any, port: Any) -> OSError:
         host = host.decode("ascii", "replace")
     return dialing.refused(
         f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
-        "only. Give the code under test a stand-in for it"
+        "and what listens inside. Let a stand-in for it listen on localhost"
     )
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_kubesim.transports import dialing, tls
 from pytest_kubesim.transports.actors import WORLD
-
-if TYPE_CHECKING:
-    from pytest_kubesim.transports.aio import Loop
-    from pytest_kubesim.transports.dialing import Place
 
 
 class SocketLike:
@@ -53,17 +49,18 @@ class SocketLike:
 
 
 class MemoryTransport(asyncio.Transport):
-    """An asyncio transport whose other end is a cluster in this process.
+    """An asyncio transport whose other end is in this process.
 
-    Parameters: `loop` it belongs to; `protocol`; `place` that is dialed at `address`; `secure`:
+    Parameters: `loop` it belongs to; `protocol`; `place` (a cluster, a listener) that is dialed at
+    `address`; `secure`:
     somebody asked for TLS and is shown some; `sock`, a socket to close with it.
     """
 
     def __init__(
         self,
-        loop: Loop,
+        loop: Any,
         protocol: Any,
-        place: Place,
+        place: Any,
         address: tuple[str, int],
         *,
         secure: Any = None,

@@ -11,16 +11,13 @@ import _socket
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from pytest_kubesim.sim.tasks import Future
-from pytest_kubesim.transports import addresses, dialing, tls
+from pytest_kubesim.transports import addresses, dialing, listeners, tls
 from pytest_kubesim.transports.actors import WORLD, to_delay_ns
 from pytest_kubesim.transports.dialing import Place, error_of, place_at, refused
-
-if TYPE_CHECKING:
-    from pytest_kubesim.transports.http import Connection
 
 _real_getaddrinfo = socket.getaddrinfo
 
@@ -32,7 +29,7 @@ class End:
         "address", "buffer", "connection", "error", "finished", "kernel", "place", "waiter",
     )
 
-    def __init__(self, place: Place, address: tuple[str, int]) -> None:
+    def __init__(self, place: Any, address: tuple[str, int]) -> None:
         self.place = place
         self.kernel = place.cluster.kernel
         self.address = address
@@ -41,7 +38,7 @@ class End:
         self.finished = False
         """The server has ended it."""
         self.waiter: Future[None] | None = None
-        self.connection: Connection = place.dial(self._output, self._closed)
+        self.connection: Any = place.dial(self._output, self._closed)
 
     def _output(self, data: bytes) -> None:
         self.buffer += data
@@ -220,20 +217,32 @@ def address_of(address: Any) -> str | None:
 def _connect(self: socket.socket, address: Any, /) -> None:
     ours = address_of(address)
     if ours is None:
-        _c_connect(self, address)
+        listener = None
+        if isinstance(address, tuple) and WORLD.inside():
+            listener = listeners.find(address[0], address[1])  # pyright: ignore[reportUnknownArgumentType]
+        if listener is None:
+            _c_connect(self, address)
+        else:
+            WORLD.alive()
+            _become(self, End(listener, ("127.0.0.1", listener.port)))
         return
     if not WORLD.inside():
         raise refused("this thread was started before the cluster was there, or outlives its test")
     WORLD.alive()
     place = place_at(ours)
     _await_way(place, self.gettimeout())
-    end = End(place, (ours, int(address[1])))
-    self.__class__ = MemorySocket
-    _ends[self] = end
+    _become(self, End(place, (ours, int(address[1]))))
+
+
+def _become(sock: socket.socket, end: End) -> None:
+    sock.__class__ = MemorySocket
+    _ends[sock] = end
 
 
 def _connect_ex(self: socket.socket, address: Any, /) -> int:
-    if address_of(address) is None:
+    if address_of(address) is None and not (
+        isinstance(address, tuple) and WORLD.inside() and listeners.find(address[0], address[1])  # pyright: ignore[reportUnknownArgumentType]
+    ):
         return _c_connect_ex(self, address)
     try:
         _connect(self, address)
