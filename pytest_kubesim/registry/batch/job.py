@@ -105,17 +105,22 @@ class JobStrategy(WithStatus):
         found: dict[str, str] | None = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
         metadata: Object = obj.get("metadata") or {}
         if found and not metadata.get("labels"):
+            # Upstream makes both the same map: what is added to the one appears in the other.
             out["metadata"] = {**metadata, "labels": found}
+        elif found and metadata["labels"] is found:
+            out["metadata"] = {**metadata, "labels": dict(found)}
         return out
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
         """Without a status, at generation 1, with its selector."""
         obj = super().prepare_for_create(ctx, obj)
         spec: Object = obj["spec"]
+        labels_before = (spec["template"].get("metadata") or {}).get("labels")
         if not spec.get("manualSelector"):
             spec = _with_selector(spec, obj["metadata"])
-        if not obj["metadata"].get("labels"):
-            # Upstream's defaults run once more when the object is read back.
+        own = obj["metadata"].get("labels")
+        if not own or own is labels_before:
+            # Where there are none, upstream's defaults run once more when the object is read back.
             found: dict[str, str] = (spec["template"].get("metadata") or {}).get("labels") or {}
             obj = {**obj, "metadata": {**obj["metadata"], "labels": found}}
         return {**obj, "spec": dropped(spec, None)}

@@ -23,9 +23,9 @@ def validate_resize(pod: Object, old: Object, options: PodOptions) -> ErrorList:
     errors = metadata_and_spec(pod, options)
     spec, before = pod["spec"], old["spec"]
     if annotations.MIRROR in (old["metadata"].get("annotations") or {}):
-        return [field.forbidden(Path(""), "static pods cannot be resized")]
+        return [field.forbidden(Path("[]"), "static pods cannot be resized")]
     if (before.get("os") or {}).get("name") == "windows":
-        return [field.forbidden(Path(""), "windows pods cannot be resized")]
+        return [field.forbidden(Path("[]"), "windows pods cannot be resized")]
     quality = (old.get("status") or {}).get("qosClass") or resources.quality_of_service(before)
     if quality != resources.quality_of_service(spec):
         shown = (pod.get("status") or {}).get("qosClass") or ""

@@ -117,7 +117,7 @@ def _policy(value: str, path: Path, allowed: tuple[str, ...]) -> ErrorList:
 def _resource_claims(claims: list[Object], metadata: Object | None, path: Path) -> ErrorList:
     if annotations.MIRROR in ((metadata or {}).get("annotations") or {}):
         detail = "static pods do not support resource claims"
-        return [field.forbidden(Path(""), detail) for _ in claims]
+        return [field.forbidden(Path("[]"), detail) for _ in claims]
     errors: ErrorList = []
     names: set[str] = set()
     for position, claim in enumerate(claims):

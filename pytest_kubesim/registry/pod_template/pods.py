@@ -297,7 +297,7 @@ def validate_ephemeral_update(pod: Object, old: Object, options: PodOptions) -> 
     errors = metadata_and_spec(pod, options) + annotation_updates(pod, old, options)
     if annotations.MIRROR in (old["metadata"].get("annotations") or {}):
         detail = "static pods do not support ephemeral containers"
-        return [field.forbidden(Path(""), detail)]
+        return [field.forbidden(Path("[]"), detail)]
     where = _SPEC.child("ephemeralContainers")
     known = {c.get("name"): c for c in pod["spec"].get("ephemeralContainers") or ()}
     for container in old["spec"].get("ephemeralContainers") or ():
