@@ -1,7 +1,7 @@
 """`/openapi/v2` and `/openapi/v3`: the published documents.
 
-The built-in ones are data; those of custom resources are put into `server.openapi_v3` by whoever
-serves them, as bytes by group version (`apis/example.com/v1`).
+The built-in ones are data; those of custom resources are made of their definitions
+(`apiextensions.openapi`).
 
 Follows `kube-openapi/pkg/{handler,handler3}/handler.go`, and the aggregator, which sends the index
 without a type of its own.
@@ -28,7 +28,7 @@ def serve(scope: RequestScope, rest: list[str]) -> Response:
     if rest == ["v2"]:
         if not _takes_json(scope):
             return responses.text(406, "")
-        body = documents.openapi_v2_bytes(version)
+        body = _own_v2(scope.server) or documents.openapi_v2_bytes(version)
         return _document(body, _hash(body))
     if rest == ["v3"]:
         body = json.dumps(_index(scope.server), separators=(",", ":")).encode()
@@ -38,10 +38,27 @@ def serve(scope: RequestScope, rest: list[str]) -> Response:
     return responses.page_not_found()
 
 
+def _own_v3(server: APIServer) -> dict[str, bytes]:
+    """The documents of custom resources, which are built when they are first asked for."""
+    if not server.catalog.custom():
+        return {}
+    from pytest_kubesim.apiserver.apiextensions.openapi import v3_documents
+
+    return v3_documents(server)
+
+
+def _own_v2(server: APIServer) -> bytes | None:
+    if not server.catalog.custom():
+        return None
+    from pytest_kubesim.apiserver.apiextensions.openapi import v2_document
+
+    return v2_document(server)
+
+
 def _group_version(scope: RequestScope, path: str) -> Response:
     server = scope.server
     version = server.catalog.version
-    own = server.openapi_v3.get(path)
+    own = _own_v3(server).get(path)
     body = own if own is not None else documents.openapi_v3_bytes(version, path)
     if body is None:
         return responses.page_not_found()
@@ -60,7 +77,7 @@ def _group_version(scope: RequestScope, path: str) -> Response:
 
 def _index(server: APIServer) -> dict[str, Any]:
     found = dict(documents.openapi_v3_index(server.catalog.version)["paths"])
-    for path, body in server.openapi_v3.items():
+    for path, body in _own_v3(server).items():
         found[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
     return {"paths": {path: found[path] for path in sorted(found)}}
 

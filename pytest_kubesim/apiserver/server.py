@@ -109,8 +109,6 @@ class APIServer:
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
         self.on_start: list[Callable[[APIServer], object]] = [apiextensions.start]
         """Called when the process starts: controllers that live inside the API server."""
-        self.openapi_v3: dict[str, bytes] = {}
-        """OpenAPI documents of custom resources, by group version (`apis/example.com/v1`)."""
         self.state: dict[str, Any] = {}
         """What registries and plugins keep in memory, by the name of who keeps it."""
         self._cachers: dict[str, Cacher] = {}
