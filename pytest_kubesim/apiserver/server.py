@@ -163,10 +163,11 @@ class APIServer:
             effect = await self._strike(request, info)
             if isinstance(effect, effects.Respond):
                 code: int = effect.status.get("code") or 500
-                self._record(scope, code)
-                return Response(code, effect.status, headers=effect.headers)
+                refused = Response(code, effect.status, headers=effect.headers)
+                self._record(scope, refused)
+                return refused
         answer = await _InProcess(self, self._serve(scope))
-        self._record(scope, answer.status)
+        self._record(scope, answer)
         if effect is not None:
             await self._strike_back(effect, answer)
         return answer
@@ -179,27 +180,28 @@ class APIServer:
         except NotSimulated as gap:
             return responses.refusal(scope, status.APIStatus(501, "NotSimulated", str(gap)))
 
-    def _record(self, scope: RequestScope, code: int) -> None:
+    def _record(self, scope: RequestScope, answer: Response | WatchStream) -> None:
         info = scope.info
+        actor = scope.request.client or scope.user.name
+        code = answer.status
+        # What was refused says why: it is what a person with a failing test wants to know.
+        told = _refusal(answer) if code >= 400 else {}
         if info.is_resource:
             resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
             self.kernel.journal.record(
                 "request",
-                scope.request.client or scope.user.name,
+                actor,
                 verb=info.verb,
                 group=info.group,
                 resource=resource,
                 namespace=scope.namespace or info.namespace,
                 name=scope.name or info.name,
                 code=code,
+                **told,
             )
         else:
             self.kernel.journal.record(
-                "request",
-                scope.request.client or scope.user.name,
-                verb=info.verb,
-                path=info.path,
-                code=code,
+                "request", actor, verb=info.verb, path=info.path, code=code, **told
             )
 
     async def _not_running(self) -> None:
@@ -404,6 +406,14 @@ def _cache_key(resource: Resource) -> str:
     if resource.custom:
         return f"{resource.storage_prefix}@{resource.version}"
     return resource.storage_prefix
+
+
+def _refusal(answer: Response | WatchStream) -> dict[str, str]:
+    """The reason and the message of a refusal."""
+    obj = answer.obj if isinstance(answer, Response) else None
+    if obj is None or obj.get("kind") != "Status":
+        return {}
+    return {"reason": obj.get("reason") or "", "message": (obj.get("message") or "")[:400]}
 
 
 def _reader(field: str) -> Callable[[Object], str]:

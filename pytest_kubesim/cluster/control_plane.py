@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
+from pytest_kubesim.client_go.resources import STORAGECLASSES
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.etcd.client import Client
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.controller_manager.manager import ControllerManager
+    from pytest_kubesim.csi.provisioner import Provisioner
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.sim.kernel import Timer
 
@@ -32,6 +34,7 @@ VERSION = "v1.37.2"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 
+IS_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 MASTERS = "system:masters"
 _ROOT = "/registry/"
 _HEARTBEATS = ("/registry/leases/", "/registry/events/", "/registry/masterleases/")
@@ -54,6 +57,7 @@ class ControlPlane:
         self.server.start()
         self.controller_manager: ControllerManager | None = None
         self.scheduler: Process | None = None
+        self.provisioner: Provisioner | None = None
         self._tick: Timer | None = None
         if cluster.config.components != "apiserver":
             self._start_controllers()
@@ -109,6 +113,38 @@ class ControlPlane:
 
         self.scheduler = Process(self._kernel, "kube-scheduler", main, host=HOST)
         self.scheduler.start()
+
+    def start_storage(self) -> None:
+        """Start the driver that makes disks, with the default storage class `standard`; once.
+
+        It comes with the first nodes that are ours: a bare control plane has no disks.
+        """
+        if self.provisioner is not None:
+            return
+        from pytest_kubesim.csi.provisioner import DRIVER, LATENCY_NS, Provisioner
+
+        agent = "csi-provisioner/v6.0.0 (linux/amd64) kubernetes/kubesim"
+        self.provisioner = Provisioner(
+            self._kernel,
+            lambda process: self.client(
+                process, "system:serviceaccount:kube-system:csi-provisioner", MASTERS, agent=agent
+            ),
+            latency_ns=(0, 0) if self._instant else LATENCY_NS,
+        )
+        self.provisioner.start()
+        default = {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": "standard", "annotations": {IS_DEFAULT_CLASS: "true"}},
+            "provisioner": DRIVER,
+            "reclaimPolicy": "Delete",
+            "volumeBindingMode": "WaitForFirstConsumer",
+            "allowVolumeExpansion": True,
+        }
+        admin = self.admin("addons", "kubesim")
+        self._kernel.spawn(
+            admin.create(STORAGECLASSES, "", default), name="addons", eager=True
+        )
 
     # -- what is stored -----------------------------------------------------------------------
 
@@ -185,6 +221,8 @@ class ControlPlane:
             self.controller_manager.process.stop()
         if self.scheduler is not None:
             self.scheduler.stop()
+        if self.provisioner is not None:
+            self.provisioner.process.stop()
         self.server.process.stop()
 
 

@@ -126,6 +126,7 @@ class Nodes(Mapping[str, Node]):
                 f"add_nodes: this cluster has components={self._cluster.config.components!r}, and "
                 "so no kubelets; leave the option out, or create Node objects"
             )
+        self._cluster.control_plane.start_storage()
         name = options.pop("name", None)
         options.setdefault("runtime", self._cluster.config.container_runtime)
         chosen = {key: value for key, value in options.items() if value is not None}

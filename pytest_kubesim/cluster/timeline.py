@@ -66,13 +66,13 @@ def _request(fields: dict[str, Any]) -> str:
         resource += f"/{fields['subresource']}"
     name = "/".join(filter(None, (fields.get("namespace"), fields.get("name"))))
     code = fields.get("code", 0)
-    answer = "" if code < 300 else f" -> {code} {fields.get('reason', '')}".rstrip()
+    answer = "" if code < 300 else f" -> {code} {_short(fields.get('message', ''))}".rstrip()
     return f"{fields.get('verb', '')} {resource} {name}{answer}"
 
 
 def _short(value: Any) -> str:
     shown = str(value)
-    return shown if len(shown) <= 100 else shown[:97] + "..."
+    return shown if len(shown) <= 200 else shown[:197] + "..."
 
 
 def busiest(entries: Iterable[Entry], limit: int = 8) -> list[str]:

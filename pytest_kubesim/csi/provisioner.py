@@ -1,6 +1,6 @@
 """The sidecar that makes volumes for claims: external-provisioner with a simulated disk driver.
 
-The law: it answers to one provisioner's name alone (`kubesim.io/disk`).  A claim that the volume
+The law: it answers to one provisioner's name alone (`disk.kubesim.io`).  A claim that the volume
 binder has marked for it gets a volume that is bound to it beforehand, after a time that is drawn by
 the claim; a volume of its own that is released and is to be deleted is deleted, after a time.
 Claims for other provisioners wait for ever, as in production.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.client_go.rest import RESTClient
     from pytest_kubesim.sim.kernel import Kernel
 
-DRIVER = "kubesim.io/disk"
+DRIVER = "disk.kubesim.io"
 PROCESS = "csi-provisioner"
 WORKERS = 4
 LATENCY_NS = (500_000_000, 2_000_000_000)
