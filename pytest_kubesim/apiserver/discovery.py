@@ -16,6 +16,8 @@ from pytest_kubesim.apiserver import negotiation, responses
 from pytest_kubesim.data import load
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.registry.generic import Catalog
@@ -194,7 +196,10 @@ def _aggregated_group(catalog: Catalog, group: str) -> Object:
         "versions": [
             {
                 "version": version,
-                "resources": _aggregated_resources(resource_list(catalog, group, version)),
+                "resources": _aggregated_resources(
+                    resource_list(catalog, group, version),
+                    {resource.plural: resource for resource in catalog.custom(group, version)},
+                ),
                 "freshness": "Current",
             }
             for version in catalog.versions(group)
@@ -202,13 +207,15 @@ def _aggregated_group(catalog: Catalog, group: str) -> Object:
     }
 
 
-def _aggregated_resources(listed: Object) -> list[Object]:
+def _aggregated_resources(listed: Object, custom: Mapping[str, Resource]) -> list[Object]:
     found: dict[str, Object] = {}
     for entry in listed["resources"]:
         parent, slash, name = entry["name"].partition("/")
+        own = custom.get(parent)
+        # Only custom resources repeat the group and version that they are listed under.
         kind = {
-            "group": entry.get("group", ""),
-            "version": entry.get("version", ""),
+            "group": entry.get("group", own.group if own else ""),
+            "version": entry.get("version", own.version if own else ""),
             "kind": entry["kind"],
         }
         if slash:
@@ -227,4 +234,5 @@ def _aggregated_resources(listed: Object) -> list[Object]:
             if entry.get(key):
                 item[key] = entry[key]
         found[parent] = item
-    return list(found.values())
+    names = list(found)
+    return [found[name] for name in (sorted(names) if custom else names)]

@@ -200,7 +200,7 @@ class Catalog:
         return [
             resource
             for (g, v, _), resource in sorted(self._custom.items())
-            if not group or (g, v) == (group, version)
+            if not version or (g, v) == (group, version)
         ]
 
     def __iter__(self) -> Iterator[Resource]:
