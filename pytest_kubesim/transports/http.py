@@ -213,8 +213,9 @@ class Connection:
     def _next(self) -> None:
         while self._queue and self._task is None and not self.closed:
             request, keep_alive = self._queue.popleft()
+            name = f"{request.client}: {request.method} {request.path}"
             task = self.front.kernel.spawn(
-                self._serve(request, keep_alive), name="request", eager=True, daemon=True
+                self._serve(request, keep_alive), name=name, eager=True, daemon=True
             )
             if task.done():
                 if task.exception() is not None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pytest_kubesim.transports.actors import WORLD
 
-QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "aiohttp", "asyncio", "kr8s._api")
-"""Loggers that tell of every request: from them only warnings are of interest."""
+QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "aiohttp", "asyncio")
+"""Loggers that tell of every request: while nobody sets their level, they give warnings only."""
 
 _real_print = builtins.print
 
@@ -22,8 +22,6 @@ class OperatorHandler(logging.Handler):
         """As `logging.Handler.emit`."""
         actor = WORLD.actor
         if actor is None or actor.dead or not WORLD.inside():
-            return
-        if record.levelno < logging.WARNING and record.name.partition(".")[0] in QUIET:
             return
         try:
             actor.operator.record(self.format(record), record.levelname)
@@ -49,6 +47,7 @@ class OperatorLogs:
         self._handler = OperatorHandler(logging.NOTSET)
         self._handler.setFormatter(logging.Formatter("%(message)s"))
         self._level: int | None = None
+        self._quieted: list[logging.Logger] = []
 
     def install(self) -> None:
         """Listen.  A root logger that nobody has configured lets INFO through meanwhile."""
@@ -56,7 +55,11 @@ class OperatorLogs:
         root.addHandler(self._handler)
         if root.level == logging.WARNING:
             self._level = root.level
-            root.setLevel(logging.INFO)
+            for logger in map(logging.getLogger, QUIET):
+                if logger.level == logging.NOTSET:
+                    logger.level = logging.WARNING
+                    self._quieted.append(logger)
+            root.setLevel(logging.INFO)  # forgets what all loggers remember of their levels
         builtins.print = _print
 
     def uninstall(self) -> None:
@@ -65,5 +68,7 @@ class OperatorLogs:
         root = logging.getLogger()
         root.removeHandler(self._handler)
         if self._level is not None:
+            while self._quieted:
+                self._quieted.pop().level = logging.NOTSET
             root.setLevel(self._level)
             self._level = None

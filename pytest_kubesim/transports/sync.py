@@ -49,6 +49,11 @@ class End:
         self.error = error_of(kind)
         self._notify()
 
+    def finish(self) -> None:
+        """It is over; whoever waits is told."""
+        self.finished = True
+        self._notify()
+
     def _notify(self) -> None:
         waiter, self.waiter = self.waiter, None
         if waiter is not None and not waiter.done():
@@ -159,16 +164,18 @@ class MemorySocket(socket.socket):
         """Accepted."""
 
     def shutdown(self, how: int, /) -> None:
-        """No more sending (or receiving)."""
-        del how
+        """No more receiving: whoever waits is told the end (half-closing does nothing)."""
+        if how == socket.SHUT_WR:
+            return
         end = _ends[self]
         end.place.hang_up(end.connection)
-        end.finished = True
+        end.finish()
 
     def _real_close(self, _ss: Any = socket.socket) -> None:
         end = _ends.pop(self, None)
         if end is not None:
             end.place.hang_up(end.connection)
+            end.finish()
         _socket.socket.close(self)
 
     def detach(self) -> int:

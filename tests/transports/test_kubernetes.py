@@ -174,3 +174,41 @@ def test_a_watch_in_a_thread_of_the_test(kubesim, core):
     assert "a" in seen
     thread.join()
     assert not thread.is_alive()
+
+
+def test_informers_follow_in_a_thread(kubesim, core):
+    informer = pytest.importorskip("kubernetes.informer")
+    seen = []
+    following = informer.SharedInformer(list_func=core.list_namespaced_config_map, namespace="default")
+    following.add_event_handler(informer.ADDED, lambda found: seen.append(found.metadata.name))
+    following.start()
+    time.sleep(60)
+    core.create_namespaced_config_map("default", config_map("a"))
+    time.sleep(1)
+    assert "a" in seen
+    following.stop()
+    assert kubesim.clock.time == 61
+
+
+def test_of_two_replicas_one_leads_and_the_other_takes_over(kubesim):
+    from kubernetes.leaderelection import electionconfig, leaderelection
+    from kubernetes.leaderelection.resourcelock.configmaplock import ConfigMapLock
+
+    led, names = [], iter(("one", "two", "three"))
+
+    def main():
+        me = next(names)
+        config.load_incluster_config()
+        lock = electionconfig.Config(
+            ConfigMapLock("lock", "default", me), lease_duration=17, renew_deadline=15, retry_period=5,
+            onstarted_leading=lambda: led.append((me, kubesim.clock.time)), onstopped_leading=None,
+        )
+        leaderelection.LeaderElection(lock).run()
+
+    first = kubesim.run(main, name="elected", replicas=2)
+    kubesim.advance("1m")
+    assert [name for name, _ in led] == ["one"]
+    first.crash()
+    kubesim.advance("1m")
+    assert [name for name, _ in led] == ["one", "two"]
+    assert led[1][1] >= 60 + 12

@@ -112,3 +112,17 @@ def test_two_replicas_run_side_by_side(kubesim):
     assert turns[0::2] == [turns[0]] * 3
     clients = [e.actor for e in kubesim.journal.entries("request") if e.actor.startswith("twin")]
     assert clients == ["twin", "twin-2"] * 3
+
+
+async def test_the_async_half_of_the_official_client(kubesim):
+    pytest.importorskip("kubernetes.aio")
+    from kubernetes.aio import client, config, watch
+
+    await config.load_kube_config()
+    async with client.ApiClient() as api:
+        core = client.CoreV1Api(api)
+        await core.create_namespaced_config_map("default", config_map("a"))
+        async with watch.Watch() as stream:
+            seen = [e["object"].metadata.name async for e in stream.stream(core.list_namespaced_config_map, "default", timeout_seconds=30)]
+    assert "a" in seen
+    assert kubesim.clock.time >= 30
