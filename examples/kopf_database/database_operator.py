@@ -36,10 +36,11 @@ def watch_over(name, namespace, spec, patch, **_):
     core, apps = client.CoreV1Api(), client.AppsV1Api()
     for pod in core.list_namespaced_pod(namespace, label_selector=f"app={name}").items:
         if pod.metadata.deletion_timestamp and unreachable(core, pod.spec.node_name):
-            core.delete_namespaced_pod(
-                pod.metadata.name, namespace, grace_period_seconds=0,
-                body=client.V1DeleteOptions(preconditions={"uid": pod.metadata.uid}),
+            # All options in the body: where there is one, Kubernetes does not look at the query.
+            options = client.V1DeleteOptions(
+                grace_period_seconds=0, preconditions=client.V1Preconditions(uid=pod.metadata.uid)
             )
+            core.delete_namespaced_pod(pod.metadata.name, namespace, body=options)
     try:
         status = apps.read_namespaced_stateful_set_status(name, namespace).status
     except client.ApiException as error:
