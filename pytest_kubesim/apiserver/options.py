@@ -6,6 +6,7 @@ and the conversion of query parameters in `meta/v1/conversion.go`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,12 @@ def _invalid(kind: str, problems: Sequence[FieldError]) -> None:
 
 def list_options(scope: RequestScope, *, forced_watch: bool = False) -> ListOptions:
     """The options of a list or watch.  Raises `APIStatus` (400, 422)."""
-    query = dict(reversed(scope.request.query))
+    return _list_options(scope.request.query, forced_watch)
+
+
+@functools.lru_cache(4096)
+def _list_options(pairs: tuple[tuple[str, str], ...], forced_watch: bool) -> ListOptions:
+    query = dict(reversed(pairs))
     label_selector = labels.everything()
     field_selector = fields.everything()
     try:

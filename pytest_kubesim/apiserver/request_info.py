@@ -55,6 +55,7 @@ class RequestInfo:
         return GroupResource(self.group, self.resource)
 
 
+@functools.lru_cache(8192)
 def resolve(method: str, path: str, query: tuple[tuple[str, str], ...] = ()) -> RequestInfo:
     """The facts of a request; the path is not yet decoded.
 

@@ -10,6 +10,7 @@ Follows `cmd/kube-controller-manager/app/controllermanager.go`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
@@ -86,6 +87,11 @@ def module_of(name: str) -> str:
     return name.removesuffix("-controller").replace("-", "_")
 
 
+@functools.cache
+def _kind(name: str) -> type[Controller]:
+    return import_module(f"{controllers.__name__}.{module_of(name)}").CONTROLLER
+
+
 _FILES = frozenset(module.name for module in iter_modules(controllers.__path__))
 
 
@@ -152,8 +158,7 @@ class ControllerManager:
         context = ControllerContext(process, client, informers, self.settings)
         self.running = {}
         for name in self.names:
-            module = import_module(f"{controllers.__name__}.{module_of(name)}")
-            self.running[name] = module.CONTROLLER(context)
+            self.running[name] = _kind(name)(context)
         for kind in self.extra:
             self.running[kind.name] = kind(context)
         informers.start()

@@ -7,6 +7,7 @@ Follows `pkg/scheduler/apis/config/v1/default_plugins.go` and `pkg/scheduler/pro
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -87,10 +88,12 @@ class Profile:
 
 
 def _load(name: str, module: str) -> Any:
-    factory: Callable[[], Any] = getattr(
-        import_module(f"pytest_kubesim.scheduler.plugins.{module}"), name
-    )
-    return factory()
+    return _factory(name, module)()
+
+
+@functools.cache
+def _factory(name: str, module: str) -> Callable[[], Any]:
+    return getattr(import_module(f"pytest_kubesim.scheduler.plugins.{module}"), name)
 
 
 def profile_map(profiles: Iterable[Profile]) -> dict[str, Profile]:
