@@ -50,7 +50,7 @@ class Template:
 
 
 def parse(text: str, *, strict: bool = False) -> Template:
-    """A template.  Raises `JSONPathError`.  `strict`: a missing key is an error when it is walked."""
+    """A template; with `strict` it is an error to walk a missing key.  Raises `JSONPathError`."""
     return Template(text, _Parser(text, strict=strict).actions())
 
 

@@ -1,9 +1,10 @@
 """Custom resources: from a CustomResourceDefinition to objects that are served, and back.
 
-A definition in etcd becomes one `Resource` for each version (`resources`), which the ordinary handlers
-serve; what is particular to custom resources is how their bodies are read (`coercion`), their hooks
-(`strategy`) and their columns (`printing`).  The controllers of upstream's apiextensions-apiserver
-live in the API server's process (`naming`, `establishing`, `finalizing`, `approval`).
+A definition in etcd becomes one `Resource` for each version (`resources`), which the ordinary
+handlers serve; what is particular to custom resources is how their bodies are read (`coercion`),
+their hooks (`strategy`) and their columns (`printing`).  The controllers of upstream's
+apiextensions-apiserver live in the API server's process (`naming`, `establishing`, `finalizing`,
+`approval`).
 
 `start` is called when an API server starts.  The law: where there is no definition, nothing of this
 costs anything but one watch of etcd.

@@ -1,7 +1,7 @@
 """What a custom resource's body is brought to: known fields, well-formed metadata.
 
-The root's metadata is decoded as Go decodes an ObjectMeta; fields that the schema of the object's own
-version does not know are dropped, and told of.
+The root's metadata is decoded as Go decodes an ObjectMeta; fields that the schema of the object's
+own version does not know are dropped, and told of.
 
 The law: nothing is changed in place.
 

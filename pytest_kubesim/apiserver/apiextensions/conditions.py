@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.apimachinery.meta import get_path
+
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
 
@@ -29,7 +31,7 @@ def condition(type_: str, status: str, reason: str, message: str) -> Object:
 
 def conditions_of(crd: Object) -> list[Object]:
     """The conditions of a definition."""
-    return (crd.get("status") or {}).get("conditions") or []
+    return get_path(crd, "status", "conditions") or []
 
 
 def find(crd: Object, type_: str) -> Object | None:

@@ -1,8 +1,8 @@
 """The controllers of definitions, in the process of the API server.
 
-They take no time of their own: a definition is named, established, cleaned up at the instant at which
-its last change was heard of.  Each controller is a queue of names and one worker, made when its first
-name comes.
+They take no time of their own: a definition is named, established, cleaned up at the instant at
+which its last change was heard of.  Each controller is a queue of names and one worker, made when
+its first name comes.
 
 Follows the hooks of `apiextensions-apiserver/pkg/apiserver/apiserver.go`.
 """
@@ -128,5 +128,5 @@ def _without_termination(crd: Object) -> Object:
         if key not in ("resourceVersion", "managedFields")
     }
     kept = [each for each in conditions_of(crd) if each["type"] != TERMINATING]
-    found = {**(crd.get("status") or {}), "conditions": kept}
+    found: Object = {**(crd.get("status") or {}), "conditions": kept}
     return {**crd, "metadata": metadata, "status": found}

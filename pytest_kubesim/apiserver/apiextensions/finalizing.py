@@ -31,9 +31,7 @@ TIMEOUT_NS = 60 * NS
 _IN_PROGRESS = condition(
     TERMINATING, TRUE, "InstanceDeletionInProgress", "CustomResource deletion is in progress"
 )
-_COMPLETED = condition(
-    TERMINATING, FALSE, "InstanceDeletionCompleted", "removed all instances"
-)
+_COMPLETED = condition(TERMINATING, FALSE, "InstanceDeletionCompleted", "removed all instances")
 _NEVER_ESTABLISHED = condition(
     TERMINATING, FALSE, "NeverEstablished", "resource was never established"
 )

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.apiextensions.controllers import Controllers
 
 _NOT_ACCEPTED = condition(ESTABLISHED, FALSE, "NotAccepted", "not all names are accepted")
-_INSTALLING = condition(
-    ESTABLISHED, FALSE, "Installing", "the initial names have been accepted"
-)
+_INSTALLING = condition(ESTABLISHED, FALSE, "Installing", "the initial names have been accepted")
 _NO_CONFLICTS = condition(NAMES_ACCEPTED, TRUE, "NoConflicts", "no conflicts found")
 _ORDER = ("plural", "singular", "shortNames", "kind", "listKind", "categories")
 
@@ -79,7 +77,7 @@ def _calculate(
     claim("plural", "PluralConflict", resources)
     claim("singular", "SingularConflict", resources)
     if requested.get("shortNames") != accepted.get("shortNames"):
-        own = accepted.get("shortNames") or []
+        own: list[str] = accepted.get("shortNames") or []
         short: list[str] = requested.get("shortNames") or []
         conflicts = [_in_use(each) for each in short if each not in own and each in resources]
         if conflicts:

@@ -1,8 +1,8 @@
 """The OpenAPI documents of custom resources: `kubectl explain` and typed clients read them.
 
 A version's schema is published with the metadata of any object.  The paths of a resource are like
-those of any other: they are made from the ones of Deployments, which have all that a custom resource
-can have.
+those of any other: they are made from the ones of Deployments, which have all that a custom
+resource can have.
 
 Follows `apiextensions-apiserver/pkg/controller/openapi/builder/builder.go` and
 `pkg/controller/openapi/v2/conversion.go`.
@@ -189,7 +189,7 @@ def _model(resource: Resource, prefix: str, *, v2: bool) -> Document:
     if source is None or (v2 and source.get("x-kubernetes-preserve-unknown-fields")):
         return {"type": "object", **extension}
     node = _published(dict(source), prefix, v2=v2)
-    properties = {
+    properties: Document = {
         **(node.get("properties") or {}),
         **_type_meta(_API_VERSION, _KIND),
         "metadata": _reference(prefix, "ObjectMeta", _METADATA, v2=v2),
@@ -314,9 +314,7 @@ class _Shaped:
 
     @staticmethod
     def _speaks(media: str) -> bool:
-        return media == "*/*" or media in _MEDIA or (
-            "patch" in media and media not in _NOT_TAKEN
-        )
+        return media == "*/*" or media in _MEDIA or ("patch" in media and media not in _NOT_TAKEN)
 
     def _is_namespace(self, value: Any) -> bool:
         """Whether a parameter is of no use to a resource of the cluster."""

@@ -5,7 +5,7 @@ Follows `apimachinery/pkg/apis/meta/v1/unstructured/helpers.go`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import golang
 
@@ -25,9 +25,10 @@ def nested(obj: Object, path: str) -> tuple[Any, str]:
         if not isinstance(value, dict):
             shown = ".".join(names[: index + 1])
             return _ABSENT, _accessor_error(f".{shown}", value, "map[string]interface{}")
-        if name not in value:
+        fields = cast("Object", value)
+        if name not in fields:
             return _ABSENT, ""
-        value = value[name]
+        value = fields[name]
     return value, ""
 
 
@@ -39,9 +40,7 @@ def is_absent(value: Any) -> bool:
 def _accessor_error(path: str, value: Any, wanted: str) -> str:
     shown = path if path.startswith(".") else f".{path}"
     kind = "<nil>" if value is None else golang.type_name(value)
-    return (
-        f"{shown} accessor error: {golang.plain(value)} is of the type {kind}, expected {wanted}"
-    )
+    return f"{shown} accessor error: {golang.plain(value)} is of the type {kind}, expected {wanted}"
 
 
 def replicas_at(obj: Object, path: str) -> tuple[int | None, str]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, get_path, parse_api_version
+from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, get_path
 from pytest_kubesim.apimachinery.schema import Schema, from_structural
 from pytest_kubesim.apiserver.apiextensions import printing
 from pytest_kubesim.apiserver.apiextensions.coercion import Schemas, coerce
-from pytest_kubesim.apiserver.apiextensions.conditions import is_true, storage_version, TERMINATING
+from pytest_kubesim.apiserver.apiextensions.conditions import TERMINATING, is_true, storage_version
 from pytest_kubesim.apiserver.apiextensions.numbers import whole_numbers
 from pytest_kubesim.apiserver.apiextensions.strategy import CustomStatusStrategy, CustomStrategy
 from pytest_kubesim.errors import NotSimulated

@@ -59,7 +59,8 @@ def read(resource: Resource, obj: Object) -> Object:
     if not found:
         assert resource.scale is not None
         path = quote(dotted(resource.scale.spec_replicas))
-        raise status.new_internal_error(ValueError(f"the spec replicas field {path} does not exist"))
+        problem = ValueError(f"the spec replicas field {path} does not exist")
+        raise status.new_internal_error(problem)
     return scale
 
 
@@ -80,9 +81,7 @@ def check(resource: Resource, obj: Object, replicas: int) -> None:
         above, problem = nested(obj, dotted(path[:depth]))
         if problem or not (is_absent(above) or isinstance(above, dict)):
             shown = dotted(path[:depth])
-            raise plain(
-                f"value cannot be set because {shown} is not a map[string]interface{{}}"
-            )
+            raise plain(f"value cannot be set because {shown} is not a map[string]interface{{}}")
 
 
 def mappings(server: APIServer, resource: Resource) -> Mapping[str, Path | None]:

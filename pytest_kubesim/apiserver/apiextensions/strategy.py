@@ -153,7 +153,11 @@ class CustomStrategy(Strategy):
         return errors
 
     def check_rules(
-        self, obj: Object, old: Object | None, errors: ErrorList, correlated: Correlation | None = None
+        self,
+        obj: Object,
+        old: Object | None,
+        errors: ErrorList,
+        correlated: Correlation | None = None,
     ) -> ErrorList:
         """`x-kubernetes-validations`; not checked where the object is wrong in its shape."""
         return _rule_errors(self.schema, obj, old, errors, correlated)

@@ -98,9 +98,7 @@ def _url(text: str, path: Path) -> ErrorList:
         detail = "user information is not permitted in the URL"
         errors.append(field.invalid(path, url.user, detail))
     if url.fragment:
-        errors.append(
-            field.invalid(path, url.fragment, "fragments are not permitted in the URL")
-        )
+        errors.append(field.invalid(path, url.fragment, "fragments are not permitted in the URL"))
     if url.raw_query:
         detail = "query parameters are not permitted in the URL"
         errors.append(field.invalid(path, url.raw_query, detail))

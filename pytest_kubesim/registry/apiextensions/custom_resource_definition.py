@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.meta import Object, get_path
 from pytest_kubesim.registry.apiextensions import validation, warnings
 from pytest_kubesim.registry.columns import CREATED_DESCRIPTION, NAME_DESCRIPTION
 from pytest_kubesim.registry.rest import Column, Context, Kind, Printer, Strategy
@@ -105,7 +105,6 @@ class StatusStrategy(Strategy):
         # Upstream resets the metadata with its own copy: nothing of it is kept from the old.
         return keeping(obj, old, "spec")
 
-
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """The metadata, and the names that are accepted."""
         del ctx
@@ -115,7 +114,7 @@ class StatusStrategy(Strategy):
 def _defaulted_conversion(conversion: Object | None) -> Object:
     if conversion is None:
         return {"strategy": "None"}
-    service = ((conversion.get("webhook") or {}).get("clientConfig") or {}).get("service")
+    service: Object | None = get_path(conversion, "webhook", "clientConfig", "service")
     if service is None or service.get("port") is not None:
         return conversion
     webhook: Object = conversion["webhook"]
@@ -127,7 +126,7 @@ def _defaulted_conversion(conversion: Object | None) -> Object:
 
 
 def _storage_version(crd: Object) -> str:
-    versions: list[Object] = (crd.get("spec") or {}).get("versions") or []
+    versions: list[Object] = get_path(crd, "spec", "versions") or []
     for version in versions:
         if version.get("storage"):
             return version.get("name") or ""
@@ -138,13 +137,14 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     del now_ns
     metadata: Object = obj["metadata"]
     spec: Object = obj["spec"]
+    versions: list[Object] = spec.get("versions") or []
     served = [
         f"{version['name']}(storage)" if version.get("storage") else version["name"]
-        for version in spec.get("versions") or []
+        for version in versions
         if version.get("served")
     ]
     names: Object = spec.get("names") or {}
-    conditions: list[Object] = (obj.get("status") or {}).get("conditions") or []
+    conditions: list[Object] = get_path(obj, "status", "conditions") or []
     return [
         metadata.get("name") or "",
         spec.get("scope") or "",

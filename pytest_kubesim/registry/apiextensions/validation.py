@@ -1,8 +1,8 @@
 """What is wrong with a CustomResourceDefinition.
 
 The rules of schemas are `apimachinery.structural.definition`'s; here are those of everything around
-them: names, versions, columns, scale, selectable fields.  Fields are named as in the internal form of
-a definition (`hoisting`).
+them: names, versions, columns, scale, selectable fields.  Fields are named as in the internal form
+of a definition (`hoisting`).
 
 Follows `apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.go`.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import formats, golang, meta, objectmeta
 from pytest_kubesim.apimachinery import validation as field
+from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.structural import fieldpaths
 from pytest_kubesim.apimachinery.structural.definition import validate_schema
 from pytest_kubesim.apimachinery.structural.fieldpaths import FieldPathError
@@ -86,7 +87,7 @@ def validate_status_update(crd: Object, old: Object) -> ErrorList:
 
 
 def _is_established(crd: Object) -> bool:
-    conditions: list[Object] = (crd.get("status") or {}).get("conditions") or []
+    conditions: list[Object] = get_path(crd, "status", "conditions") or []
     return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
@@ -106,19 +107,20 @@ def _rest(crd: Object, old: Object | None) -> ErrorList:
 
 
 def _accepted_names(crd: Object) -> ErrorList:
-    names = (crd.get("status") or {}).get("acceptedNames") or {}
+    names: Object = get_path(crd, "status", "acceptedNames") or {}
     return _names(names, _STATUS.child("acceptedNames"))
 
 
 def _stored_versions(crd: Object) -> ErrorList:
     path = _STATUS.child("storedVersions")
-    stored: list[str] | None = (crd.get("status") or {}).get("storedVersions")
+    stored: list[str] | None = get_path(crd, "status", "storedVersions")
     if not stored:
         return [field.invalid(path, stored, "must have at least one stored version")]
     errors: ErrorList = []
     left = {name: index for index, name in enumerate(stored)}
-    for version in crd["spec"].get("versions") or []:
-        name = version.get("name") or ""
+    versions: list[Object] = crd["spec"].get("versions") or []
+    for version in versions:
+        name: str = version.get("name") or ""
         if version.get("storage") and name not in left:
             detail = f"must have the storage version {name}"
             errors.append(field.invalid(path, stored, detail))
@@ -126,8 +128,8 @@ def _stored_versions(crd: Object) -> ErrorList:
     for name, index in left.items():
         detail = (
             f"missing from spec.versions; {name} was previously a storage version, and must remain "
-            f"in spec.versions until a storage migration ensures no data remains persisted in {name} "
-            f"and removes {name} from status.storedVersions"
+            "in spec.versions until a storage migration ensures no data remains persisted in "
+            f"{name} and removes {name} from status.storedVersions"
         )
         errors.append(field.invalid(path.index(index), name, detail))
     return errors
@@ -156,16 +158,14 @@ def _spec(
     spec: Object, *, before: Object | None = None, allow_invalid_ca_bundle: bool
 ) -> ErrorList:
     errors = _group(spec.get("group") or "")
-    errors += enum(
-        _SPEC.child("scope"), spec.get("scope") or "", ("Cluster", "Namespaced")
-    )
+    errors += enum(_SPEC.child("scope"), spec.get("scope") or "", ("Cluster", "Namespaced"))
     versions: list[Object] = spec.get("versions") or []
     path = _SPEC.child("versions")
-    if not (spec.get("validation") or {}).get("openAPIV3Schema"):
+    if not get_path(spec, "validation", "openAPIV3Schema"):
         errors += [
             field.required(path.index(index).child("schema", "openAPIV3Schema"))
             for index, version in enumerate(versions)
-            if not (version.get("schema") or {}).get("openAPIV3Schema")
+            if not get_path(version, "schema", "openAPIV3Schema")
         ]
     per_version = any(version.get("subresources") is not None for version in versions)
     for index, version in enumerate(versions):
@@ -238,7 +238,7 @@ def _version(version: Object, path: Path, status_enabled: bool) -> ErrorList:
     errors += _columns(version, path)
     fields: list[Object] = version.get("selectableFields") or []
     if fields:
-        source = (version.get("schema") or {}).get("openAPIV3Schema")
+        source: Object | None = get_path(version, "schema", "openAPIV3Schema")
         where = path.child("selectableFields")
         if source is None:
             detail = "may only be set when `version.schema.openAPIV3Schema` is not included"
@@ -276,7 +276,7 @@ def _has_status(subresources: Object | None) -> bool:
 
 
 def _schema(schema: Object | None, path: Path, *, status_enabled: bool) -> ErrorList:
-    source = (schema or {}).get("openAPIV3Schema")
+    source: Object | None = get_path(schema, "openAPIV3Schema")
     return validate_schema(source, path, status_enabled=status_enabled)
 
 
@@ -383,7 +383,7 @@ def _hoisted_selectable_fields(spec: Object, before: Object | None) -> ErrorList
     path = _SPEC.child("selectableFields")
     if spec.get("validation") is None:
         return [field.invalid(path, "", "may only be set when validations.schema is included")]
-    old = (before or {}).get("selectableFields") or []
+    old: list[Object] = get_path(before, "selectableFields") or []
     unchanged = len(old) > MAX_SELECTABLE_FIELDS and fields == old
     source: Object = spec["validation"].get("openAPIV3Schema") or {}
     return _selectable_fields(fields, source, path, any_number=unchanged)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.registry.apiextensions.hoisting import hoisted
 
 if TYPE_CHECKING:
@@ -82,9 +83,10 @@ def _is_known(type_: str, format_: str) -> bool:
 def _nodes(crd: Object) -> Iterator[Object]:
     """All schemas in a definition."""
     spec = hoisted(crd["spec"])
-    holders = [spec.get("validation"), *(v.get("schema") for v in spec.get("versions") or [])]
-    for holder in holders:
-        yield from _walk((holder or {}).get("openAPIV3Schema"))
+    versions: list[Object] = spec.get("versions") or []
+    yield from _walk(get_path(spec, "validation", "openAPIV3Schema"))
+    for version in versions:
+        yield from _walk(get_path(version, "schema", "openAPIV3Schema"))
 
 
 def _walk(node: Any) -> Iterator[Object]:
@@ -93,10 +95,12 @@ def _walk(node: Any) -> Iterator[Object]:
     schema = cast("Object", node)
     yield schema
     items = schema.get("items")
-    for each in cast("list[Any]", items) if isinstance(items, list) else [items]:
+    below: list[Any] = cast("list[Any]", items) if isinstance(items, list) else [items]
+    for each in below:
         yield from _walk(each)
     for key in ("allOf", "anyOf", "oneOf"):
-        for each in schema.get(key) or []:
+        alternatives: list[Any] = schema.get(key) or []
+        for each in alternatives:
             yield from _walk(each)
     yield from _walk(schema.get("not"))
     properties: Object = schema.get("properties") or {}
