@@ -5,6 +5,7 @@ Follows `apiserver/pkg/server/routes` and `pkg/server/healthz`.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
@@ -53,7 +54,8 @@ async def serve(scope: RequestScope) -> Response:
         return await health.serve(scope, first, parts[1:])
     if first == "version" and len(parts) == 1:
         scope.output = negotiation.negotiate(scope.request.header("accept"), (negotiation.JSON,))
-        return responses.Response(200, VERSION)
+        # `WriteRawJSON` indents.
+        return responses.Response(200, VERSION, json.dumps(VERSION, indent=2).encode())
     if first == "openapi":
         return openapi.serve(scope, parts[1:])
     if first == "metrics":

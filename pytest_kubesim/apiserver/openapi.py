@@ -9,10 +9,12 @@ without a type of its own.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.apimachinery import openapi_protobuf
 from pytest_kubesim.apiserver import negotiation, responses
 from pytest_kubesim.data import openapi as documents
 
@@ -21,21 +23,51 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.wire import Response
 
+V2_PROTOBUF = "com.github.proto-openapi.spec.v2.v1.0+protobuf"
+V2_PROTOBUF_DEPRECATED = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
+"""What clients ask for; the answer is of the other type."""
+
 
 def serve(scope: RequestScope, rest: list[str]) -> Response:
     """Answer for `/openapi/...`."""
     version = scope.server.catalog.version
     if rest == ["v2"]:
-        if not _takes_json(scope):
-            return responses.text(406, "")
-        body = _own_v2(scope.server) or documents.openapi_v2_bytes(version)
-        return _document(body, _hash(body))
+        return _v2(scope)
     if rest == ["v3"]:
         body = json.dumps(_index(scope.server), separators=(",", ":")).encode()
         return responses.Response(200, None, body, responses.TEXT, (("Etag", f'"{_hash(body)}"'),))
     if len(rest) > 1 and rest[0] == "v3":
         return _group_version(scope, "/".join(rest[1:]))
     return responses.page_not_found()
+
+
+def _v2(scope: RequestScope) -> Response:
+    server = scope.server
+    form = _v2_form(scope)
+    if not form:
+        return responses.text(406, "")
+    body = _own_v2(server) or documents.openapi_v2_bytes(server.catalog.version)
+    if form == "json":
+        return _document(body, _hash(body))
+    encoded = _protobuf(body)
+    headers = (("Vary", "Accept"), ("Etag", f'"{_hash(encoded)}"'))
+    return responses.Response(200, None, encoded, f"application/{V2_PROTOBUF}", headers)
+
+
+@functools.lru_cache(2)
+def _protobuf(document: bytes) -> bytes:
+    return openapi_protobuf.encode(document)
+
+
+def _v2_form(scope: RequestScope) -> str:
+    for clause in negotiation.parse_accept(scope.request.header("accept") or "*/*"):
+        if clause.type not in {"application", "*"}:
+            continue
+        if clause.subtype in {"json", "*"}:
+            return "json"
+        if clause.subtype in {V2_PROTOBUF, V2_PROTOBUF_DEPRECATED}:
+            return "protobuf"
+    return ""
 
 
 def _own_v3(server: APIServer) -> dict[str, bytes]:
