@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.controller_manager.manager import ControllerManager
     from pytest_kubesim.csi.provisioner import Provisioner
+    from pytest_kubesim.etcd.member import MemberSnapshot
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.sim.kernel import Timer
 
 HOST = "control-plane"
 VERSION = "v1.37.2"
+_CONTROLLER_MANAGER = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 
@@ -53,7 +55,7 @@ class ControlPlane:
         self.server = APIServer(
             kernel, Client(self.etcd), catalog=self.catalog, faultpoints=cluster.faultpoints
         )
-        self.etcd.restore(bootstrap.snapshot(self.catalog, kernel.start_ns))
+        self.etcd.restore(self._beginning(kernel.start_ns))
         self.server.start()
         self.controller_manager: ControllerManager | None = None
         self.scheduler: Process | None = None
@@ -84,30 +86,47 @@ class ControlPlane:
         process = Process(self._kernel, name, host=HOST)
         return self.client(process, "kubernetes-admin", MASTERS, agent=agent)
 
+    def _beginning(self, start_ns: int) -> MemberSnapshot:
+        if self._cluster.config.components == "apiserver":
+            return bootstrap.snapshot(self.catalog, start_ns)
+        from pytest_kubesim.cluster import settled
+
+        return settled.snapshot(
+            self.catalog.version, start_ns, agent=_CONTROLLER_MANAGER, host=HOST
+        )
+
     def _start_controllers(self) -> None:
         from pytest_kubesim.controller_manager.manager import ControllerManager
 
-        agent = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
-
         def client(process: Process) -> RESTClient:
-            return self.client(process, "system:kube-controller-manager", agent=agent)
+            return self.client(
+                process, "system:kube-controller-manager", agent=_CONTROLLER_MANAGER
+            )
 
-        self.controller_manager = ControllerManager(self._kernel, client)
+        extra = self._cluster.extensions("kubesim_controllers")
+        self.controller_manager = ControllerManager(self._kernel, client, extra=extra)
         self.controller_manager.start()
 
     def _start_scheduler(self) -> None:
         from pytest_kubesim.client_go.events import EventRecorder
         from pytest_kubesim.client_go.informer import SharedInformerFactory
+        from pytest_kubesim.scheduler.profile import Profile
         from pytest_kubesim.scheduler.scheduler import Scheduler, SchedulerConfiguration
 
         agent = f"kube-scheduler/{VERSION} (linux/amd64) kubernetes/kubesim"
         config = SchedulerConfiguration(latency_ns=(0, 0)) if self._instant else None
+        plugins = tuple(self._cluster.extensions("kubesim_scheduler_plugins"))
 
         async def main(process: Process) -> None:
             client = self.client(process, "system:kube-scheduler", agent=agent)
             recorder = EventRecorder(client, "default-scheduler")
             scheduler = Scheduler(
-                process, client, SharedInformerFactory(client), recorder, config=config
+                process,
+                client,
+                SharedInformerFactory(client),
+                recorder,
+                profiles=(Profile(plugins=plugins),),
+                config=config,
             )
             await scheduler.main()
 
