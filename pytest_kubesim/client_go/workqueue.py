@@ -15,6 +15,8 @@ from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Future
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_kubesim.sim.kernel import Timer
     from pytest_kubesim.sim.process import Process
 
@@ -52,9 +54,19 @@ class RateLimitingQueue(Generic[K]):
         self._tokens = float(BURST)
         self._tokens_at_ns = process.kernel.now_ns
         self._down = False
+        self._hire: Callable[[], object] | None = None
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    def staff(self, hire: Callable[[], object]) -> None:
+        """Call `hire()` for every key that is there, or comes, while no worker waits for one.
+
+        So that a worker begins to exist when there is something to do for it.
+        """
+        self._hire = hire
+        for _ in range(len(self._queue)):
+            hire()
 
     def add(self, key: K) -> None:
         """Queue `key` unless it is queued."""
@@ -64,8 +76,11 @@ class RateLimitingQueue(Generic[K]):
         if key not in self._processing:
             self._push(key)
 
-    def add_after(self, key: K, delay_ns: int) -> None:
-        """Queue `key` after `delay_ns`; of several such calls the earliest counts."""
+    def add_after(self, key: K, delay_ns: int, *, periodic: bool = False) -> None:
+        """Queue `key` after `delay_ns`; of several such calls the earliest counts.
+
+        `periodic`: it comes back for ever, so that nothing need wait for it.
+        """
         if delay_ns <= 0:
             self.add(key)
             return
@@ -76,7 +91,7 @@ class RateLimitingQueue(Generic[K]):
                 return
             waiting.cancel()
         self._waiting[key] = self._process.call_later(
-            delay_ns, self._due, key, label=f"{self._name or 'queue'}: {key}"
+            delay_ns, self._due, key, periodic=periodic, label=f"{self._name or 'queue'}: {key}"
         )
 
     def add_rate_limited(self, key: K) -> None:
@@ -128,6 +143,8 @@ class RateLimitingQueue(Generic[K]):
             if not getter.done():
                 getter.set_result(None)
                 return
+        if self._hire is not None:
+            self._hire()
 
     def _due(self, key: K) -> None:
         self._waiting.pop(key, None)

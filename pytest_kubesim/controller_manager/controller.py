@@ -141,6 +141,7 @@ class Controller:
             max_delay_ns=self.max_delay_ns,
         )
         self._informers: dict[int, SharedIndexInformer] = {}
+        self._vacancies = 0
         self.setup()
 
     # -- what a subclass writes ---------------------------------------------------------------
@@ -221,9 +222,13 @@ class Controller:
         if type(self).run is not Controller.run:
             self.process.spawn(self.run(), name=f"{self.name} run")
         if type(self).reconcile is not Controller.reconcile:
-            workers = self.context.setting(self.workers_flag, self.workers)
-            for number in range(workers):
-                self.process.spawn(self._work(), name=f"{self.name} worker {number}")
+            self._vacancies = self.context.setting(self.workers_flag, self.workers)
+            self.queue.staff(self._hire)
+
+    def _hire(self) -> None:
+        if self._vacancies:
+            self._vacancies -= 1
+            self.process.spawn(self._work(), name=f"{self.name} worker")
 
     async def _work(self) -> None:
         queue = self.queue

@@ -139,7 +139,7 @@ class Catalog:
         """Raised by every `add` and `remove`: what was derived from the catalog is stale then."""
         self._infos = _infos(version)
         self._kinds = _kinds(version)
-        self._built: dict[tuple[str, str, str], Resource] = {}
+        self._built = _built(version)
         self._custom: dict[tuple[str, str, str], Resource] = {}
         self._version_lists: dict[str, list[str]] | None = None
 
@@ -256,6 +256,13 @@ def version_priority(version: str) -> tuple[int, int, int, str]:
 @functools.cache
 def _infos(version: str) -> dict[tuple[str, str, str], load.ResourceInfo]:
     return {(info.group, info.version, info.plural): info for info in load.resources(version)}
+
+
+@functools.cache
+def _built(version: str) -> dict[tuple[str, str, str], Resource]:
+    """The built-in resources that somebody has asked for: alike for all clusters of a version."""
+    del version
+    return {}
 
 
 @functools.cache
