@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_kubesim import hookspecs
+
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
 
@@ -43,6 +45,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--kubesim-journal", metavar="FILE", default=None,
         help="write the journal of the last cluster to FILE, a line of JSON an entry",
     )
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The hooks by which a conftest adds to every cluster."""
+    pluginmanager.add_hookspecs(hookspecs)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -89,9 +96,11 @@ def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cl
     made: list[Cluster] = request.node.stash.setdefault(_clusters, [])
 
     def make(**options: Any) -> Cluster:
-        cluster = Cluster(_config_of(request, options), doors=Driver.shared())
+        hooks = request.node.ihook
+        cluster = Cluster(_config_of(request, options), doors=Driver.shared(), hooks=hooks)
         cluster.test_id = request.node.nodeid
         made.append(cluster)
+        hooks.pytest_kubesim_cluster_made(cluster=cluster)
         return cluster
 
     yield make

@@ -107,7 +107,7 @@ def test_a_run_that_does_not_use_it_loads_nothing_of_the_simulator(pytester: pyt
 
         def test_it():
             loaded = sorted(m for m in sys.modules if m.startswith("pytest_kubesim"))
-            assert loaded == ["pytest_kubesim", "pytest_kubesim.plugin"]
+            assert loaded == ["pytest_kubesim", "pytest_kubesim.hookspecs", "pytest_kubesim.plugin"]
     """)
     result.assert_outcomes(passed=1)
 
@@ -140,3 +140,52 @@ def test_a_fault_that_never_struck_is_told(pytester: pytest.Pytester) -> None:
     """)
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*never struck*kubesim.faults.api(client='nobody', verb='update').fail(409)*"])
+
+
+def test_a_conftest_adds_controllers_scheduler_plugins_and_what_every_cluster_has(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("""
+        from pytest_kubesim.client_go.resources import CONFIGMAPS
+        from pytest_kubesim.scheduler.framework import UNSCHEDULABLE, Status
+
+        def pytest_kubesim_controllers():
+            from pytest_kubesim.controller_manager.controller import Controller
+
+            class Stamp(Controller):
+                name = "stamp-controller"
+                service_account = "stamp-controller"
+
+                def setup(self):
+                    self.store = self.watch(CONFIGMAPS, add=self.enqueue)
+
+                async def reconcile(self, key):
+                    found = self.store.get(key)
+                    if found and "stamp" in (found.get("data") or {}):
+                        body = {"data": {"stamp": self.now()}}
+                        namespace, name = key.split("/")
+                        await self.context.client.patch(CONFIGMAPS, namespace, name, body, patch_type="merge")
+
+            return [Stamp]
+
+        def pytest_kubesim_scheduler_plugins(config):
+            class OnlySecond:
+                name = "OnlySecond"
+
+                def filter(self, state, pod, node):
+                    if node.name == "node-2":
+                        return None
+                    return Status(UNSCHEDULABLE, ("not the second node",))
+
+            return [OnlySecond()]
+
+        def pytest_kubesim_cluster_made(cluster):
+            cluster.add_nodes(3)
+    """)
+    result = run(pytester, """
+        def test_it(kubesim):
+            kubesim.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"stamp": ""}})
+            kubesim.eventually("configmap/a", {"data": {"stamp": "2026-01-01T00:00:00Z"}}, within="5s")
+            kubesim.create(kubesim.fake.k8s_pod())
+            pod = kubesim.eventually("pods", {"status": {"phase": "Running"}}, within="1m")
+            assert pod["spec"]["nodeName"] == "node-2"
+    """)
+    result.assert_outcomes(passed=1)

@@ -71,7 +71,7 @@ class Cluster(ObjectVerbs):
     """A simulated Kubernetes cluster.
 
     Parameters: `config`, its options; `doors`, how clients and operators get in (None: only the
-    test's own calls); `clock`, another than the virtual one.
+    test's own calls); `clock`, another than the virtual one; `hooks`, a pluggy relay of `hookspecs`.
     """
 
     def __init__(
@@ -80,8 +80,10 @@ class Cluster(ObjectVerbs):
         *,
         doors: Doors | None = None,
         clock: Clock | None = None,
+        hooks: Any = None,
     ) -> None:
         self.config = config or ClusterConfig()
+        self._hooks = hooks
         self.kernel = Kernel(
             seed=self.config.seed, start_time=self.config.start_time, clock=clock
         )
@@ -107,6 +109,13 @@ class Cluster(ObjectVerbs):
             doors.attach(self)
         if self.config.nodes:
             self.add_nodes(self.config.nodes)
+
+    def extensions(self, hook: str) -> list[Any]:
+        """What the plugins of a run add under that hook of `hookspecs`, all of them in one list."""
+        if self._hooks is None:
+            return []
+        answers: list[Any] = getattr(self._hooks, hook)(config=self.config)
+        return [part for answer in answers for part in answer or ()]
 
     # -- parts --------------------------------------------------------------------------------
 

@@ -103,7 +103,7 @@ class ControlPlane:
                 process, "system:kube-controller-manager", agent=_CONTROLLER_MANAGER
             )
 
-        extra = self._cluster.extensions("kubesim_controllers")
+        extra = self._cluster.extensions("pytest_kubesim_controllers")
         self.controller_manager = ControllerManager(self._kernel, client, extra=extra)
         self.controller_manager.start()
 
@@ -115,7 +115,7 @@ class ControlPlane:
 
         agent = f"kube-scheduler/{VERSION} (linux/amd64) kubernetes/kubesim"
         config = SchedulerConfiguration(latency_ns=(0, 0)) if self._instant else None
-        plugins = tuple(self._cluster.extensions("kubesim_scheduler_plugins"))
+        plugins = tuple(self._cluster.extensions("pytest_kubesim_scheduler_plugins"))
 
         async def main(process: Process) -> None:
             client = self.client(process, "system:kube-scheduler", agent=agent)
