@@ -277,7 +277,7 @@ class RESTClient:
             client=self.process.name, host=self.process.host,
         ))
         if isinstance(answer, Response):
-            raise status.from_object(cast("Object", answer.obj))
+            raise _refusal("GET", path_of(gvr, namespace), answer)
         self._watches += 1
         return RemoteWatch(self, answer, f"{self.process.name}/{gvr.resource}/{self._watches}")
 
@@ -304,7 +304,7 @@ class RESTClient:
         ))
         assert isinstance(answer, Response)
         if answer.status >= 400:
-            raise _refusal(method, answer)
+            raise _refusal(method, path, answer)
         return cast("Object", answer.obj)
 
     async def _send(self, request: Request) -> Response | WatchStream:
@@ -380,13 +380,20 @@ class RemoteWatch:
         self._stream.close()
 
 
-def _refusal(method: str, answer: Response) -> status.APIStatus:
+def _refusal(method: str, path: str, answer: Response) -> status.APIStatus:
     """The error of an answer: the Status in it, or what client-go makes of a plain text."""
     if answer.obj is not None:
         return status.from_object(answer.obj)
     text = answer.encoded().decode("utf-8", "replace").strip()
+    parts = path.split("/")[2:]
+    group = "" if path.startswith("/api/") else parts.pop(0)
+    parts = parts[1:]
+    if parts[:1] == ["namespaces"] and len(parts) > 2:
+        parts = parts[2:]
+    resource = GroupResource(group, parts[0] if parts else "")
+    name = parts[1] if len(parts) > 1 else ""
     return status.new_generic_server_response(
-        answer.status, method, GroupResource("", ""), "", text, is_unexpected_response=True
+        answer.status, method, resource, name, text, is_unexpected_response=True
     )
 
 
