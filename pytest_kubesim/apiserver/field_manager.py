@@ -14,6 +14,7 @@ from pytest_kubesim.apimachinery.golang import is_print
 from pytest_kubesim.apimachinery.managedfields import fieldmanager
 from pytest_kubesim.apimachinery.managedfields.updater import MissingVersion
 from pytest_kubesim.apimachinery.meta import parse_api_version
+from pytest_kubesim.apiserver import apiextensions
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.fieldpath import Filter
@@ -105,9 +106,26 @@ def apply(
     )
 
 
+def _custom_converter(scope: RequestScope, resource: Resource) -> Any:
+    """The same for a custom resource: versions that are not served count too."""
+    served = apiextensions.state_of(scope.server).of(resource)
+    assert served is not None
+    schemas, change = served.schemas.by_version, served.convert
+
+    def convert(obj: Object, api_version: str) -> Any:
+        group, version = parse_api_version(api_version)
+        if group != resource.group or version not in schemas:
+            raise MissingVersion(api_version)
+        return fieldmanager.versioned(schemas[version], change(obj, api_version))
+
+    return convert
+
+
 def _converter(scope: RequestScope, resource: Resource) -> Any:
     """How objects come into other versions of their kind; None where there is only one."""
     catalog = scope.server.catalog
+    if resource.custom:
+        return _custom_converter(scope, resource)
     if len(catalog.versions(resource.group)) < 2 and not resource.conversion:
         return None
 

@@ -109,6 +109,8 @@ class APIServer:
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
         self.on_start: list[Callable[[APIServer], object]] = [apiextensions.start]
         """Called when the process starts: controllers that live inside the API server."""
+        self.conversion_webhook: Callable[[Object, Object], Object] | None = None
+        """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
         self.state: dict[str, Any] = {}
         """What registries and plugins keep in memory, by the name of who keeps it."""
         self._cachers: dict[str, Cacher] = {}

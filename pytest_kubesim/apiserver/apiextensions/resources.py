@@ -18,12 +18,14 @@ from pytest_kubesim.apiserver.apiextensions.coercion import Schemas, coerce
 from pytest_kubesim.apiserver.apiextensions.conditions import TERMINATING, is_true, storage_version
 from pytest_kubesim.apiserver.apiextensions.numbers import whole_numbers
 from pytest_kubesim.apiserver.apiextensions.strategy import CustomStatusStrategy, CustomStrategy
-from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.apiserver.storage.errors import plain
 from pytest_kubesim.registry.generic import version_priority
 from pytest_kubesim.registry.rest import Resource, Scale, Subresource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pytest_kubesim.apiserver.apiextensions.conversion import Convert
 
 VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")
 TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
@@ -47,16 +49,16 @@ def _schema(version: Object) -> Schema | None:
     return None if source is None else from_structural(source)
 
 
-def resources_of(crd: Object, schemas: Schemas) -> list[Resource]:
+def resources_of(crd: Object, schemas: Schemas, convert: Convert) -> list[Resource]:
     """The resources of the versions that are served or stored, in the order of the definition."""
     return [
-        _resource(crd, version, schemas)
+        _resource(crd, version, schemas, convert)
         for version in crd["spec"]["versions"]
         if version["served"] or version["storage"]
     ]
 
 
-def _resource(crd: Object, version: Object, schemas: Schemas) -> Resource:
+def _resource(crd: Object, version: Object, schemas: Schemas, convert: Convert) -> Resource:
     spec: Object = crd["spec"]
     names: Object = crd["status"]["acceptedNames"]
     group: str = spec["group"]
@@ -77,7 +79,7 @@ def _resource(crd: Object, version: Object, schemas: Schemas) -> Resource:
         selectable_fields=version.get("selectableFields") or [],
     )
     stored = f"{group}/{storage_version(crd)}"
-    decode, encode = codec(crd, gvk.api_version, stored, schemas)
+    decode, encode = codec(convert, gvk.api_version, stored, schemas)
     return Resource(
         group=group,
         version=version["name"],
@@ -121,48 +123,30 @@ def _scale(scale: Object) -> Scale:
 
 
 def codec(
-    crd: Object, served: str, stored: str, schemas: Schemas
+    convert: Convert, served: str, stored: str, schemas: Schemas
 ) -> tuple[Callable[[Object], Object], Callable[[Object], Object]]:
     """How objects come from etcd into the version served, and back into the one stored.
 
-    Decoding raises `ValueError` for what is in no version of the definition.
+    Decoding raises `ValueError` for what is in no version of the definition; encoding `APIStatus`.
     """
-    convert = converter(crd)
 
     def decode(value: Object) -> Object:
         obj, _ = coerce(schemas, value, drop_invalid=True, repair_generation=True)
         obj = schemas.default(obj)
         if obj.get("apiVersion") == served:
             return obj
-        obj = convert(obj, served)
-        return coerce(schemas, obj)[0]
+        return coerce(schemas, convert(obj, served))[0]
 
     def encode(obj: Object) -> Object:
         obj = whole_numbers(obj)
         if obj.get("apiVersion") == stored:
             return obj
-        return coerce(schemas, convert(obj, stored))[0]
+        try:
+            return coerce(schemas, convert(obj, stored))[0]
+        except ValueError as error:
+            raise plain(str(error)) from None
 
     return decode, encode
-
-
-def converter(crd: Object) -> Callable[[Object, str], Object]:
-    """How an object of the definition comes into another version.  Raises `ValueError`."""
-    group: str = crd["spec"]["group"]
-    known = {f"{group}/{version['name']}" for version in crd["spec"]["versions"]}
-    strategy = get_path(crd["spec"], "conversion", "strategy") or "None"
-
-    def convert(obj: Object, api_version: str) -> Object:
-        found = obj.get("apiVersion") or ""
-        if api_version not in known:
-            raise ValueError(f"request to convert CR to an invalid group/version: {api_version}")
-        if found not in known:
-            raise ValueError(f"request to convert CR from an invalid group/version: {found}")
-        if strategy != "None":
-            raise NotSimulated("Conversion of custom resources by webhooks is not simulated.")
-        return {**obj, "apiVersion": api_version}
-
-    return convert
 
 
 # -- deprecation -----------------------------------------------------------------------------------

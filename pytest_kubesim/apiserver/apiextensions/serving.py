@@ -24,9 +24,11 @@ from pytest_kubesim.apiserver.apiextensions.conditions import (
     is_true,
 )
 from pytest_kubesim.apiserver.apiextensions.controllers import Controllers
+from pytest_kubesim.apiserver.apiextensions.conversion import converter
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.apiextensions.coercion import Schemas
+    from pytest_kubesim.apiserver.apiextensions.conversion import Convert
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
     from pytest_kubesim.registry.rest import Resource
@@ -41,6 +43,7 @@ class Served:
     by_version: Mapping[str, Resource]
     """The resources of all versions that are served or stored."""
     warnings: Mapping[str, str]
+    convert: Convert
 
 
 class Serving:
@@ -103,7 +106,8 @@ class Serving:
     def _serve(self, name: str, crd: Object, before: Served | None) -> None:
         server, catalog = self._server, self._server.catalog
         schemas = resources.schemas_of(crd)
-        made = {each.version: each for each in resources.resources_of(crd, schemas)}
+        convert = converter(server, crd)
+        made = {each.version: each for each in resources.resources_of(crd, schemas, convert)}
         if before is not None:
             for resource in before.by_version.values():
                 if _storage_differs(crd, before.crd):
@@ -116,7 +120,7 @@ class Serving:
             if version in shown:
                 catalog.add(resource)
         warnings = resources.deprecation_warnings(crd)
-        self._remember(name, Served(crd, schemas, made, warnings))
+        self._remember(name, Served(crd, schemas, made, warnings, convert))
 
     def _stop_serving(self, name: str) -> None:
         served = self._served.pop(name, None)

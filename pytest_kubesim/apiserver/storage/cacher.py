@@ -30,6 +30,7 @@ from pytest_kubesim.apiserver.storage.watch import (
     Change,
     Matches,
 )
+from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.etcd.messages import prefix_end
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import WatchEvent
@@ -177,7 +178,7 @@ class Cacher:
             kv = event.kv
             try:
                 obj = self._decoded(event)
-            except StorageError:
+            except (StorageError, NotSimulated):
                 # Who asks next lists anew, and hears what is wrong.
                 self.stop()
                 return

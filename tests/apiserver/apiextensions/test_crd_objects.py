@@ -159,3 +159,64 @@ def test_openapi_tells_of_the_kind(world: World) -> None:
     document = json.loads(answer.encoded())
     model = document["components"]["schemas"]["com.example.v1.Widget"]
     assert set(model["properties"]) == {"apiVersion", "kind", "metadata", "spec", "status"}
+
+
+WEBHOOK: dict[str, Any] = {
+    "strategy": "Webhook",
+    "webhook": {
+        "clientConfig": {"url": "https://hook.example.com/convert"},
+        "conversionReviewVersions": ["v1"],
+    },
+}
+
+
+def _with_webhook(world: World) -> None:
+    from crd_world import DEFINITIONS, definition
+
+    crd = definition(version(), version("v2"))
+    crd["spec"]["conversion"] = WEBHOOK
+    assert world.ask("POST", DEFINITIONS, crd).status == 201
+
+
+def test_conversion_by_a_webhook_that_nobody_calls_is_not_simulated(world: World) -> None:
+    _with_webhook(world)
+    world.ask("POST", WIDGETS, widget())
+    assert world.ask("GET", f"{WIDGETS}/a").status == 200
+    assert world.ask("GET", f"{WIDGETS.replace('v1', 'v2')}/a").status == 501
+
+
+def test_a_webhook_converts_between_versions(world: World) -> None:
+    def hook(config: dict[str, Any], review: dict[str, Any]) -> dict[str, Any]:
+        assert config == WEBHOOK["webhook"]["clientConfig"]
+        request = review["request"]
+        converted = [
+            {**obj, "apiVersion": request["desiredAPIVersion"], "spec": {"colour": "green"}}
+            for obj in request["objects"]
+        ]
+        response = {"uid": request["uid"], "result": {"status": "Success"}}
+        return {**review, "response": {**response, "convertedObjects": converted}}
+
+    world.server.conversion_webhook = hook
+    _with_webhook(world)
+    world.ask("POST", WIDGETS, widget(spec={"size": 1}))
+    assert world.get(f"{WIDGETS.replace('v1', 'v2')}/a")["spec"] == {"colour": "green"}
+
+
+def test_a_webhook_that_changes_the_name_is_refused(world: World) -> None:
+    def hook(config: dict[str, Any], review: dict[str, Any]) -> dict[str, Any]:
+        del config
+        request = review["request"]
+        renamed = {
+            **request["objects"][0],
+            "apiVersion": request["desiredAPIVersion"],
+            "metadata": {"name": "other"},
+        }
+        response = {"uid": request["uid"], "result": {"status": "Success"}}
+        return {**review, "response": {**response, "convertedObjects": [renamed]}}
+
+    world.server.conversion_webhook = hook
+    _with_webhook(world)
+    answer = world.ask("POST", WIDGETS.replace("v1", "v2"), widget(api_version="example.com/v2"))
+    assert answer.status == 500
+    assert answer.obj is not None
+    assert answer.obj["message"].endswith("must have the same name: a != other")
