@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pytest_kubesim.apimachinery import labels, meta
 from pytest_kubesim.client_go.resources import CLUSTERROLES
 from pytest_kubesim.client_go.store import key_of
-from pytest_kubesim.controller_manager import fields, semantic
+from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.controller_manager.controller import Controller, SyncError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ClusterRoleAggregationController(Controller):
         role = self.roles.get(key)
         if role is None or role.get("aggregationRule") is None:
             return
-        rules: list[Object] = []
+        rules: dict[tuple[tuple[str, ...], ...], Object] = {}
         for selector in fields.objects(role["aggregationRule"], "clusterRoleSelectors"):
             try:
                 matcher = labels.from_label_selector(selector)
@@ -71,9 +71,8 @@ class ClusterRoleAggregationController(Controller):
                 if meta.name(part) == key:
                     continue
                 for rule in fields.objects(part, "rules"):
-                    if not any(semantic.equal(rule, other) for other in rules):
-                        rules.append(rule)
-        if semantic.equal(rules, role.get("rules")):
+                    rules.setdefault(_meaning(rule), rule)
+        if list(rules) == [_meaning(rule) for rule in fields.objects(role, "rules")]:
             return
         await self.client.patch(
             CLUSTERROLES,
@@ -84,13 +83,19 @@ class ClusterRoleAggregationController(Controller):
                 "kind": "ClusterRole",
                 "metadata": {"name": key},
                 "rules": [
-                    {name: rule[name] for name in _FIELDS if rule.get(name)} for rule in rules
+                    {name: rule[name] for name in _FIELDS if rule.get(name)}
+                    for rule in rules.values()
                 ],
             },
             patch_type="apply",
             field_manager=FIELD_MANAGER,
             force=True,
         )
+
+
+def _meaning(rule: Object) -> tuple[tuple[str, ...], ...]:
+    """Equal for rules that are semantically equal: what is empty and what is absent is the same."""
+    return tuple(tuple(rule.get(name) or ()) for name in _FIELDS)
 
 
 CONTROLLER = ClusterRoleAggregationController

@@ -173,15 +173,25 @@ class GarbageCollectorController(Controller):
 
     def _start_attempts(self) -> None:
         workers = self.context.setting("concurrent-gc-syncs", WORKERS)
-        for number in range(workers):
-            self.process.spawn(
-                self._attempts(self.to_delete, self._attempt_to_delete),
-                name=f"{self.name} delete {number}",
-            )
-            self.process.spawn(
-                self._attempts(self.to_orphan, self._attempt_to_orphan),
-                name=f"{self.name} orphan {number}",
-            )
+        self._staff("delete", workers, self.to_delete, self._attempt_to_delete)
+        self._staff("orphan", workers, self.to_orphan, self._attempt_to_orphan)
+
+    def _staff(
+        self,
+        what: str,
+        vacancies: int,
+        queue: RateLimitingQueue[Node],
+        attempt: Callable[[Node], Awaitable[bool]],
+    ) -> None:
+        def hire() -> None:
+            nonlocal vacancies
+            if vacancies:
+                vacancies -= 1
+                self.process.spawn(
+                    self._attempts(queue, attempt), name=f"{self.name} {what}"
+                )
+
+        queue.staff(hire)
 
     async def _attempts(
         self, queue: RateLimitingQueue[Node], attempt: Callable[[Node], Awaitable[bool]]
