@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
+from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver.apiextensions.conditions import (
     CLEANUP_FINALIZER,
@@ -20,10 +20,19 @@ from pytest_kubesim.apiserver.apiextensions.conditions import (
     storage_version,
     with_condition,
 )
+from pytest_kubesim.apiserver.request_info import RequestInfo
+from pytest_kubesim.apiserver.scope import RequestScope
+from pytest_kubesim.apiserver.storage.errors import StorageError, interpret
+from pytest_kubesim.etcd.messages import EtcdError
 from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.wire import Request, UserInfo
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.apiextensions.controllers import Controllers
+    from pytest_kubesim.registry.rest import Resource
+
+_LOOPBACK = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
 
 POLL_NS = 5 * NS
 TIMEOUT_NS = 60 * NS
@@ -68,9 +77,10 @@ async def _delete_instances(
     controllers: Controllers, crd: Object
 ) -> tuple[Object, APIStatus] | None:
     """Delete all objects; what is in the way, if they do not go."""
-    names: Object = crd["status"]["acceptedNames"]
-    gvr = GroupVersionResource(crd["spec"]["group"], storage_version(crd), names["plural"])
-    store = _instances(controllers, crd, gvr)
+    served = controllers.serving.served(crd["metadata"]["name"])
+    if served is None:
+        return None
+    store = _Instances(controllers, served.by_version[storage_version(crd)])
     try:
         namespaces = await store.namespaces()
     except APIStatus as error:
@@ -94,23 +104,47 @@ async def _delete_instances(
 
 
 class _Instances:
-    """The objects of a definition, reached past authorization and discovery, as upstream does."""
+    """The objects of a definition: reached in the store, as upstream does, whatever is served."""
 
-    def __init__(self, controllers: Controllers, crd: Object, gvr: GroupVersionResource) -> None:
-        self._controllers = controllers
-        self._gvr = gvr
-        self._namespaced = crd["spec"]["scope"] == "Namespaced"
+    def __init__(self, controllers: Controllers, resource: Resource) -> None:
+        self._server = controllers.server
+        self._resource = resource
 
     async def namespaces(self) -> list[str]:
         """Where there are objects ("" for those of the cluster)."""
-        listed = await self._controllers.client.list(self._gvr)
-        found = {item["metadata"].get("namespace") or "": None for item in listed["items"]}
+        found = {meta.namespace(item): None for item in await self._all()}
         return list(found)
 
     async def delete(self, namespace: str) -> None:
         """Delete all objects of a namespace."""
-        await self._controllers.client.delete_collection(self._gvr, namespace)
+        server, resource = self._server, self._resource
+        request = Request("DELETE", "/", user=_LOOPBACK, client=server.process.name)
+        for item in await self._all():
+            if meta.namespace(item) != namespace:
+                continue
+            scope = RequestScope(
+                server,
+                request,
+                RequestInfo("/", "deletecollection"),
+                user=_LOOPBACK,
+                resource=resource,
+                namespace=namespace,
+                name=meta.name(item),
+            )
+            try:
+                await server.delete_object(scope, scope.name, {}, _allow)
+            except APIStatus as error:
+                if not status.is_not_found(error):
+                    raise
+
+    async def _all(self) -> list[Object]:
+        store = self._server.store(self._resource)
+        try:
+            return (await store.storage.list(self._resource.storage_prefix)).items
+        except (StorageError, EtcdError) as error:
+            raise interpret(error, store.name, "", "list") from None
 
 
-def _instances(controllers: Controllers, crd: Object, gvr: GroupVersionResource) -> _Instances:
-    return _Instances(controllers, crd, gvr)
+async def _allow(obj: Object) -> None:
+    """Nobody is asked whether the objects of a definition may go."""
+    del obj

@@ -76,6 +76,10 @@ class Serving:
         """What is served beside a custom resource."""
         return self._by_resource.get(resource.group_resource)
 
+    def served(self, name: str) -> Served | None:
+        """What is served for a definition, by its name."""
+        return self._served.get(name)
+
     # -- changes ------------------------------------------------------------------------------
 
     def _put(self, crd: Object) -> None:

@@ -127,3 +127,13 @@ def test_formats_that_nobody_checks_are_warned_of(world: World) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "format": "colour"}}}
     answer = world.define(version(schema={"openAPIV3Schema": schema}))
     assert ("Warning", '299 - "unrecognized format \\"colour\\""') in answer.headers
+
+
+def test_a_definition_whose_storage_version_is_not_served_goes_too(world: World) -> None:
+    world.define(version(served=False), version("v2"))
+    path = WIDGETS.replace("v1", "v2")
+    assert world.ask("POST", path, widget(api_version="example.com/v2")).status == 201
+    world.ask("DELETE", CRD)
+    world.wait(6)
+    assert world.ask("GET", CRD).status == 404
+    assert world.member.store.latest("/registry/example.com/widgets/default/a") is None
