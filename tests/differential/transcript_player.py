@@ -548,10 +548,17 @@ def short(value: Any) -> str:
 
 def play(file: Path) -> list[tuple[str, list[str] | None]]:
     """Every step of a scenario with its differences; None for a step that was left out."""
-    text = file.read_text()
-    scenario = yaml.safe_load(text)
+    scenario = yaml.safe_load(file.read_text())
     player = Player(World(), scenario, file.stem)
-    steps = player.run()
+    return compare(file, player, player.run())
+
+
+def compare(
+    file: Path, player: Player, steps: list[dict[str, Any]]
+) -> list[tuple[str, list[str] | None]]:
+    """What `player` got at every step of `file` beside the recording; all is wrong that is missing."""
+    text = file.read_text()
+    scenario = player.scenario
     normaliser = Normaliser(player.vars, player.masks, scenario.get("mask") or {})
     if scenario.get("keep_times"):
         normaliser.times = {m[0] for m in TIME_IN.finditer(text)}
@@ -561,6 +568,8 @@ def play(file: Path) -> list[tuple[str, list[str] | None]]:
         normaliser.scan(step["got"])
     golden = json.loads(file.with_suffix("").with_suffix(".golden.json").read_text())
     out: list[tuple[str, list[str] | None]] = []
+    for want in golden[len(steps) :]:
+        steps.append({"step": want["step"], "got": "<not reached>", "ignore": []})
     for want, step in zip(golden, steps, strict=True):
         if step["got"] == SKIPPED:
             out.append((want["step"], None))

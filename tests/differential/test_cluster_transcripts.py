@@ -1,0 +1,38 @@
+"""What controllers, scheduler and kubelets of a real Kubernetes did, and how much is alike here.
+
+`MATCHING` only goes up: a change that matches more steps raises the number with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cluster_player
+import pytest
+
+CLUSTER = Path(__file__).parent / "transcripts" / "cluster"
+
+MATCHING = {
+    "daemonset": 27,
+    "deployment": 40,
+    "gc": 31,
+    "hpa-misc": 15,
+    "job-cronjob": 37,
+    "namespace-lifecycle": 27,
+    "node-lifecycle": 29,
+    "pdb-eviction": 24,
+    "quota-limits": 7,
+    "replicaset-rc": 24,
+    "scheduling": 24,
+    "services-endpoints": 22,
+    "statefulset": 32,
+    "storage": 35,
+}
+"""By scenario: how many steps match at least."""
+
+
+@pytest.mark.parametrize("name", sorted(MATCHING))
+def test_a_cluster_does_as_kubernetes_did(name: str) -> None:
+    results = cluster_player.play_cluster(CLUSTER / f"{name}.yaml")
+    wrong = [f"{step}: {found[0]}" for step, found in results if found]
+    assert len(results) - len(wrong) >= MATCHING[name], "\n".join(wrong)
