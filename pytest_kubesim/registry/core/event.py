@@ -3,8 +3,7 @@
 The law: an event lives for an hour after its last write.  Through `events.k8s.io/v1` it must be a
 modern one, and then only its series changes.
 
-Follows `pkg/registry/core/event/strategy.go`, `pkg/apis/core/validation/events.go` and
-`pkg/apis/events/v1/conversion.go`.
+Follows `pkg/registry/core/event/strategy.go` and `pkg/apis/core/validation/events.go`.
 """
 
 from __future__ import annotations
@@ -16,38 +15,12 @@ from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.columns import UNKNOWN, printer, since
-from pytest_kubesim.registry.rest import Context, Conversion, Kind, Strategy
+from pytest_kubesim.registry.pod_template import go_structs
+from pytest_kubesim.registry.rest import Context, Kind, Strategy
 from pytest_kubesim.registry.strategies import kube_finalizers, once
 
 TTL_SECONDS = 3600
 _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
-_RENAMED = (
-    ("involvedObject", "regarding"),
-    ("source", "deprecatedSource"),
-    ("message", "note"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
-)
-
-
-def to_core(obj: Object) -> Object:
-    """An event of `events.k8s.io/v1` as one of `v1`."""
-    out: Object = {**obj, "apiVersion": "v1"}
-    for old, new in _RENAMED:
-        if new in out:
-            out[old] = out.pop(new)
-    return out
-
-
-def from_core(obj: Object) -> Object:
-    """An event of `v1` as one of `events.k8s.io/v1`."""
-    out: Object = {**obj, "apiVersion": "events.k8s.io/v1"}
-    for old, new in _RENAMED:
-        if old in out:
-            out[new] = out.pop(old)
-    return out
 
 
 class EventStrategy(Strategy):
@@ -65,7 +38,7 @@ class EventStrategy(Strategy):
         "metadata.namespace",
         "metadata.name",
     )
-    modern = False
+    modern: bool = False
     """Asked for as `events.k8s.io/v1`, which demands more."""
 
     def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
@@ -89,16 +62,32 @@ class EventStrategy(Strategy):
         return once(errors)
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
-        """What field selectors of events see."""
+        """What field selectors of events see, under the names of both groups."""
         involved: Object = obj.get("involvedObject") or {}
         reporting = obj.get("reportingComponent") or ""
         return {
+            **{f"regarding.{name}": involved.get(name) or "" for name in _REFERENCE},
+            "reportingController": reporting,
             **{f"involvedObject.{name}": involved.get(name) or "" for name in _REFERENCE},
             "reason": obj.get("reason") or "",
             "reportingComponent": reporting,
             "source": (obj.get("source") or {}).get("component") or reporting,
             "type": obj.get("type") or "",
         }
+
+
+class ModernEventStrategy(EventStrategy):
+    """`/apis/events.k8s.io/v1/events`."""
+
+    modern = True
+    selectable = (
+        *(f"regarding.{name}" for name in _REFERENCE),
+        "reason",
+        "reportingController",
+        "type",
+        "metadata.namespace",
+        "metadata.name",
+    )
 
 
 def _legacy(obj: Object, *, modern: bool) -> ErrorList:
@@ -173,20 +162,26 @@ _IMMUTABLE = (
     ("reportingComponent", "reportingController"),
     ("reportingInstance", "reportingInstance"),
 )
-_STRUCTS = frozenset({"involvedObject", "source", "related"})
+_STRUCTS = {
+    "involvedObject": "ObjectReference",
+    "related": "ObjectReference",
+    "source": "EventSource",
+}
+_TIMES = frozenset({"firstTimestamp", "lastTimestamp", "eventTime"})
 
 
 def _unchanged(obj: Object, old: Object) -> ErrorList:
     errors: ErrorList = []
     for key, shown in _IMMUTABLE:
-        new = obj.get(key)
+        new: Any = obj.get(key)
         if (new or None) == (old.get(key) or None):
             continue
-        if key in ("firstTimestamp", "lastTimestamp", "eventTime", *_STRUCTS):
-            value = new
-        else:
-            value = new if new is not None else 0 if key == "count" else ""
-        errors.append(field.invalid(Path(shown), value, field.FIELD_IMMUTABLE))
+        if kind := _STRUCTS.get(key):
+            pointer = key == "related"
+            new = go_structs.printed(kind, new if pointer else new or {})
+        elif new is None and key not in _TIMES:
+            new = 0 if key == "count" else ""
+        errors.append(field.invalid(Path(shown), new, field.FIELD_IMMUTABLE))
     return errors
 
 
@@ -220,8 +215,5 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     ]
 
 
-KIND = Kind(
-    strategy=EventStrategy(),
-    printer=printer("Event", _row),
-    conversions={"v1": Conversion(to_core, from_core)},
-)
+PRINTER = printer("Event", _row)
+KIND = Kind(strategy=EventStrategy(), printer=PRINTER)

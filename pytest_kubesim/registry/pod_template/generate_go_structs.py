@@ -16,7 +16,7 @@ VERSIONS = ("kubernetes@v1.37.2", "api@v0.37.2")
 ROOTS = {
     "core": ("PodTemplateSpec", "PersistentVolumeClaimSpec", "PersistentVolumeSource", "Taint",
              "EphemeralContainer", "NodeAddress", "VolumeNodeAffinity", "PersistentVolumeClaim",
-             "ServicePort", "NodeConfigSource", "ScopeSelector"),
+             "ServicePort", "NodeConfigSource", "ScopeSelector", "EventSource"),
     "apps": ("DeploymentStrategy", "DaemonSetUpdateStrategy", "StatefulSetUpdateStrategy",
              "RollingUpdateDaemonSet", "RollingUpdateStatefulSetStrategy"),
     "batch": ("PodFailurePolicy", "SuccessPolicy", "UncountedTerminatedPods"),

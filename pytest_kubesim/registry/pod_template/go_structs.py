@@ -39,7 +39,7 @@ def rendered(name: str, value: Object | None) -> Object:
             out[field_name] = _rendered(kind, given.get(key))
         elif kind.endswith("ObjectMeta"):
             out |= given.get("metadata") or {}
-        else:
+        elif not kind.endswith("TypeMeta"):
             out |= rendered(kind.lstrip("*"), given)
     return out
 
@@ -60,7 +60,7 @@ def _rendered(kind: str, value: Any) -> Any:
         return value
     if kind in _ZEROES:
         return _ZEROES[kind]
-    return {"IntOrString": 0, "Quantity": "0"}.get(kind.rpartition(".")[2])
+    return {"IntOrString": 0, "Quantity": "0", "UID": ""}.get(kind.rpartition(".")[2])
 
 
 def text_of(name: str, value: Object | None) -> str:
