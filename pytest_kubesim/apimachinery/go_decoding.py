@@ -14,7 +14,8 @@ import base64
 import binascii
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
 from typing import Any, TypeAlias, TypeGuard
 
 from pytest_kubesim.apimachinery import golang
@@ -22,7 +23,10 @@ from pytest_kubesim.apimachinery.go_encoding import canonical
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.schema import PROPS, Schema, schema_named
 
-_Accepts: TypeAlias = Callable[[Any], bool]
+_Accepts: TypeAlias = Callable[[Any, Any], bool]
+"""Whether a value is right, given one that is and that it may share parts with."""
+
+_NOTHING: Object = {}
 
 _MAX_STRICT_ERRORS = 100
 _PLAIN_TIME = re.compile(
@@ -32,13 +36,13 @@ _EMBEDDED_RESOURCE_KEYS = frozenset({"apiVersion", "kind", "metadata"})
 _INTS = {"int32": 1 << 31, "int64": 1 << 63}
 
 
-def unknown_fields(schema: Schema, obj: Object) -> list[str]:
+def unknown_fields(schema: Schema, obj: Object, base: Object | None = None) -> list[str]:
     """The strict decoder's complaints, in document order: ``unknown field "spec.ports[0].foo"``.
 
-    At most a hundred, each once. Works for custom resources too, where a key is known that the
+    At most a hundred, each once. ``base`` as in ``check_types``. Works for custom resources too, where a key is known that the
     structural schema declares or preserves.
     """
-    if schema.go.kind == "struct" and _knows(schema.name)(obj):
+    if schema.go.kind == "struct" and _knows(schema.name)(obj, base):
         return []
     found: dict[str, None] = {}
     for path in _unknown(schema, obj, ""):
@@ -65,14 +69,16 @@ def drop_unknown(schema: Schema, obj: Any) -> Any:
     return kept
 
 
-def check_types(schema: Schema, obj: Object) -> str | None:
+def check_types(schema: Schema, obj: Object, base: Object | None = None) -> str | None:
     """The Go decoder's error for a built-in object, or None if every value fits its field.
 
     The text is the decoder's own, such as ``json: cannot unmarshal string into Go struct field
     DeploymentSpec.spec.replicas of type int32``: the first mismatch in document order, unless a
-    type that decodes itself (a time, a quantity) refuses, which ends the decoding at once.
+    type that decodes itself (a time, a quantity) refuses, which ends the decoding at once. ``base``
+    is an object of the same kind without a mistake: parts of it that ``obj`` shares are not looked
+    at again.
     """
-    if _accepts(schema)(obj):
+    if _accepts(schema)(obj, base):
         return None
     saved: list[str] = []
     try:
@@ -122,8 +128,10 @@ def _knows(name: str) -> _Accepts:
     known: frozenset[str] = frozenset()
     inner: list[tuple[str, _Accepts]] | None = None
 
-    def knows(value: Any) -> bool:
+    def knows(value: Any, base: Any) -> bool:
         nonlocal known, inner
+        if value is base:
+            return True
         if inner is None:
             properties = schema_named(name).properties
             known = frozenset(properties)
@@ -136,9 +144,10 @@ def _knows(name: str) -> _Accepts:
             return True
         if not value.keys() <= known:
             return False
+        right = (base if type(base) is dict else _NOTHING).get
         for key, walk in inner:
             element = value.get(key)
-            if element and not walk(element):
+            if element and element is not (before := right(key)) and not walk(element, before):
                 return False
         return True
 
@@ -151,12 +160,23 @@ def _knows_below(schema: Schema) -> _Accepts | None:
     if schema.go.kind == "slice" and schema.items is not None:
         walk = _knows_below(schema.items)
         if walk is not None:
-            return lambda value: not _is_list(value) or all(map(walk, value))
+            return lambda value, base: not _is_list(value) or all(
+                map(walk, value, _alike(value, base))
+            )
     if schema.go.kind == "map" and schema.additional_properties is not None:
         walk = _knows_below(schema.additional_properties)
         if walk is not None:
-            return lambda value: not _is_object(value) or all(map(walk, value.values()))
+            return lambda value, _base: not _is_object(value) or all(
+                walk(element, None) for element in value.values()
+            )
     return None
+
+
+def _alike(value: list[Any], base: Any) -> Iterable[Any]:
+    """What stands in the places of ``value`` in ``base``, where they have the same length."""
+    if type(base) is list and len(base) == len(value):
+        return base
+    return repeat(None, len(value))
 
 
 # -- decoding: what does not fit -------------------------------------------------------------------
@@ -176,13 +196,18 @@ def _accepts(schema: Schema) -> _Accepts:
         assert child is not None
         inner = _accepts(child)
         if kind == "slice":
-            return lambda value: value is None or (_is_list(value) and all(map(inner, value)))
-        return lambda value: (
-            value is None or (_is_object(value) and all(map(inner, value.values())))
+            return lambda value, base: value is None or (
+                _is_list(value) and all(map(inner, value, _alike(value, base)))
+            )
+        return lambda value, _base: (
+            value is None
+            or (_is_object(value) and all(inner(element, None) for element in value.values()))
         )
     if kind == "int":
         limit = _INTS[schema.format]
-        return lambda value: value is None or (type(value) is int and -limit <= value < limit)
+        return lambda value, _base: value is None or (
+            type(value) is int and -limit <= value < limit
+        )
     return _ACCEPTS[kind]
 
 
@@ -190,53 +215,67 @@ def _accepts(schema: Schema) -> _Accepts:
 def _accepts_struct(name: str) -> _Accepts:
     fields: dict[str, _Accepts] | None = None
 
-    def accepts(value: Any) -> bool:
+    def accepts(value: Any, base: Any) -> bool:
         nonlocal fields
+        if value is base:
+            return True
         if fields is None:
             fields = {key: _accepts(child) for key, child in schema_named(name).properties.items()}
         if not _is_object(value):
             return value is None
+        right = (base if type(base) is dict else _NOTHING).get
         for key, element in value.items():
-            if element is not None and key in fields and not fields[key](element):
+            if (
+                element is not None
+                and element is not (before := right(key))
+                and key in fields
+                and not fields[key](element, before)
+            ):
                 return False
         return True
 
     return accepts
 
 
-def _accepts_bytes(value: Any) -> bool:
+def _accepts_bytes(value: Any, base: Any) -> bool:
+    del base
     return value is None or (type(value) is str and _base64_error(value) is None)
 
 
-def _accepts_schema(value: Any) -> bool:
-    return not _is_object(value) or _accepts_struct(PROPS)(value)
+def _accepts_schema(value: Any, base: Any) -> bool:
+    return not _is_object(value) or _accepts_struct(PROPS)(value, base)
 
 
-def _accepts_self_decoding(kind: str, value: Any) -> bool:
+def _accepts_self_decoding(kind: str, value: Any, base: Any) -> bool:
+    del base
     return value is None or _refusal(kind, value) is None
 
 
 _ACCEPTS: dict[str, _Accepts] = {
-    "string": lambda value: value is None or type(value) is str,
-    "bool": lambda value: value is None or type(value) is bool,
-    "float": lambda value: value is None or type(value) in (int, float),
+    "string": lambda value, _base: value is None or type(value) is str,
+    "bool": lambda value, _base: value is None or type(value) is bool,
+    "float": lambda value, _base: value is None or type(value) in (int, float),
     "bytes": _accepts_bytes,
-    "intstr": lambda value: (
+    "intstr": lambda value, _base: (
         value is None or type(value) is str or (type(value) is int and abs(value) < 1 << 31)
     ),
-    "raw": lambda _value: True,
+    "raw": lambda _value, _base: True,
     "time": functools.partial(_accepts_self_decoding, "time"),
     "microtime": functools.partial(_accepts_self_decoding, "microtime"),
     "duration": functools.partial(_accepts_self_decoding, "duration"),
     "quantity": functools.partial(_accepts_self_decoding, "quantity"),
-    "schema_or_bool": lambda value: type(value) in (bool, dict) and _accepts_schema(value),
-    "schema_or_array": lambda value: (
-        all(map(_accepts_struct(PROPS), value)) if _is_list(value) else _accepts_schema(value)
+    "schema_or_bool": lambda value, base: (
+        type(value) in (bool, dict) and _accepts_schema(value, base)
     ),
-    "schema_or_strings": lambda value: (
+    "schema_or_array": lambda value, base: (
+        all(map(_accepts_struct(PROPS), value, _alike(value, base)))
+        if _is_list(value)
+        else _accepts_schema(value, base)
+    ),
+    "schema_or_strings": lambda value, base: (
         all(type(element) in (str, type(None)) for element in value)
         if _is_list(value)
-        else _accepts_schema(value)
+        else _accepts_schema(value, base)
     ),
 }
 
@@ -267,13 +306,13 @@ def _explain(
     elif kind == "bytes" and isinstance(value, str):
         if (error := _base64_error(value)) is not None:
             saved.append(error)
-    elif not _accepts(schema)(value):
+    elif not _accepts(schema)(value, None):
         saved.append(_mismatch(value, kind, schema.go.type_name, struct, path))
 
 
 def _explain_self_decoding(kind: str, value: Any, struct: str, path: tuple[str, ...]) -> None:
     if kind == "intstr":
-        if not _ACCEPTS["intstr"](value):
+        if not _ACCEPTS["intstr"](value, None):
             raise _Refused(_mismatch(value, "int", "int32", struct, path))
     elif kind != "quantity" and not isinstance(value, str):
         raise _Refused(_mismatch(value, "string", "string", struct, path))

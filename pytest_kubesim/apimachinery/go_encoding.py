@@ -22,24 +22,31 @@ from pytest_kubesim.apimachinery import golang, quantity, timestamps
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.schema import PROPS, Schema, schema_named
 
-_Encode: TypeAlias = Callable[[Any], Any]
+_Encode: TypeAlias = Callable[[Any, Any], Any]
+"""From a value, and one printed before that it may share parts with, to the value as printed."""
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
 
 _UNLESS_NONE, _UNLESS_ZERO, _ALWAYS = range(3)
 
 
-def roundtrip(schema: Schema, obj: Object) -> Object:
+def roundtrip(schema: Schema, obj: Object, base: Object | None = None) -> Object:
     """A built-in object as it comes back out of Go: decoded, stored, encoded.
 
-    The values must fit (``check_types``). Keys come in the order of the struct.
+    The values must fit (``check_types``). Keys come in the order of the struct. ``base`` is an
+    object of the same kind that has been printed: parts of it that ``obj`` shares stay as they are.
     """
-    return _encoder(schema)(obj)
+    return _encoder(schema)(obj, base)
 
 
 def _encoder(schema: Schema) -> _Encode:
     found = _encoder_below(schema)
-    return found if found is not None else (lambda value: value)
+    return found if found is not None else _as_it_is
+
+
+def _as_it_is(value: Any, base: Any) -> Any:
+    del base
+    return value
 
 
 def _encoder_below(schema: Schema) -> _Encode | None:
@@ -58,25 +65,31 @@ def _encoder_below(schema: Schema) -> _Encode | None:
 def _struct_encoder(name: str) -> _Encode:
     plan: list[tuple[str, _Encode | None, int, Any]] | None = None
 
-    def encode(value: Object) -> Object:
+    def encode(value: Object, base: Any) -> Object:
         nonlocal plan
+        if value is base:
+            return value
         if plan is None:
             plan = [_field_plan(key, child) for key, child in schema_named(name).properties.items()]
         out: Object = {}
         get = value.get
+        printed = (base if type(base) is dict else _NOTHING).get
         for key, convert, mode, zero in plan:
             element = get(key)
             if element is None:
                 if mode == _ALWAYS:
                     out[key] = zero
                 continue
-            if convert is not None:
-                element = convert(element)
+            if convert is not None and element is not (before := printed(key)):
+                element = convert(element, before)
             if element or mode != _UNLESS_ZERO:
                 out[key] = element
         return out
 
     return encode
+
+
+_NOTHING: Object = {}
 
 
 def _field_plan(key: str, schema: Schema) -> tuple[str, _Encode | None, int, Any]:
@@ -97,8 +110,8 @@ def _field_plan(key: str, schema: Schema) -> tuple[str, _Encode | None, int, Any
 def _or_null(convert: _Encode | None) -> _Encode:
     """An empty list that Go prints: protobuf does not tell it from none at all."""
     if convert is None:
-        return lambda value: value or None
-    return lambda value: convert(value) or None
+        return lambda value, _base: value or None
+    return lambda value, base: convert(value, base) or None
 
 
 def _zero(schema: Schema) -> Any:
@@ -106,7 +119,7 @@ def _zero(schema: Schema) -> Any:
     if go.pointer:
         return None
     if go.kind == "struct":
-        return _struct_encoder(schema.name)({})
+        return _struct_encoder(schema.name)({}, None)
     return {
         "string": "",
         "bytes": "",
@@ -124,26 +137,43 @@ def _list_encoder(item: Schema) -> _Encode | None:
     convert = _encoder_below(item)
     fill = _filler(item)
     if convert is None:
-        return lambda value: (
+        return lambda value, _base: (
             [fill() if element is None else element for element in value]
             if None in value
             else value
         )
-    return lambda value: [fill() if element is None else convert(element) for element in value]
+
+    def encode(value: list[Any], base: Any) -> list[Any]:
+        if type(base) is list and len(base) == len(value):
+            return [
+                element if element is before and element is not None
+                else fill() if element is None
+                else convert(element, before)
+                for element, before in zip(value, cast("list[Any]", base), strict=True)
+            ]
+        return [fill() if element is None else convert(element, None) for element in value]
+
+    return encode
 
 
 def _map_encoder(values: Schema) -> _Encode | None:
     convert = _encoder_below(values)
     fill = _filler(values)
     if convert is None:
-        return lambda value: (
+        return lambda value, _base: (
             {key: fill() if element is None else element for key, element in value.items()}
             if None in value.values()
             else value
         )
-    return lambda value: {
-        key: fill() if element is None else convert(element) for key, element in value.items()
-    }
+
+    def encode(value: Object, base: Any) -> Object:
+        printed = (base if type(base) is dict else _NOTHING).get
+        return {
+            key: fill() if element is None else convert(element, printed(key))
+            for key, element in value.items()
+        }
+
+    return encode
 
 
 def _filler(schema: Schema) -> Callable[[], Any]:
@@ -168,43 +198,46 @@ def canonical(kind: str, text: str) -> str | None:
     return None if found.startswith(_ZERO_TIME[:-1]) else found
 
 
-def _encode_quantity(value: Any) -> str | None:
+def _encode_quantity(value: Any, base: Any) -> str | None:
+    del base
     text = value if type(value) is str else golang.json_text(value)
     return canonical("quantity", text.strip())
 
 
-def _encode_time(value: str) -> str | None:
+def _encode_time(value: str, base: Any) -> str | None:
+    del base
     plain = len(value) == len(_ZERO_TIME) and value[-1] == "Z" and value != _ZERO_TIME
     return value if plain else canonical("time", value)
 
 
-def _encode_float(value: float) -> float:
+def _encode_float(value: float, base: Any) -> float:
+    del base
     return int(value) if value == int(value) and abs(value) < 1e21 else value
 
 
-def _encode_schema(value: Any) -> Any:
+def _encode_schema(value: Any, base: Any) -> Any:
     if type(value) is dict:
-        return _struct_encoder(PROPS)(value)
+        return _struct_encoder(PROPS)(value, base)
     return value if type(value) is bool else None
 
 
-def _encode_schemas(value: Any) -> Any:
+def _encode_schemas(value: Any, base: Any) -> Any:
     if type(value) is list:
         schemas = cast("list[Object | None]", value)
-        return [_struct_encoder(PROPS)(schema or {}) for schema in schemas] or None
-    return _struct_encoder(PROPS)(value) if type(value) is dict else None
+        return [_struct_encoder(PROPS)(schema or {}, None) for schema in schemas] or None
+    return _struct_encoder(PROPS)(value, base) if type(value) is dict else None
 
 
 _ENCODE: dict[str, _Encode] = {
-    "bytes": lambda value: base64.b64encode(base64.b64decode(value)).decode(),
+    "bytes": lambda value, _base: base64.b64encode(base64.b64decode(value)).decode(),
     "float": _encode_float,
     "time": _encode_time,
-    "microtime": functools.partial(canonical, "microtime"),
-    "duration": functools.partial(canonical, "duration"),
+    "microtime": lambda value, _base: canonical("microtime", value),
+    "duration": lambda value, _base: canonical("duration", value),
     "quantity": _encode_quantity,
     "schema_or_bool": _encode_schema,
     "schema_or_array": _encode_schemas,
-    "schema_or_strings": lambda value: (
-        (value or None) if type(value) is list else _encode_schemas(value)
+    "schema_or_strings": lambda value, base: (
+        (value or None) if type(value) is list else _encode_schemas(value, base)
     ),
 }

@@ -49,11 +49,16 @@ def body_of(scope: RequestScope) -> bytes:
 
 
 def read_object(
-    scope: RequestScope, kind: GroupVersionKind, schema: Schema | None, directive: str
+    scope: RequestScope,
+    kind: GroupVersionKind,
+    schema: Schema | None,
+    directive: str,
+    base: Object | None = None,
 ) -> Object:
     """The object in a body that holds one of `kind`, checked and complete but for its defaults.
 
-    Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
+    `base` is a stored object of that kind and version: what an in-process client hands back of it
+    unchanged needs no second look.  Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
     """
     value, body, repeated = _value(scope, kind, strict=directive != IGNORE)
     if scope.served.custom and _is_served(scope, kind):
@@ -61,17 +66,17 @@ def read_object(
     obj = _typed(scope, value, kind, body)
     if schema is None:
         return obj
-    wrong = go_decoding.check_types(schema, obj)
+    wrong = go_decoding.check_types(schema, obj, base)
     if wrong is not None:
         raise refused(obj, kind, wrong)
     if directive != IGNORE:
-        unknown = go_decoding.unknown_fields(schema, obj)
+        unknown = go_decoding.unknown_fields(schema, obj, base)
         if repeated is IN_JSON:
             unknown = json_syntax.complaints(body, unknown)
         elif repeated:
             unknown = [*unknown, *repeated]
         report(scope, unknown, directive, lambda text: refused(obj, kind, text))
-    return complete(scope.served if _is_served(scope, kind) else None, schema, obj)
+    return complete(scope.served if _is_served(scope, kind) else None, schema, obj, base)
 
 
 def _custom(
@@ -155,13 +160,15 @@ def _is_served(scope: RequestScope, kind: GroupVersionKind) -> bool:
     return scope.resource is not None and scope.resource.gvk == kind
 
 
-def complete(resource: Resource | None, schema: Schema, obj: Object) -> Object:
-    """The object with its defaults, as Go prints it."""
+def complete(
+    resource: Resource | None, schema: Schema, obj: Object, base: Object | None = None
+) -> Object:
+    """The object with its defaults, as Go prints it; `base` is one that has been printed."""
     if resource is not None:
         obj = resource.strategy.default(obj)
         if resource.custom:
             return obj
-    return go_encoding.roundtrip(schema, obj)
+    return go_encoding.roundtrip(schema, obj, base)
 
 
 def report(

@@ -104,11 +104,11 @@ class Store:
         return self.printed(conversion.to_storage(obj), self.storage_resource)
 
     @staticmethod
-    def printed(obj: Object, resource: Resource) -> Object:
-        """A built-in object as Go prints it."""
+    def printed(obj: Object, resource: Resource, base: Object | None = None) -> Object:
+        """A built-in object as Go prints it; `base` is one that has been printed."""
         if resource.custom or resource.schema is None:
             return obj
-        return go_encoding.roundtrip(resource.schema, obj)
+        return go_encoding.roundtrip(resource.schema, obj, base)
 
     # -- create -------------------------------------------------------------------------------
 
@@ -303,6 +303,12 @@ class Store:
             raise StorageError(1, key)
         return found
 
+    def peek(self, namespace: str, name: str) -> Object | None:
+        """What the cache holds at a key, where it holds it in the version of this resource."""
+        if self.resource.conversion is not None:
+            return None
+        return self.cacher.objects.get(self.resource.key(namespace, name))
+
     def key(self, namespace: str, name: str) -> str:
         """The key in etcd.  Raises `APIStatus` for a name that cannot be part of a path."""
         return self.resource.key(namespace, name)
@@ -369,7 +375,7 @@ class _Change:
             raise status.new_conflict(store.name, self.name, status.OPTIMISTIC_LOCK_ERROR)
         obj = before_update(store, self.scope, obj, old, strategy)
         obj = strategy.begin_update(self.scope.context, obj, old)
-        obj = store.printed(obj, store.storage_resource)
+        obj = store.printed(obj, store.storage_resource, old)
         obj = keep_managed_times(obj, old)
         if self.validate is not None:
             await self.validate(obj, old)

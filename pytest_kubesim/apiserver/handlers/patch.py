@@ -200,13 +200,13 @@ class Patcher:
         self._check_kind(obj)
         if resource.schema is None:
             return obj
-        wrong = go_decoding.check_types(resource.schema, obj)
+        wrong = go_decoding.check_types(resource.schema, obj, live)
         if wrong is not None:
             document = _as_printed(document, live)
             wrong = go_decoding.check_types(resource.schema, document) or wrong
             raise self._refused(document, wrong)
         if self.directive != decoding.IGNORE:
-            unknown = go_decoding.unknown_fields(resource.schema, obj)
+            unknown = go_decoding.unknown_fields(resource.schema, obj, live)
             if unknown:
                 document = _as_printed(document, live)
                 unknown = go_decoding.unknown_fields(resource.schema, document)
@@ -216,7 +216,7 @@ class Patcher:
                 self.directive,
                 lambda text: self._refused(document, text),
             )
-        return decoding.complete(resource, resource.schema, obj)
+        return decoding.complete(resource, resource.schema, obj, live)
 
     def _custom(self, obj: Object, live: Object, problems: list[str]) -> Object:
         """A patched custom resource."""
@@ -271,19 +271,19 @@ class Patcher:
             document = strategicpatch.apply(live, cast("Object", given), resource.schema)
         except strategicpatch.StrategicPatchError as error:
             raise _strategic_refusal(error) from None
-        if go_decoding.check_types(resource.schema, document) is not None:
+        if go_decoding.check_types(resource.schema, document, live) is not None:
             wrong = unstructured.problem(resource.schema, document)
             if wrong:
                 raise self._refused_map(given, wrong)
         if self.directive != decoding.IGNORE:
-            unknown = sorted(go_decoding.unknown_fields(resource.schema, document))
+            unknown = sorted(go_decoding.unknown_fields(resource.schema, document, live))
             decoding.report(
                 self.scope,
                 [*problems, *unknown],
                 self.directive,
                 lambda text: self._refused_map(given, text),
             )
-        return decoding.complete(resource, resource.schema, document)
+        return decoding.complete(resource, resource.schema, document, live)
 
     # -- apply --------------------------------------------------------------------------------
 

@@ -25,7 +25,12 @@ async def update(scope: RequestScope) -> Response:
     """Replace an object, or its status.  Raises `APIStatus`."""
     resource = scope.served
     options = write_options(scope, "UpdateOptions")
-    obj = decoding.read_object(scope, resource.gvk, resource.schema, field_validation(options))
+    base = None
+    if scope.request.obj is not None:
+        base = scope.server.store(resource).peek(scope.namespace, scope.name)
+    obj = decoding.read_object(
+        scope, resource.gvk, resource.schema, field_validation(options), base
+    )
     namespace = "" if resource.group_resource == NAMESPACES else scope.namespace
     obj = ensure_namespace(obj, namespace)
     write.check_name(obj, scope.name, namespace)
