@@ -20,7 +20,7 @@ MATCHING = {
     "job-cronjob": 37,
     "namespace-lifecycle": 27,
     "node-lifecycle": 29,
-    "pdb-eviction": 24,
+    "pdb-eviction": 26,
     "quota-limits": 7,
     "replicaset-rc": 24,
     "scheduling": 24,

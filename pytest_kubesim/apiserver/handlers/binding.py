@@ -120,6 +120,8 @@ def _bound(scope: RequestScope, pod: Object, node: str, metadata: Object) -> Obj
         merged = [entry if c is was else c for c in conditions]
     else:
         merged = [*kept, entry]
+    # The nomination has served its purpose.
+    kept_status = {k: v for k, v in (pod.get("status") or {}).items() if k != "nominatedNodeName"}
     return scope.server.store(scope.served).printed(
-        {**obj, "status": {**(pod.get("status") or {}), "conditions": merged}}, scope.served
+        {**obj, "status": {**kept_status, "conditions": merged}}, scope.served
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KIND = GroupVersionKind("policy", "v1", "Eviction")
 BUDGETS = GroupResource("policy", "poddisruptionbudgets")
+BUDGET = GroupResource("policy", "poddisruptionbudget")
 MAX_DISRUPTED_PODS = 2000
 REFUSAL = "Cannot evict pod as it would violate the pod's disruption budget."
 
@@ -37,6 +38,17 @@ _SUCCESS: Object = {
     "metadata": {},
     "status": "Success",
     "code": 201,
+}
+_TOO_MANY_BUDGETS: Object = {
+    "kind": "Status",
+    "apiVersion": "v1",
+    "metadata": {},
+    "status": "Failure",
+    "message": (
+        "This pod has more than one PodDisruptionBudget, which the eviction subresource does not "
+        "support."
+    ),
+    "code": 500,
 }
 
 
@@ -55,17 +67,16 @@ async def evict(scope: RequestScope) -> Response:
     store = scope.server.store(scope.served)
     pod = await store.get(scope, scope.name)
     if _needs_no_budget(pod):
-        await _delete(scope, store, delete_options)
+        if get_path(pod, "status", "phase") == "Pending" and not _deleting(pod):
+            delete_options = _pinned(delete_options, pod, override=False)
+        await _mark_and_delete(scope, store, delete_options)
         return responses.written(scope, 201, _SUCCESS)
     budgets = _budgets(scope, pod)
     if len(budgets) > 1:
-        raise status.new_internal_error(
-            "This pod has more than one PodDisruptionBudget, which the eviction subresource does "
-            "not support."
-        )
+        return responses.written(scope, 500, _TOO_MANY_BUDGETS)
     if budgets and not await _allowed(scope, pod, budgets[0]):
         delete_options = _pinned(delete_options, pod)
-    await _mark_and_delete(scope, store, pod, delete_options)
+    await _mark_and_delete(scope, store, delete_options)
     return responses.written(scope, 201, _SUCCESS)
 
 
@@ -78,20 +89,23 @@ def _delete_options(given: Object, options: dict[str, Any]) -> dict[str, Any]:
 
 def _needs_no_budget(pod: Object) -> bool:
     phase = get_path(pod, "status", "phase")
-    return phase in ("Succeeded", "Failed", "Pending") or bool(
-        pod["metadata"].get("deletionTimestamp")
-    )
+    return phase in ("Succeeded", "Failed", "Pending") or _deleting(pod)
+
+
+def _deleting(pod: Object) -> bool:
+    return bool(pod["metadata"].get("deletionTimestamp"))
 
 
 def _budgets(scope: RequestScope, pod: Object) -> list[Object]:
     """The budgets that select the pod (`getPodDisruptionBudgets`)."""
     found: list[Object] = []
     pod_labels = meta.labels(pod)
-    if not pod_labels:
-        return found
     for budget in scope.server.reader.list(BUDGETS, scope.namespace):
-        selector = labels.from_label_selector(get_path(budget, "spec", "selector"))
-        if not selector.empty and selector.matches(pod_labels):
+        try:
+            selector = labels.from_label_selector(get_path(budget, "spec", "selector"))
+        except ValueError:
+            continue
+        if selector.matches(pod_labels):
             found.append(budget)
     return found
 
@@ -129,32 +143,24 @@ def _take(scope: RequestScope, budget: Object) -> Object:
     name: str = budget["metadata"]["name"]
     state: Object = budget.get("status") or {}
     if state.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        error = status.new_too_many_requests(REFUSAL, 10)
-        raise error.with_details(
-            causes=[
-                status.cause(
-                    "DisruptionBudget",
-                    f"The disruption budget {name} is still being processed by the server.",
-                )
-            ]
+        raise _refused(
+            status.new_too_many_requests(REFUSAL, 10),
+            f"The disruption budget {name} is still being processed by the server.",
         )
     allowed = state.get("disruptionsAllowed", 0)
+    not_now = f"The disruption budget {name} does not allow evicting pods currently"
     if allowed < 0:
-        raise status.new_forbidden(BUDGETS, name, "pdb disruptions allowed is negative")
+        reason = "pdb disruptions allowed is negative"
+        raise _refused(status.new_forbidden(BUDGET, name, reason), f"{not_now}: {reason}")
     disrupted: Object = state.get("disruptedPods") or {}
     if len(disrupted) > MAX_DISRUPTED_PODS:
-        raise status.new_forbidden(
-            BUDGETS,
-            name,
-            "DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        reason = "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        raise _refused(
+            status.new_forbidden(BUDGET, name, reason),
+            f"{not_now}: too many pending evictions not confirmed by PDB controller",
         )
     if allowed == 0:
-        error = status.new_too_many_requests(REFUSAL, 0)
-        message = (
-            f"The disruption budget {name} needs {state.get('desiredHealthy', 0)} healthy pods and "
-            f"has {state.get('currentHealthy', 0)} currently"
-        )
-        raise error.with_details(causes=[status.cause("DisruptionBudget", message)])
+        raise _refused(status.new_too_many_requests(REFUSAL, 0), _why_none(budget, not_now))
     fields: Object = {
         "disruptionsAllowed": allowed - 1,
         "disruptedPods": {**disrupted, scope.name: scope.context.now},
@@ -172,26 +178,47 @@ def _take(scope: RequestScope, budget: Object) -> Object:
     return changed
 
 
-def _pinned(options: dict[str, Any], pod: Object) -> dict[str, Any]:
-    """Delete the pod only as it was looked at (`addPreconditions`)."""
+def _refused(error: status.APIStatus, message: str) -> status.APIStatus:
+    return error.with_details(causes=[status.cause("DisruptionBudget", message)])
+
+
+def _why_none(budget: Object, not_now: str) -> str:
+    """Why no disruption is allowed; after a failed sync the numbers are not to be trusted."""
+    state: Object = budget.get("status") or {}
+    condition = meta.condition(budget, "DisruptionAllowed") or {}
+    told = condition.get("status") == "False" and condition.get("message")
+    if told and condition.get("reason") == "SyncFailed":
+        return f"{not_now} because it failed sync: {told}"
+    wanted, healthy = state.get("desiredHealthy", 0), state.get("currentHealthy", 0)
+    if healthy <= wanted:
+        needs = f"The disruption budget {budget['metadata']['name']} needs {wanted} healthy pods"
+        return f"{needs} and has {healthy} currently"
+    if told:
+        return f"{not_now} ({condition.get('reason')}): {told}"
+    return not_now
+
+
+def _pinned(options: dict[str, Any], pod: Object, *, override: bool = True) -> dict[str, Any]:
+    """Delete the pod only as it was looked at (`setPreconditionsResourceVersion`)."""
     preconditions = dict(options.get("preconditions") or {})
-    preconditions.setdefault("uid", pod["metadata"]["uid"])
-    preconditions["resourceVersion"] = pod["metadata"]["resourceVersion"]
+    if override or not preconditions.get("resourceVersion"):
+        preconditions["resourceVersion"] = pod["metadata"]["resourceVersion"]
     return {**options, "preconditions": preconditions}
 
 
 async def _mark_and_delete(
-    scope: RequestScope, store: Store, pod: Object, options: dict[str, Any]
+    scope: RequestScope, store: Store, options: dict[str, Any]
 ) -> None:
     """Say on the pod why it goes (`DisruptionTarget`), then delete it."""
-    key = store.key(scope.namespace, scope.name)
-    pinned = get_path(options, "preconditions", "resourceVersion")
+    if scope.context.dry_run:
+        await _delete(scope, store, options)
+        return
+    preconditions: dict[str, Any] = options.get("preconditions") or {}
 
     async def marked(existing: Object | None) -> Object:
-        assert existing is not None
-        version = existing["metadata"]["resourceVersion"]
-        if pinned is not None and pinned != version:
-            raise status.new_conflict(store.name, scope.name, status.OPTIMISTIC_LOCK_ERROR)
+        if existing is None:
+            raise status.new_not_found(store.name, scope.name)
+        _check(scope.name, preconditions, existing["metadata"])
         entry: Object = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -200,20 +227,41 @@ async def _mark_and_delete(
             "reason": "EvictionByEvictionAPI",
             "message": "Eviction API: evicting",
         }
-        before: list[Object] = get_path(existing, "status", "conditions") or []
-        conditions = [c for c in before if c["type"] != "DisruptionTarget"]
-        changed = meta.with_status(existing, conditions=[*conditions, entry])
-        return store.printed(changed, store.resource)
+        return store.printed(_with_condition(existing, entry), store.resource)
 
-    out = await store.storage.guaranteed_update(key, marked, dry_run=scope.context.dry_run)
-    if pinned is not None:
-        preconditions = {
-            **options["preconditions"],
-            "resourceVersion": out["metadata"]["resourceVersion"],
-        }
-        options = {**options, "preconditions": preconditions}
-    del pod
+    key = store.key(scope.namespace, scope.name)
+    out = await store.storage.guaranteed_update(key, marked)
+    if preconditions.get("resourceVersion"):
+        version = out["metadata"]["resourceVersion"]
+        options = {**options, "preconditions": {**preconditions, "resourceVersion": version}}
     await _delete(scope, store, options)
+
+
+def _check(name: str, preconditions: dict[str, Any], found: Object) -> None:
+    for field, shown, what in (
+        ("uid", "UID", "deleted and then recreated"),
+        ("resourceVersion", "ResourceVersion", "modified"),
+    ):
+        wanted = preconditions.get(field)
+        if wanted and wanted != found[field]:
+            raise status.new_conflict(
+                GroupResource("", "Pod"),
+                name,
+                f"the {shown} in the precondition ({wanted}) does not match the {shown} in record "
+                f"({found[field]}). The object might have been {what}",
+            )
+
+
+def _with_condition(pod: Object, entry: Object) -> Object:
+    """The pod with a condition (`UpdatePodCondition`): in its place, with its time if it holds."""
+    before: list[Object] = get_path(pod, "status", "conditions") or []
+    for index, old in enumerate(before):
+        if old["type"] == entry["type"]:
+            if old.get("status") == entry["status"]:
+                entry = {**entry, "lastTransitionTime": old.get("lastTransitionTime")}
+            conditions = [*before[:index], entry, *before[index + 1 :]]
+            return meta.with_status(pod, conditions=conditions)
+    return meta.with_status(pod, conditions=[*before, entry])
 
 
 async def _delete(scope: RequestScope, store: Store, options: dict[str, Any]) -> None:
