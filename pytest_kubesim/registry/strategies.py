@@ -26,6 +26,9 @@ _METADATA = Path("metadata")
 METADATA = _METADATA
 SPEC = Path("spec")
 STATUS = Path("status")
+
+EMPTY: Object = {}
+"""To look into where there is nothing; not to be changed nor passed on."""
 DNS_LABEL_RECOMMENDED = (
     "metadata.name: this is used in Pod names and hostnames, which can result in surprising "
     "behavior; a DNS label is recommended: "
@@ -57,13 +60,13 @@ def finalizer_problem(name: str, path: Path) -> ErrorList:
 
 def annotations_of(obj: Object) -> Mapping[str, str]:
     """`metadata.annotations` of an object or a template."""
-    found: Mapping[str, str] | None = (obj.get("metadata") or {}).get("annotations")
+    found: Mapping[str, str] | None = (obj.get("metadata") or EMPTY).get("annotations")
     return found or {}
 
 
 def labels_of(obj: Object) -> Mapping[str, str]:
     """`metadata.labels` of an object or a template."""
-    found: Mapping[str, str] | None = (obj.get("metadata") or {}).get("labels")
+    found: Mapping[str, str] | None = (obj.get("metadata") or EMPTY).get("labels")
     return found or {}
 
 

@@ -27,6 +27,7 @@ from pytest_kubesim.registry.pod_template import defaults, go_structs, warnings
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     SPEC,
     STATUS,
     StatusOnly,
@@ -41,7 +42,7 @@ TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 def _template_generation(obj: Object) -> int:
-    text = (obj["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "")
+    text = (obj["metadata"].get("annotations") or EMPTY).get(TEMPLATE_GENERATION, "")
     try:
         return parse_int(text)
     except ValueError:
@@ -123,7 +124,7 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
         allow_invalid_values=metav1.label_selector_has_invalid_label_value(before),
     )
     template: Object = spec["template"]
-    found: dict[str, str] | None = (template.get("metadata") or {}).get("labels")
+    found: dict[str, str] | None = (template.get("metadata") or EMPTY).get("labels")
     try:
         matches = labels.from_label_selector(selector).matches(found)
     except ValueError:
@@ -131,7 +132,11 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
     if not matches:
         at = TEMPLATE.child("metadata", "labels")
         errors.append(field.invalid(at, found, rollout.MISMATCH))
-    if selector is not None and not selector.get("matchLabels") and not selector.get("matchExpressions"):
+    if (
+        selector is not None
+        and not selector.get("matchLabels")
+        and not selector.get("matchExpressions")
+    ):
         detail = "empty selector is invalid for daemonset"
         errors.append(field.invalid(where, selector, detail))
     if old is None or template != old["spec"].get("template"):
@@ -191,7 +196,7 @@ class DaemonSetStatusStrategy(StatusOnly):
             "numberUnavailable",
             "collisionCount",
         )
-        return errors + rollout.collision_count(status, (old or {}).get("status") or {}, STATUS)
+        return errors + rollout.collision_count(status, (old or EMPTY).get("status") or {}, STATUS)
 
 
 _COUNTS = (
@@ -206,7 +211,7 @@ _COUNTS = (
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
     status: Object = obj.get("status") or {}
-    pod: Object = (spec.get("template") or {}).get("spec") or {}
+    pod: Object = (spec.get("template") or EMPTY).get("spec") or {}
     names, images = layout_containers(pod.get("containers"))
     return [
         obj["metadata"]["name"],

@@ -22,6 +22,7 @@ from pytest_kubesim.registry.pod_template import defaults, disabled_fields, go_s
 from pytest_kubesim.registry.rest import Context, Kind, Scale
 from pytest_kubesim.registry.strategies import (
     DNS_LABEL_RECOMMENDED,
+    EMPTY,
     SPEC,
     STATUS,
     StatusOnly,
@@ -189,13 +190,15 @@ class DeploymentStatusStrategy(StatusOnly):
         errors += counts_within(status, STATUS, names, "replicas", message)
         message = "cannot be greater than readyReplicas"
         errors += counts_within(status, STATUS, ("availableReplicas",), "readyReplicas", message)
-        return errors + rollout.collision_count(status, (old or {}).get("status") or {}, STATUS)
+        return errors + rollout.collision_count(status, (old or EMPTY).get("status") or {}, STATUS)
 
 
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
     status: Object = obj.get("status") or {}
-    names, images = layout_containers(((spec.get("template") or {}).get("spec") or {}).get("containers"))
+    names, images = layout_containers(
+        ((spec.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
     try:
         selector = str(labels.from_label_selector(spec.get("selector")))
     except ValueError:

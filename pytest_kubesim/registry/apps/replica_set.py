@@ -24,6 +24,7 @@ from pytest_kubesim.registry.columns import age, layout_containers, printer
 from pytest_kubesim.registry.pod_template import defaults, warnings
 from pytest_kubesim.registry.rest import Context, Kind, Scale
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     SPEC,
     STATUS,
     StatusOnly,
@@ -113,7 +114,9 @@ class ReplicaSetStatusStrategy(StatusOnly):
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
     status: Object = obj.get("status") or {}
-    names, images = layout_containers(((spec.get("template") or {}).get("spec") or {}).get("containers"))
+    names, images = layout_containers(
+        ((spec.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
     return [
         obj["metadata"]["name"],
         spec.get("replicas") or 0,

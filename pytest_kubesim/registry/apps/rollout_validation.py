@@ -13,6 +13,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import options
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
+from pytest_kubesim.registry.strategies import EMPTY
 
 MISMATCH = "`selector` does not match template `labels`"
 
@@ -40,7 +41,7 @@ def selector_of(
 
 def template_mismatch(template: Object, selector: labels.Selector, path: Path) -> ErrorList:
     """That the pods of a template would not be selected."""
-    found: dict[str, str] | None = (template.get("metadata") or {}).get("labels")
+    found: dict[str, str] | None = (template.get("metadata") or EMPTY).get("labels")
     if selector.empty or selector.matches(found):
         return []
     return [field.invalid(path.child("metadata", "labels"), found, MISMATCH)]
@@ -65,7 +66,7 @@ def template_options(old: Object | None) -> options.PodOptions:
     """The options for a template that replaces that of `old` (None: it is new)."""
     if old is None:
         return options.TEMPLATE
-    before: Object = (old.get("spec") or {}).get("template") or {}
+    before: Object = (old.get("spec") or EMPTY).get("template") or {}
     return options.for_update(before.get("spec"), before.get("metadata"), is_pod=False)
 
 

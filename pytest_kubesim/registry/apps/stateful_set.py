@@ -34,6 +34,7 @@ from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
 from pytest_kubesim.registry.rest import Context, Kind, Scale
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     SPEC,
     STATUS,
     StatusOnly,
@@ -175,7 +176,7 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
             at = _CLAIMS.index(position).child("spec")
             errors += claims.validate_claim_spec(claim.get("spec") or {}, at)
     errors += nonnegative(spec, SPEC, "replicas", "minReadySeconds")
-    start = (spec.get("ordinals") or {}).get("start") or 0
+    start = (spec.get("ordinals") or EMPTY).get("start") or 0
     if start < 0:
         errors.append(field.invalid(SPEC.child("ordinals.start"), start, field.NOT_NEGATIVE))
     if old is None and (name := spec.get("serviceName")):
@@ -218,7 +219,7 @@ def _with_claims(spec: Object) -> Object:
     template: Object = spec["template"]
     pod: Object = template.get("spec") or {}
     names = {
-        (claim.get("metadata") or {}).get("name") or ""
+        (claim.get("metadata") or EMPTY).get("name") or ""
         for claim in spec.get("volumeClaimTemplates") or ()
     }
     if not names and not pod.get("subdomain") and not pod.get("hostname"):
@@ -233,7 +234,7 @@ def _with_claims(spec: Object) -> Object:
 def _update_strategy(strategy: Object, old: Object | None) -> ErrorList:
     kind, rolling = strategy.get("type") or "", strategy.get("rollingUpdate")
     path = SPEC.child("updateStrategy")
-    before = (((old or {}).get("spec") or {}).get("updateStrategy") or {}).get("type")
+    before = (((old or EMPTY).get("spec") or EMPTY).get("updateStrategy") or EMPTY).get("type")
     allowed = ("OnDelete", "Recreate") if before == "Recreate" else ("OnDelete",)
     if not kind:
         return [field.required(path)]
@@ -286,13 +287,15 @@ class StatefulSetStatusStrategy(StatusOnly):
         errors += counts_within(status, STATUS, names, "replicas", message)
         message = "cannot be greater than status.readyReplicas"
         errors += counts_within(status, STATUS, ("availableReplicas",), "readyReplicas", message)
-        return errors + rollout.collision_count(status, (old or {}).get("status") or {}, STATUS)
+        return errors + rollout.collision_count(status, (old or EMPTY).get("status") or {}, STATUS)
 
 
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
-    names, images = layout_containers(((spec.get("template") or {}).get("spec") or {}).get("containers"))
-    ready = (obj.get("status") or {}).get("readyReplicas") or 0
+    names, images = layout_containers(
+        ((spec.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
+    ready = (obj.get("status") or EMPTY).get("readyReplicas") or 0
     return [
         obj["metadata"]["name"],
         f"{ready}/{spec.get('replicas') or 0}",

@@ -21,6 +21,7 @@ from pytest_kubesim.registry.pod_template import options
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
     DNS_LABEL_RECOMMENDED,
+    EMPTY,
     METADATA,
     SPEC,
     StatusOnly,
@@ -114,10 +115,12 @@ def _spec(spec: Object, old: Object | None) -> tuple[ErrorList, ErrorList]:
     policy = spec.get("concurrencyPolicy") or ""
     if policy not in _POLICIES:
         where = SPEC.child("concurrencyPolicy")
-        errors.append(field.not_supported(where, policy, _POLICIES) if policy else field.required(where))
+        errors.append(
+            field.not_supported(where, policy, _POLICIES) if policy else field.required(where)
+        )
     job: Object = spec["jobTemplate"]["spec"]
     before: Object | None = None if old is None else old["jobTemplate"].get("spec")
-    pod: Object = (before or {}).get("template") or {}
+    pod: Object = (before or EMPTY).get("template") or {}
     opts = options.for_update(pod.get("spec"), pod.get("metadata"), is_pod=False)
     errors += job_validation.validate_spec(job, before, _JOB, opts)
     if job.get("selector") is not None:
@@ -139,7 +142,7 @@ def _schedule(schedule: str, zone: str | None, old: Object | None) -> ErrorList:
         errors.append(field.invalid(where, schedule, str(error)))
     if "TZ" not in schedule:
         return errors
-    if "TZ" not in ((old or {}).get("schedule") or ""):
+    if "TZ" not in ((old or EMPTY).get("schedule") or ""):
         detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         errors.append(field.invalid(where, schedule, detail))
     elif zone is not None:
@@ -160,8 +163,7 @@ def _zone(zone: str | None) -> ErrorList:
     errors: ErrorList = []
     if zone.lower() == "local":
         detail = (
-            "timeZone must be an explicit time zone as defined in "
-            "https://www.iana.org/time-zones"
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
         )
         errors.append(field.invalid(where, zone, detail))
     if problem := time_zones.problem(zone):
@@ -176,10 +178,12 @@ class CronJobStatusStrategy(StatusOnly):
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
     status: Object = obj.get("status") or {}
-    job: Object = (spec.get("jobTemplate") or {}).get("spec") or {}
+    job: Object = (spec.get("jobTemplate") or EMPTY).get("spec") or {}
     last = status.get("lastScheduleTime")
     suspend = spec.get("suspend")
-    names, images = layout_containers(((job.get("template") or {}).get("spec") or {}).get("containers"))
+    names, images = layout_containers(
+        ((job.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
     return [
         obj["metadata"]["name"],
         spec.get("schedule") or "",

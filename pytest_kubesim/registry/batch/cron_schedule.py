@@ -25,8 +25,8 @@ class Bounds(NamedTuple):
     names: dict[str, int]
 
 
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-_DAYS = "sun mon tue wed thu fri sat".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 MINUTES = Bounds(0, 59, {})
 HOURS = Bounds(0, 23, {})
 DAYS_OF_MONTH = Bounds(1, 31, {})
@@ -69,9 +69,7 @@ def parse(text: str) -> Schedule:
         return _descriptor(text)._replace(zone=zone)
     words = text.split()
     if len(words) != 5:
-        raise ValueError(
-            f"expected exactly 5 fields, found {len(words)}: {bracketed(words)}"
-        )
+        raise ValueError(f"expected exactly 5 fields, found {len(words)}: {bracketed(words)}")
     return Schedule(*(_field(w, b) for w, b in zip(words, _FIELDS, strict=True)), zone=zone)
 
 

@@ -20,6 +20,7 @@ from pytest_kubesim.registry.pod_template import defaults, disabled_fields, warn
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
     DNS_LABEL_RECOMMENDED,
+    EMPTY,
     SPEC,
     StatusOnly,
     WithStatus,
@@ -57,7 +58,7 @@ def _rule(rule: Object) -> Object:
 def dropped(spec: Object, old: Object | None) -> Object:
     """A JobSpec without the fields of disabled features."""
     out = spec
-    if spec.get("scheduling") is not None and not (old or {}).get("scheduling"):
+    if spec.get("scheduling") is not None and not (old or EMPTY).get("scheduling"):
         out = {k: v for k, v in out.items() if k != "scheduling"}
     template: Object = out.get("template") or {}
     new = disabled_fields.drop(template, None if old is None else old.get("template"))
@@ -102,7 +103,9 @@ class JobStrategy(WithStatus):
             if spec.get(key) is None:
                 spec[key] = False
         out: Object = {**obj, "spec": default_spec(spec)}
-        found: dict[str, str] | None = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+        found: dict[str, str] | None = (
+            (spec.get("template") or EMPTY).get("metadata") or EMPTY
+        ).get("labels")
         metadata: Object = obj.get("metadata") or {}
         if found and not metadata.get("labels"):
             # Upstream makes both the same map: what is added to the one appears in the other.
@@ -115,13 +118,13 @@ class JobStrategy(WithStatus):
         """Without a status, at generation 1, with its selector."""
         obj = super().prepare_for_create(ctx, obj)
         spec: Object = obj["spec"]
-        labels_before = (spec["template"].get("metadata") or {}).get("labels")
+        labels_before = (spec["template"].get("metadata") or EMPTY).get("labels")
         if not spec.get("manualSelector"):
             spec = _with_selector(spec, obj["metadata"])
         own = obj["metadata"].get("labels")
         if not own or own is labels_before:
             # Where there are none, upstream's defaults run once more when the object is read back.
-            found: dict[str, str] = (spec["template"].get("metadata") or {}).get("labels") or {}
+            found: dict[str, str] = (spec["template"].get("metadata") or EMPTY).get("labels") or {}
             obj = {**obj, "metadata": {**obj["metadata"], "labels": found}}
         return {**obj, "spec": dropped(spec, None)}
 
@@ -152,7 +155,7 @@ class JobStrategy(WithStatus):
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """How many pods have succeeded."""
-        return {"status.successful": str((obj.get("status") or {}).get("succeeded") or 0)}
+        return {"status.successful": str((obj.get("status") or EMPTY).get("succeeded") or 0)}
 
 
 def _with_selector(spec: Object, metadata: Object) -> Object:
@@ -210,7 +213,9 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
         end = status.get("completionTime")
         end_ns = timestamps.parse_time(end) if end else now_ns
         duration = timestamps.human_duration(end_ns - timestamps.parse_time(start))
-    names, images = layout_containers(((spec.get("template") or {}).get("spec") or {}).get("containers"))
+    names, images = layout_containers(
+        ((spec.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
     return [
         obj["metadata"]["name"],
         _state(obj, status),

@@ -6,11 +6,14 @@ Follows `validatePodFailurePolicy` and `validateSuccessPolicy` of
 
 from __future__ import annotations
 
+import itertools
+
 from pytest_kubesim.apimachinery import formats
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.golang import parse_int, quote
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
+from pytest_kubesim.registry.strategies import EMPTY
 
 _ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _OPERATORS = ("In", "NotIn")
@@ -28,7 +31,7 @@ def validate_failure_policy(spec: Object, path: Path) -> ErrorList:
     errors: ErrorList = []
     if len(rules) > 20:
         errors.append(field.too_many(where, len(rules), 20))
-    pod: Object = (spec.get("template") or {}).get("spec") or {}
+    pod: Object = (spec.get("template") or EMPTY).get("spec") or {}
     names = {
         container.get("name") or ""
         for key in ("containers", "initContainers")
@@ -103,7 +106,7 @@ def _exit_codes(codes: Object, path: Path, names: set[str]) -> ErrorList:
             errors.append(field.invalid(where.index(position), value, detail))
         if value in values[:position]:
             errors.append(field.duplicate(where.index(position), value))
-    if any(a > b for a, b in zip(values, values[1:], strict=False)):
+    if any(a > b for a, b in itertools.pairwise(values)):
         errors.append(field.invalid(where, values, "must be ordered"))
     return errors
 
@@ -179,9 +182,7 @@ def interval(text: str, completions: int) -> tuple[int, int]:
             raise ValueError(f"too large index: {quote(limit)}")
         numbers.append(number)
     if len(numbers) == 2 and numbers[0] >= numbers[1]:
-        raise ValueError(
-            f"non-increasing order, previous: {numbers[0]}, current: {numbers[1]}"
-        )
+        raise ValueError(f"non-increasing order, previous: {numbers[0]}, current: {numbers[1]}")
     return numbers[0], numbers[-1]
 
 

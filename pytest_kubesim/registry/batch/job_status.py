@@ -254,8 +254,8 @@ def _transitions(new: _Job, before: _Job, changed: dict[str, bool]) -> ErrorList
 def _decreases(new: _Job, before: _Job) -> ErrorList:
     errors: ErrorList = []
     spec = new.spec
-    elastic = (
-        spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get("parallelism")
+    elastic = spec.get("completionMode") == "Indexed" and spec.get("completions") == spec.get(
+        "parallelism"
     )
     for name in ("failed", "succeeded"):
         if name == "succeeded" and elastic:

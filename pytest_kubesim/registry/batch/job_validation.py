@@ -17,7 +17,7 @@ from pytest_kubesim.registry.batch.job_policies import (
 )
 from pytest_kubesim.registry.pod_template import go_structs, options
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
-from pytest_kubesim.registry.strategies import nonnegative
+from pytest_kubesim.registry.strategies import EMPTY, nonnegative
 
 _SPEC = Path("spec")
 _LABELS = Path("spec", "template", "metadata", "labels")
@@ -51,7 +51,9 @@ def _generated_selector(job: Object) -> ErrorList:
     errors: ErrorList = []
     if not uid:
         errors.append(field.required(Path("metadata", "uid")))
-    found: dict[str, str] = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
+    found: dict[str, str] = ((spec.get("template") or EMPTY).get("metadata") or EMPTY).get(
+        "labels"
+    ) or {}
     expected = {
         "controller-uid": uid,
         "job-name": name,
@@ -98,10 +100,12 @@ def _with_selector(spec: Object, old: Object | None, opts: options.PodOptions) -
             selector,
             where,
             allow_invalid_values=metav1.label_selector_has_invalid_label_value(
-                (old or {}).get("selector")
+                (old or EMPTY).get("selector")
             ),
         )
-    found: dict[str, str] | None = ((spec.get("template") or {}).get("metadata") or {}).get("labels")
+    found: dict[str, str] | None = ((spec.get("template") or EMPTY).get("metadata") or EMPTY).get(
+        "labels"
+    )
     try:
         matches = labels.from_label_selector(selector).matches(found)
     except ValueError:
@@ -202,7 +206,7 @@ def _replacement_policy(spec: Object, path: Path) -> ErrorList:
 
 
 def _restart_policy(spec: Object, template: Object, path: Path) -> ErrorList:
-    policy = (template.get("spec") or {}).get("restartPolicy") or ""
+    policy = (template.get("spec") or EMPTY).get("restartPolicy") or ""
     where = path.child("template", "spec", "restartPolicy")
     if policy in ("Always", ""):
         return [field.required(where, 'valid values: "OnFailure", "Never"')]
@@ -221,7 +225,7 @@ def is_condition_true(job: Object, kind: str, value: str = "True") -> bool:
     """Whether a Job has the condition with that status."""
     return any(
         c.get("type") == kind and c.get("status") == value
-        for c in (job.get("status") or {}).get("conditions") or ()
+        for c in (job.get("status") or EMPTY).get("conditions") or ()
     )
 
 

@@ -14,7 +14,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.columns import NONE, age, printer
 from pytest_kubesim.registry.rest import Context, Kind
-from pytest_kubesim.registry.strategies import Plain, labels_of
+from pytest_kubesim.registry.strategies import EMPTY, Plain, labels_of
 
 _SUBSETS = Path("subsets")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -92,7 +92,10 @@ def _with_protocols(subset: Object) -> Object:
     ports: list[Object] | None = subset.get("ports")
     if not ports:
         return subset
-    return {**subset, "ports": [{**(p or {}), "protocol": (p or {}).get("protocol") or "TCP"} for p in ports]}
+    return {
+        **subset,
+        "ports": [{**(p or {}), "protocol": (p or EMPTY).get("protocol") or "TCP"} for p in ports],
+    }
 
 
 def _subset(subset: Object, path: Path) -> ErrorList:
@@ -152,7 +155,9 @@ def _text(subsets: list[Object]) -> str:
         if not ports:
             found += [address.get("ip") or "" for address in listed]
         for port in ports:
-            found += [_host_port(address.get("ip") or "", port.get("port") or 0) for address in listed]
+            found += [
+                _host_port(address.get("ip") or "", port.get("port") or 0) for address in listed
+            ]
     shown = ",".join(found[:3])
     return f"{shown} + {len(found) - 3} more..." if len(found) > 3 else shown
 

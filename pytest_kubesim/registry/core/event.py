@@ -17,7 +17,7 @@ from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.columns import UNKNOWN, printer, since
 from pytest_kubesim.registry.pod_template import go_structs
 from pytest_kubesim.registry.rest import Context, Kind, Strategy
-from pytest_kubesim.registry.strategies import kube_finalizers, once
+from pytest_kubesim.registry.strategies import EMPTY, kube_finalizers, once
 
 TTL_SECONDS = 3600
 _REFERENCE = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
@@ -71,7 +71,7 @@ class EventStrategy(Strategy):
             **{f"involvedObject.{name}": involved.get(name) or "" for name in _REFERENCE},
             "reason": obj.get("reason") or "",
             "reportingComponent": reporting,
-            "source": (obj.get("source") or {}).get("component") or reporting,
+            "source": (obj.get("source") or EMPTY).get("component") or reporting,
             "type": obj.get("type") or "",
         }
 
@@ -93,7 +93,7 @@ class ModernEventStrategy(EventStrategy):
 def _legacy(obj: Object, *, modern: bool) -> ErrorList:
     errors: ErrorList = []
     namespace = obj["metadata"].get("namespace") or ""
-    involved = (obj.get("involvedObject") or {}).get("namespace") or ""
+    involved = (obj.get("involvedObject") or EMPTY).get("namespace") or ""
     where = Path("involvedObject", "namespace")
     mismatch = field.invalid(where, involved, "does not match event.namespace")
     if not obj.get("eventTime"):

@@ -12,7 +12,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.pod_template import resource_names as names
 from pytest_kubesim.registry.rest import Context, Kind
-from pytest_kubesim.registry.strategies import Plain
+from pytest_kubesim.registry.strategies import EMPTY, Plain
 
 _LIMITS = Path("spec", "limits")
 _TYPES = ("Pod", "Container", "PersistentVolumeClaim")
@@ -45,7 +45,7 @@ class LimitRangeStrategy(Plain):
         del old
         errors: ErrorList = []
         seen: set[str] = set()
-        for position, limit in enumerate((obj.get("spec") or {}).get("limits") or ()):
+        for position, limit in enumerate((obj.get("spec") or EMPTY).get("limits") or ()):
             where = _LIMITS.index(position)
             kind = limit.get("type") or ""
             errors += _kind(kind, where.child("type"))

@@ -17,6 +17,7 @@ from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     Plain,
     StatusOnly,
     finalizer_problem,
@@ -30,7 +31,7 @@ _FINALIZERS = Path("spec", "finalizers")
 def _labelled(obj: Object) -> Object:
     metadata: Object = obj.get("metadata") or {}
     name = metadata.get("name")
-    if not name or (metadata.get("labels") or {}).get(NAME_LABEL) == name:
+    if not name or (metadata.get("labels") or EMPTY).get(NAME_LABEL) == name:
         return obj
     labels = {**(metadata.get("labels") or {}), NAME_LABEL: name}
     return {**obj, "metadata": {**metadata, "labels": labels}}
@@ -78,12 +79,12 @@ class NamespaceStrategy(Plain):
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """The phase."""
-        return {"status.phase": (obj.get("status") or {}).get("phase") or ""}
+        return {"status.phase": (obj.get("status") or EMPTY).get("phase") or ""}
 
 
 def _finalizers(obj: Object, *, indexed: bool) -> ErrorList:
     errors: ErrorList = []
-    for position, name in enumerate((obj.get("spec") or {}).get("finalizers") or ()):
+    for position, name in enumerate((obj.get("spec") or EMPTY).get("finalizers") or ()):
         where = _FINALIZERS.index(position) if indexed else _FINALIZERS
         errors += objectmeta.validate_finalizer_name(name, where) + finalizer_problem(name, where)
     return errors
@@ -99,7 +100,7 @@ class NamespaceStatusStrategy(StatusOnly):
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """The phase goes with the deletion timestamp."""
         del old
-        phase = (obj.get("status") or {}).get("phase") or ""
+        phase = (obj.get("status") or EMPTY).get("phase") or ""
         where = Path("status", "Phase")
         if not obj["metadata"].get("deletionTimestamp"):
             if phase == "Active":
@@ -127,7 +128,7 @@ class NamespaceFinalizeStrategy(NamespaceStrategy):
 
 
 def _row(obj: Object, now_ns: int) -> list[Any]:
-    phase = (obj.get("status") or {}).get("phase") or ""
+    phase = (obj.get("status") or EMPTY).get("phase") or ""
     return [obj["metadata"]["name"], phase, age(obj, now_ns)]
 
 

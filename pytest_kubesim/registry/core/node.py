@@ -22,6 +22,7 @@ from pytest_kubesim.registry.pod_template.resource_names import rounded, validat
 from pytest_kubesim.registry.pod_template.scheduling import taint_effect
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     METADATA,
     SPEC,
     STATUS,
@@ -97,7 +98,7 @@ class NodeStrategy(Plain):
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """Whether pods are kept off it."""
-        unschedulable = (obj.get("spec") or {}).get("unschedulable")
+        unschedulable = (obj.get("spec") or EMPTY).get("unschedulable")
         return {"spec.unschedulable": "true" if unschedulable else "false"}
 
 
@@ -127,7 +128,7 @@ def _node(obj: Object) -> ErrorList:
     if taints := spec.get("taints"):
         errors += _taints(taints, METADATA.child("taints"))
     errors += _resources(status)
-    capacity = ((status.get("nodeInfo") or {}).get("swap") or {}).get("capacity")
+    capacity = ((status.get("nodeInfo") or EMPTY).get("swap") or EMPTY).get("capacity")
     if capacity is not None and capacity <= 0:
         where = METADATA.child("nodeSwapStatus", "capacity")
         errors.append(field.invalid(where, capacity, "must be greater than zero"))
@@ -234,7 +235,9 @@ def _update(obj: Object, old: Object) -> ErrorList:
         errors.append(field.forbidden(_CIDRS, detail))
     provider, old_provider = spec.get("providerID") or "", before.get("providerID") or ""
     if old_provider and provider != old_provider:
-        detail = "field cannot be modified once set" if provider else "field cannot be cleared once set"
+        detail = (
+            "field cannot be modified once set" if provider else "field cannot be cleared once set"
+        )
         errors.append(field.invalid(SPEC.child("providerID"), None, detail))
     if taints := spec.get("taints"):
         errors += _taints(taints, METADATA.child("taints"))
@@ -252,7 +255,7 @@ class NodeStatusStrategy(NodeStrategy):
         """With the old spec."""
         del ctx
         obj = keeping(obj, old, "spec")
-        if (old.get("status") or {}).get("config") is None:
+        if (old.get("status") or EMPTY).get("config") is None:
             obj = {**obj, "status": _without(obj.get("status") or {}, "config")}
         return obj
 

@@ -20,6 +20,7 @@ from pytest_kubesim.registry.pod_template.scheduling import validate_node_select
 from pytest_kubesim.registry.pod_template.warnings import NODE_LABELS, node_selector_term_warnings
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     METADATA,
     SPEC,
     StatusOnly,
@@ -112,7 +113,7 @@ def _spec(obj: Object, old: Object | None) -> ErrorList:
     if affinity is not None:
         errors += _node_affinity(affinity, old)
     errors += _sources(spec, obj["metadata"].get("name") or "", has_affinity=affinity is not None)
-    path: str = (spec.get("hostPath") or {}).get("path") or ""
+    path: str = (spec.get("hostPath") or EMPTY).get("path") or ""
     if policy == "Recycle" and path and posixpath.normpath(path) in ("/", "//"):
         where = SPEC.child("persistentVolumeReclaimPolicy")
         errors.append(field.forbidden(where, "may not be 'recycle' for a hostPath mount of '/'"))
@@ -145,10 +146,10 @@ def _node_affinity(affinity: Object, old: Object | None) -> ErrorList:
     required = affinity.get("required")
     if required is None:
         return [field.required(where, "must specify required node constraints")]
-    before: Object = ((old or {}).get("spec") or {}).get("nodeAffinity") or {}
+    before: Object = ((old or EMPTY).get("spec") or EMPTY).get("nodeAffinity") or {}
     had_invalid = any(
         formats.is_valid_label_value(value)
-        for term in (before.get("required") or {}).get("nodeSelectorTerms") or ()
+        for term in (before.get("required") or EMPTY).get("nodeSelectorTerms") or ()
         for expression in term.get("matchExpressions") or ()
         for value in expression.get("values") or ()
     )
@@ -269,7 +270,7 @@ def _warnings(obj: Object) -> list[str]:
             f"{SPEC.child('persistentVolumeReclaimPolicy')}: The Recycle reclaim policy is deprecated. "
             "Instead, the recommended approach is to use dynamic provisioning."
         )
-    required: Object = (spec.get("nodeAffinity") or {}).get("required") or {}
+    required: Object = (spec.get("nodeAffinity") or EMPTY).get("required") or {}
     for position, term in enumerate(required.get("nodeSelectorTerms") or ()):
         at = SPEC.child("nodeAffinity", "required", "nodeSelectorTerms").index(position)
         out += node_selector_term_warnings(term, at, check_values=False)
@@ -282,7 +283,9 @@ def _warnings(obj: Object) -> list[str]:
         ("rbd", "rbd", "28", "31"),
     ):
         if spec.get(key) is not None:
-            out.append(f"{SPEC.child(shown)}: deprecated in v1.{since}, non-functional in v1.{gone}+")
+            out.append(
+                f"{SPEC.child(shown)}: deprecated in v1.{since}, non-functional in v1.{gone}+"
+            )
     return out
 
 
@@ -323,7 +326,7 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     mode, attributes = spec.get("volumeMode"), spec.get("volumeAttributesClassName")
     return [
         obj["metadata"]["name"],
-        (spec.get("capacity") or {}).get("storage") or "0",
+        (spec.get("capacity") or EMPTY).get("storage") or "0",
         modes_text(spec.get("accessModes")),
         spec.get("persistentVolumeReclaimPolicy") or "",
         "Terminating" if terminating else status.get("phase") or "",

@@ -21,6 +21,7 @@ from pytest_kubesim.registry.pod_template import claims, defaults, go_structs
 from pytest_kubesim.registry.pod_template import resource_names as names
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     METADATA,
     SPEC,
     STATUS,
@@ -30,7 +31,7 @@ from pytest_kubesim.registry.strategies import (
     semantically_equal,
 )
 
-_DEPRECATED_CLASS = "deprecated since v1.8; use \"storageClassName\" attribute instead"
+_DEPRECATED_CLASS = 'deprecated since v1.8; use "storageClassName" attribute instead'
 _RESIZE_STATUSES = (
     "ControllerResizeInProgress",
     "ControllerResizeInfeasible",
@@ -64,7 +65,7 @@ def _with_sources(spec: Object, old: Object | None) -> Object:
 
 
 def _namespaced_in_use(old: Object | None) -> bool:
-    return bool(((old or {}).get("dataSourceRef") or {}).get("namespace"))
+    return bool(((old or EMPTY).get("dataSourceRef") or EMPTY).get("namespace"))
 
 
 def _is_claim_or_snapshot(source: Object | None) -> bool:
@@ -111,7 +112,7 @@ class PersistentVolumeClaimStrategy(WithStatus):
                 metav1.validate_label_selector(before.get("selector"), NIL)
             ),
             allow_invalid_api_group=any(
-                (before.get(key) or {}).get("apiGroup") is not None
+                (before.get(key) or EMPTY).get("apiGroup") is not None
                 for key in ("dataSource", "dataSourceRef")
             ),
         )
@@ -132,7 +133,7 @@ class PersistentVolumeClaimStrategy(WithStatus):
 
 
 def _requested(spec: Object) -> str:
-    found: str = ((spec.get("resources") or {}).get("requests") or {}).get("storage") or "0"
+    found: str = ((spec.get("resources") or EMPTY).get("requests") or EMPTY).get("storage") or "0"
     return found
 
 
@@ -144,7 +145,7 @@ def _update(obj: Object, old: Object) -> ErrorList:
         before["volumeName"] = spec["volumeName"]
     errors += _class_update(obj, old, spec)
     if status.get("phase") == "Bound":
-        requests = (spec.get("resources") or {}).get("requests")
+        requests = (spec.get("resources") or EMPTY).get("requests")
         if requests is not None:
             asked = {**requests, "storage": _requested(before)}
             spec["resources"] = {**spec["resources"], "requests": asked}
@@ -161,7 +162,7 @@ def _update(obj: Object, old: Object) -> ErrorList:
         errors.append(field.forbidden(SPEC, detail))
     size = _requested(obj["spec"])
     if quantity.cmp(size, _requested(old["spec"])) < 0:
-        capacity = ((old.get("status") or {}).get("capacity") or {}).get("storage") or "0"
+        capacity = ((old.get("status") or EMPTY).get("capacity") or EMPTY).get("storage") or "0"
         if quantity.cmp(size, capacity) <= 0:
             errors.append(field.forbidden(_STORAGE, "field can not be less than status.capacity"))
     errors += field.validate_immutable_field(
@@ -196,7 +197,7 @@ def _attributes_class(spec: Object, old: Object) -> ErrorList:
     new = spec.get("volumeAttributesClassName")
     if new == old["spec"].get("volumeAttributesClassName"):
         return []
-    if (old.get("status") or {}).get("currentVolumeAttributesClassName") is None or new:
+    if (old.get("status") or EMPTY).get("currentVolumeAttributesClassName") is None or new:
         return []
     what = "nil" if new is None else "empty string"
     detail = (
@@ -265,7 +266,7 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     capacity = modes = ""
     if spec.get("volumeName"):
         modes = modes_text(status.get("accessModes"))
-        capacity = (status.get("capacity") or {}).get("storage") or "0"
+        capacity = (status.get("capacity") or EMPTY).get("storage") or "0"
     mode, attributes = spec.get("volumeMode"), spec.get("volumeAttributesClassName")
     return [
         obj["metadata"]["name"],

@@ -30,6 +30,7 @@ from pytest_kubesim.registry.pod_template import (
 from pytest_kubesim.registry.pod_template.security_context import app_armor_profile
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     METADATA,
     STATUS,
     Plain,
@@ -127,7 +128,7 @@ class PodStrategy(Plain):
         spec: Object = obj["spec"]
         if seconds is None:
             seconds = spec.get("terminationGracePeriodSeconds") or 0
-        phase = (obj.get("status") or {}).get("phase")
+        phase = (obj.get("status") or EMPTY).get("phase")
         if not spec.get("nodeName") or phase in ("Failed", "Succeeded"):
             return 0
         return 1 if seconds < 0 else seconds
@@ -201,7 +202,10 @@ def _with_label_keys(affinity: Object, labels: dict[str, str]) -> Object:
             found[_REQUIRED] = [_merged(term, labels) for term in found[_REQUIRED]]
         if found.get(_PREFERRED):
             found[_PREFERRED] = [
-                {**weighted, "podAffinityTerm": _merged(weighted.get("podAffinityTerm") or {}, labels)}
+                {
+                    **weighted,
+                    "podAffinityTerm": _merged(weighted.get("podAffinityTerm") or {}, labels),
+                }
                 for weighted in found[_PREFERRED]
             ]
         out[key] = found
@@ -212,9 +216,9 @@ def _with_app_armor(ctx: Context, spec: Object, found: dict[str, str]) -> Object
     """The spec with the fields that AppArmor annotations stand for (`applyAppArmorVersionSkew`)."""
     if not any(key.startswith(annotations.APP_ARMOR) for key in found):
         return spec
-    if (spec.get("os") or {}).get("name") == "windows":
+    if (spec.get("os") or EMPTY).get("name") == "windows":
         return spec
-    of_pod = (spec.get("securityContext") or {}).get("appArmorProfile")
+    of_pod = (spec.get("securityContext") or EMPTY).get("appArmorProfile")
     out: Object = dict(spec)
     for kind in ("initContainers", "containers", "ephemeralContainers"):
         if not spec.get(kind):
@@ -271,7 +275,9 @@ class PodStatusStrategy(PodStrategy):
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """`ValidatePodStatusUpdate`."""
         del ctx
-        return once(kube_finalizers(obj) + pod_status.validate_status_update(obj, old, _options(old)))
+        return once(
+            kube_finalizers(obj) + pod_status.validate_status_update(obj, old, _options(old))
+        )
 
     def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
         """Addresses that are accepted and will not always be."""

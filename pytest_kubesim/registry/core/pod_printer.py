@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.registry.columns import NONE, age, printer, since
+from pytest_kubesim.registry.strategies import EMPTY
 
 
 class _Restarts:
@@ -20,7 +21,9 @@ class _Restarts:
 
     def add(self, status: Object) -> None:
         self.count += status.get("restartCount") or 0
-        ended = ((status.get("lastState") or {}).get("terminated") or {}).get("finishedAt") or ""
+        ended = ((status.get("lastState") or EMPTY).get("terminated") or EMPTY).get(
+            "finishedAt"
+        ) or ""
         self.last = max(self.last, ended)
 
     def text(self, now_ns: int) -> str:
@@ -58,7 +61,10 @@ class _Pod:
         self.total = len(self.spec.get("containers") or ()) + len(self.sidecars)
         self.restarts = _Restarts()
         for condition in self.status.get("conditions") or ():
-            if condition.get("type") == "PodScheduled" and condition.get("reason") == "SchedulingGated":
+            if (
+                condition.get("type") == "PodScheduled"
+                and condition.get("reason") == "SchedulingGated"
+            ):
                 self.reason = "SchedulingGated"
 
     def look(self) -> None:
@@ -81,7 +87,10 @@ class _Pod:
             if sidecar:
                 of_sidecars.add(status)
             state: Object = status.get("state") or {}
-            terminated, waiting = state.get("terminated"), (state.get("waiting") or {}).get("reason")
+            terminated, waiting = (
+                state.get("terminated"),
+                (state.get("waiting") or EMPTY).get("reason"),
+            )
             if terminated is not None and not terminated.get("exitCode"):
                 continue
             if sidecar and status.get("started"):
@@ -101,7 +110,10 @@ class _Pod:
         for status in reversed(self.status.get("containerStatuses") or []):
             self.restarts.add(status)
             state: Object = status.get("state") or {}
-            terminated, waiting = state.get("terminated"), (state.get("waiting") or {}).get("reason")
+            terminated, waiting = (
+                state.get("terminated"),
+                (state.get("waiting") or EMPTY).get("reason"),
+            )
             if waiting:
                 self.reason = waiting
             elif terminated is not None:

@@ -14,6 +14,7 @@ from pytest_kubesim.registry.pod_template import defaults, disabled_fields, opti
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     Plain,
     labels_of,
     raised,
@@ -45,7 +46,7 @@ class PodTemplateStrategy(Plain):
 
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """The template."""
-        before: Object = (old or {}).get("template") or {}
+        before: Object = (old or EMPTY).get("template") or {}
         if obj["template"] == before:
             return []
         opts = options.for_update(before.get("spec"), before.get("metadata"), is_pod=False)
@@ -66,7 +67,7 @@ class PodTemplateStrategy(Plain):
 def _row(obj: Object, now_ns: int) -> list[Any]:
     del now_ns
     template: Object = obj.get("template") or {}
-    names, images = layout_containers((template.get("spec") or {}).get("containers"))
+    names, images = layout_containers((template.get("spec") or EMPTY).get("containers"))
     return [obj["metadata"]["name"], names, images, labels_text(labels_of(template))]
 
 

@@ -20,6 +20,7 @@ from pytest_kubesim.registry.pod_template.pod_spec import validate_template
 from pytest_kubesim.registry.rest import Context, Kind, Scale
 from pytest_kubesim.registry.strategies import (
     DNS_LABEL_RECOMMENDED,
+    EMPTY,
     SPEC,
     STATUS,
     StatusOnly,
@@ -42,7 +43,7 @@ class ReplicationControllerStrategy(WithStatus):
         """`SetObjectDefaults_ReplicationController`."""
         spec: Object = dict(obj.get("spec") or {})
         template: Object | None = spec.get("template")
-        found: dict[str, str] | None = ((template or {}).get("metadata") or {}).get("labels")
+        found: dict[str, str] | None = ((template or EMPTY).get("metadata") or EMPTY).get("labels")
         out: Object = {**obj, "spec": spec}
         if found is not None:
             if not spec.get("selector"):
@@ -96,7 +97,7 @@ class ReplicationControllerStrategy(WithStatus):
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """How many pods there are."""
-        return {"status.replicas": str((obj.get("status") or {}).get("replicas") or 0)}
+        return {"status.replicas": str((obj.get("status") or EMPTY).get("replicas") or 0)}
 
 
 def _dropped(obj: Object, old: Object | None) -> Object:
@@ -109,7 +110,7 @@ def _dropped(obj: Object, old: Object | None) -> Object:
 
 def _template(template: Object, selector: dict[str, str], old: Object | None) -> ErrorList:
     errors: ErrorList = []
-    found: dict[str, str] | None = (template.get("metadata") or {}).get("labels")
+    found: dict[str, str] | None = (template.get("metadata") or EMPTY).get("labels")
     if selector and not labels.from_set(selector).matches(found):
         where = _TEMPLATE.child("metadata", "labels")
         detail = "`selector` does not match template `labels`"
@@ -157,7 +158,9 @@ class ReplicationControllerStatusStrategy(StatusOnly):
 def _row(obj: Object, now_ns: int) -> list[Any]:
     spec: Object = obj.get("spec") or {}
     status: Object = obj.get("status") or {}
-    names, images = layout_containers(((spec.get("template") or {}).get("spec") or {}).get("containers"))
+    names, images = layout_containers(
+        ((spec.get("template") or EMPTY).get("spec") or EMPTY).get("containers")
+    )
     return [
         obj["metadata"]["name"],
         spec.get("replicas") or 0,

@@ -16,7 +16,7 @@ from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.pod_template import go_structs
 from pytest_kubesim.registry.pod_template import resource_names as names
 from pytest_kubesim.registry.rest import Context, Kind
-from pytest_kubesim.registry.strategies import SPEC, STATUS, StatusOnly, WithStatus
+from pytest_kubesim.registry.strategies import EMPTY, SPEC, STATUS, StatusOnly, WithStatus
 
 _SCOPES = frozenset(
     {
@@ -79,7 +79,7 @@ class ResourceQuotaStrategy(WithStatus):
         if old is None:
             return errors
         scopes: list[str] = spec.get("scopes") or []
-        if set(scopes) != set((old.get("spec") or {}).get("scopes") or ()):
+        if set(scopes) != set((old.get("spec") or EMPTY).get("scopes") or ()):
             where = SPEC.child("scopes")
             errors.append(field.invalid(where, scopes or None, field.FIELD_IMMUTABLE))
         return errors
@@ -87,13 +87,17 @@ class ResourceQuotaStrategy(WithStatus):
     def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
         """Requests beyond limits."""
         del ctx
-        hard: Object = (obj.get("spec") or {}).get("hard") or {}
+        hard: Object = (obj.get("spec") or EMPTY).get("hard") or {}
         found: list[str] = []
         for name in ("cpu", "memory", "storage", "ephemeral-storage"):
             requests, limits = f"requests.{name}", f"limits.{name}"
             if requests not in hard and name in ("cpu", "memory") and name in hard:
                 requests = name
-            if requests in hard and limits in hard and quantity.cmp(hard[requests], hard[limits]) > 0:
+            if (
+                requests in hard
+                and limits in hard
+                and quantity.cmp(hard[requests], hard[limits]) > 0
+            ):
                 found.append(
                     f"ResourceQuota {requests} ({hard[requests]}) should be less than {limits} "
                     f"({hard[limits]})"
@@ -106,7 +110,7 @@ def _amounts(amounts: Object | None, path: Path) -> ErrorList:
     for name in sorted(amounts or ()):
         where = path.key(name)
         errors += names.validate_quota_name(name, where)
-        errors += names.validate_amount(name, (amounts or {})[name], where)
+        errors += names.validate_amount(name, (amounts or EMPTY)[name], where)
     return errors
 
 
@@ -163,11 +167,15 @@ def _requirement(requirement: Object, spec: Object, selector: Object, path: Path
     where = path.child("values")
     if operator in ("In", "NotIn"):
         if not values:
-            detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            detail = (
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector"
+            )
             errors.append(field.required(where, detail))
     elif operator in ("Exists", "DoesNotExist"):
         if values:
-            detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+            detail = (
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector"
+            )
             errors.append(field.invalid(where, values, detail))
     else:
         detail = "not a valid selector operator"

@@ -24,6 +24,7 @@ from pytest_kubesim.registry.core.service_addresses import (
 )
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import (
+    EMPTY,
     Plain,
     StatusOnly,
     annotations_of,
@@ -43,7 +44,7 @@ def _with_defaults(spec: Object) -> Object:
         spec.pop("sessionAffinityConfig", None)
     elif affinity == "ClientIP":
         config: Object = spec.get("sessionAffinityConfig") or {}
-        if (config.get("clientIP") or {}).get("timeoutSeconds") is None:
+        if (config.get("clientIP") or EMPTY).get("timeoutSeconds") is None:
             spec["sessionAffinityConfig"] = {"clientIP": {"timeoutSeconds": _AFFINITY_SECONDS}}
     kind = spec["type"] = spec.get("type") or "ClusterIP"
     if ports := spec.get("ports"):
@@ -176,7 +177,7 @@ class ServiceStatusStrategy(StatusOnly):
         """Addresses written oddly."""
         del ctx, old
         status: Object = obj.get("status") or {}
-        points: list[Object] = (status.get("loadBalancer") or {}).get("ingress") or []
+        points: list[Object] = (status.get("loadBalancer") or EMPTY).get("ingress") or []
         return [
             text
             for position, point in enumerate(points)
@@ -265,9 +266,7 @@ def _warnings(obj: Object) -> list[str]:
     if kind != "ExternalName" and spec.get("externalName"):
         found.append('spec.externalName is ignored when spec.type is not "ExternalName"')
     if spec.get("trafficDistribution") == "PreferClose":
-        found.append(
-            'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"'
-        )
+        found.append('spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"')
     return found
 
 
@@ -281,7 +280,7 @@ def _external(obj: Object, spec: Object) -> str:
         return ",".join(external) or NONE
     if kind == "LoadBalancer":
         status: Object = obj.get("status") or {}
-        points: list[Object] = (status.get("loadBalancer") or {}).get("ingress") or []
+        points: list[Object] = (status.get("loadBalancer") or EMPTY).get("ingress") or []
         shown = sorted({p.get("ip") or p.get("hostname") or "" for p in points} - {""})
         return ",".join([*shown, *external]) or "<pending>"
     return (spec.get("externalName") or "") if kind == "ExternalName" else UNKNOWN

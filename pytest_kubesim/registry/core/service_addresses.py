@@ -10,7 +10,7 @@ from pytest_kubesim.apimachinery import addresses
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList
-from pytest_kubesim.registry.strategies import SPEC
+from pytest_kubesim.registry.strategies import EMPTY, SPEC
 
 FAMILIES = ("IPv4", "IPv6")
 POLICIES = ("PreferDualStack", "RequireDualStack", "SingleStack")
@@ -43,7 +43,11 @@ def needs_health_check(spec: Object) -> bool:
 def is_ipv6(text: str) -> bool:
     """Whether a text is an IPv6 address."""
     address = addresses.parse_ip_sloppy(text)
-    return address is not None and address.version == 6 and getattr(address, "ipv4_mapped", None) is None
+    return (
+        address is not None
+        and address.version == 6
+        and getattr(address, "ipv4_mapped", None) is None
+    )
 
 
 def cluster_ip_fields(spec: Object, before: Object | None) -> ErrorList:
@@ -64,7 +68,7 @@ def cluster_ip_fields(spec: Object, before: Object | None) -> ErrorList:
     policy = spec.get("ipFamilyPolicy")
     if policy is not None and policy not in POLICIES:
         errors.append(field.not_supported(SPEC.child("ipFamilyPolicy"), policy, POLICIES))
-    problems = _each(ips, (before or {}).get("clusterIPs") or [])
+    problems = _each(ips, (before or EMPTY).get("clusterIPs") or [])
     errors += problems
     if len(ips) > 2:
         errors.append(field.invalid(_IPS, ips, "may only hold up to 2 values"))

@@ -22,7 +22,7 @@ from pytest_kubesim.registry.core.service_addresses import (
     is_ipv6,
     needs_health_check,
 )
-from pytest_kubesim.registry.strategies import SPEC
+from pytest_kubesim.registry.strategies import EMPTY, SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,7 +83,9 @@ class _Taken:
         if mine:
             self.own += ports
 
-    def draw(self, first: int, last: int, reserved: int, taken: Callable[[int], bool]) -> int | None:
+    def draw(
+        self, first: int, last: int, reserved: int, taken: Callable[[int], bool]
+    ) -> int | None:
         """A free number: from a random start up the upper part of the range, then the lower."""
         middle = min(first + reserved, last + 1)
         for low, high, stream in ((middle, last, "upper"), (first, middle - 1, "lower")):
@@ -191,7 +193,8 @@ def _keep_allocated(spec: Object, before: Object) -> None:
 
 def _wants_node_ports(spec: Object) -> bool:
     return spec.get("type") == "NodePort" or (
-        spec.get("type") == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
+        spec.get("type") == "LoadBalancer"
+        and spec.get("allocateLoadBalancerNodePorts") is not False
     )
 
 
@@ -215,7 +218,7 @@ def _families(obj: Object, spec: Object, before: Object | None) -> None:
         return
     headless = spec.get("clusterIP") == "None" and not spec.get("selector")
     if spec.get("ipFamilyPolicy") is None:
-        spec["ipFamilyPolicy"] = (before or {}).get("ipFamilyPolicy") or (
+        spec["ipFamilyPolicy"] = (before or EMPTY).get("ipFamilyPolicy") or (
             "RequireDualStack" if headless else "SingleStack"
         )
     if errors := cluster_ip_fields(spec, before):

@@ -19,7 +19,7 @@ from pytest_kubesim.registry.core.service_addresses import (
 )
 from pytest_kubesim.registry.pod_template import go_structs
 from pytest_kubesim.registry.pod_template.handlers import port_or_name
-from pytest_kubesim.registry.strategies import METADATA, SPEC, STATUS, annotations_of
+from pytest_kubesim.registry.strategies import EMPTY, METADATA, SPEC, STATUS, annotations_of
 
 TOPOLOGY_HINTS = "service.kubernetes.io/topology-aware-hints"
 TOPOLOGY_MODE = "service.kubernetes.io/topology-mode"
@@ -51,7 +51,7 @@ def service(obj: Object, old: Object | None) -> ErrorList:
         errors += objectmeta.validate_labels(spec["selector"], SPEC.child("selector"))
     errors += _session_affinity(spec)
     errors += cluster_ip_fields(spec, before)
-    known: list[str] = (before or {}).get("externalIPs") or []
+    known: list[str] = (before or EMPTY).get("externalIPs") or []
     for position, ip in enumerate(spec.get("externalIPs") or ()):
         where = SPEC.child("externalIPs").index(position)
         problems = field.validate_ip_for_legacy_field(where, ip, old=known)
@@ -176,7 +176,7 @@ def _session_affinity(spec: Object) -> ErrorList:
 
 def _source_ranges(obj: Object, spec: Object, old: Object | None) -> ErrorList:
     is_balancer = spec.get("type") == "LoadBalancer"
-    before: Object = (old or {}).get("spec") or {}
+    before: Object = (old or EMPTY).get("spec") or {}
     errors: ErrorList = []
     if ranges := spec.get("loadBalancerSourceRanges"):
         path = SPEC.child("LoadBalancerSourceRanges")
@@ -286,7 +286,9 @@ def _changed_ips(spec: Object, before: Object) -> ErrorList:
             if a != b
         ]
     if not new:
-        errors.append(field.invalid(path.index(0), new or None, "primary clusterIP can not be unset"))
+        errors.append(
+            field.invalid(path.index(0), new or None, "primary clusterIP can not be unset")
+        )
     if old and new and old[0] != new[0]:
         errors.append(field.invalid(path.index(0), new, _ONCE_SET))
     if len(old) > len(new) == 1 and spec.get("ipFamilyPolicy") != "SingleStack":
@@ -303,9 +305,7 @@ def _changed_families(spec: Object, before: Object) -> ErrorList:
     errors: ErrorList = []
     if len(old) == len(new):
         return [
-            field.invalid(where, new, _ONCE_SET)
-            for a, b in zip(old, new, strict=True)
-            if a != b
+            field.invalid(where, new, _ONCE_SET) for a, b in zip(old, new, strict=True) if a != b
         ]
     if len(old) > len(new) and not spec.get("clusterIPs"):
         errors.append(field.invalid(where, new or None, "primary ipFamily can not be unset"))
@@ -329,7 +329,7 @@ def load_balancer_status(obj: Object, old: Object | None) -> ErrorList:
     points: list[Object] = _ingress(obj)
     if not points:
         return []
-    if (obj.get("spec") or {}).get("type") != "LoadBalancer":
+    if (obj.get("spec") or EMPTY).get("type") != "LoadBalancer":
         return [field.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")]
     known = [point["ip"] for point in _ingress(old or {}) if point.get("ip")]
     errors: ErrorList = []
@@ -340,7 +340,7 @@ def load_balancer_status(obj: Object, old: Object | None) -> ErrorList:
 
 def _ingress(obj: Object) -> list[Object]:
     status: Object = obj.get("status") or {}
-    return (status.get("loadBalancer") or {}).get("ingress") or []
+    return (status.get("loadBalancer") or EMPTY).get("ingress") or []
 
 
 def _point(point: Object, path: Path, known: list[str]) -> ErrorList:

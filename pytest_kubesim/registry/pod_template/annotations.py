@@ -22,6 +22,7 @@ from pytest_kubesim.registry.pod_template.options import (
 from pytest_kubesim.registry.pod_template.scheduling import validate_tolerations
 from pytest_kubesim.registry.pod_template.security_context import containers_with_paths
 from pytest_kubesim.registry.pod_template.volume_sources import local_descending
+from pytest_kubesim.registry.strategies import EMPTY
 
 MIRROR = "kubernetes.io/config.mirror"
 TOLERATIONS = "scheduler.alpha.kubernetes.io/tolerations"
@@ -107,15 +108,15 @@ def validate_agreement(annotations: Mapping[str, str], spec: Object, path: Path)
     for container, at in containers_with_paths(spec, path):
         value = annotations.get(f"{SECCOMP_CONTAINER}{container.get('name') or ''}")
         if value is not None:
-            own = (container.get("securityContext") or {}).get("seccompProfile")
+            own = (container.get("securityContext") or EMPTY).get("seccompProfile")
             where = at.child("securityContext", "seccompProfile")
             errors += _agree("seccomp", value, own, where)
-    if (spec.get("os") or {}).get("name") == "windows":
+    if (spec.get("os") or EMPTY).get("name") == "windows":
         return errors
     for container, at in containers_with_paths(spec, path):
         value = annotations.get(f"{APP_ARMOR}{container.get('name') or ''}")
         if value is not None:
-            own = (container.get("securityContext") or {}).get("appArmorProfile")
+            own = (container.get("securityContext") or EMPTY).get("appArmorProfile")
             profile = own if own is not None else context.get("appArmorProfile")
             where = at.child("securityContext", "appArmorProfile")
             errors += _agree("apparmor", value, profile, where)

@@ -11,6 +11,7 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import resource_names
+from pytest_kubesim.registry.strategies import EMPTY
 
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
@@ -81,7 +82,7 @@ def validate_claim_spec(
         allow_invalid_values=allow_invalid_selector_values,
     )
     errors += access_modes(modes, path.child("accessModes"))
-    requests = (spec.get("resources") or {}).get("requests") or {}
+    requests = (spec.get("resources") or EMPTY).get("requests") or {}
     where = path.child("resources").key("storage")
     storage = requests.get("storage")
     if storage is None:
@@ -121,15 +122,15 @@ def _sources(spec: Object, path: Path, *, allow_invalid_api_group: bool) -> Erro
     if reference.get("namespace"):
         detail = "may not be specified when dataSourceRef.namespace is specified"
         errors.append(field.invalid(path, shown, detail))
-    elif any((source.get(k) or "") != (reference.get(k) or "") for k in ("apiGroup", "kind", "name")):
+    elif any(
+        (source.get(k) or "") != (reference.get(k) or "") for k in ("apiGroup", "kind", "name")
+    ):
         errors.append(field.invalid(path, shown, "must match dataSourceRef"))
     return errors
 
 
 def _data_source(source: Object, path: Path, allow_invalid_api_group: bool) -> ErrorList:
-    errors = [
-        field.required(path.child(name)) for name in ("name", "kind") if not source.get(name)
-    ]
+    errors = [field.required(path.child(name)) for name in ("name", "kind") if not source.get(name)]
     group, kind = source.get("apiGroup") or "", source.get("kind") or ""
     if not group and kind != "PersistentVolumeClaim":
         detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
@@ -145,9 +146,11 @@ def spec_warnings(path: Path, spec: Object) -> list[str]:
     warnings: list[str] = []
     resources = spec.get("resources") or {}
     for key in ("requests", "limits"):
-        amount = (resources.get(key) or {}).get("storage")
+        amount = (resources.get(key) or EMPTY).get("storage")
         if amount is not None and quantity.milli_value(amount) % 1000:
             where = path.child("resources", key).key("storage")
             shown = quote(quantity.canonical(amount))
-            warnings.append(f"{where}: fractional byte value {shown} is invalid, must be an integer")
+            warnings.append(
+                f"{where}: fractional byte value {shown} is invalid, must be an integer"
+            )
     return warnings

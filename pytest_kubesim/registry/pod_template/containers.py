@@ -152,7 +152,9 @@ def validate_ephemeral_containers(
         ]
         for index, mount in enumerate(container.get("volumeMounts") or ()):
             errors += [
-                field.forbidden(where.child("volumeMounts").index(index).child(key), _NOT_FOR_EPHEMERAL)
+                field.forbidden(
+                    where.child("volumeMounts").index(index).child(key), _NOT_FOR_EPHEMERAL
+                )
                 for key in ("subPath", "subPathExpr")
                 if mount.get(key)
             ]

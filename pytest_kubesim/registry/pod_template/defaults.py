@@ -14,6 +14,7 @@ from typing import Any
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.registry.pod_template.images import default_pull_policy
 from pytest_kubesim.registry.pod_template.resource_names import rounded
+from pytest_kubesim.registry.strategies import EMPTY
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
@@ -57,7 +58,9 @@ def _with_host_ports(container: Object) -> Object:
     return {
         **container,
         "ports": [
-            port if not port or port.get("hostPort") else {**port, "hostPort": port.get("containerPort")}
+            port
+            if not port or port.get("hostPort")
+            else {**port, "hostPort": port.get("containerPort")}
             for port in ports
         ],
     }
@@ -68,7 +71,7 @@ def pod_status(status: Object) -> Object:
     out: Object = dict(status)
     address: str = status.get("podIP") or ""
     addresses: list[Object] = status.get("podIPs") or []
-    first: str = (addresses[0] or {}).get("ip") or "" if addresses else ""
+    first: str = (addresses[0] or EMPTY).get("ip") or "" if addresses else ""
     if address and address != first:
         out["podIPs"] = [{"ip": address}]
     elif addresses and not address:
@@ -232,7 +235,9 @@ def _host_path(source: Object) -> Object:
 
 
 def _with_mode(source: Object) -> Object:
-    return source if source.get("defaultMode") is not None else {**source, "defaultMode": _FILE_MODE}
+    return (
+        source if source.get("defaultMode") is not None else {**source, "defaultMode": _FILE_MODE}
+    )
 
 
 def _filled(**defaults: Any) -> Callable[[Object], Object]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.registry.strategies import EMPTY
 
 _INIT_ANNOTATIONS = (
     "pod.beta.kubernetes.io/init-containers",
@@ -23,12 +24,12 @@ _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 def drop(holder: Object, old: Object | None) -> Object:
     """A Pod or a template (anything with `metadata` and `spec`) without disabled fields."""
     out = holder
-    annotations: Mapping[str, str] | None = (holder.get("metadata") or {}).get("annotations")
+    annotations: Mapping[str, str] | None = (holder.get("metadata") or EMPTY).get("annotations")
     if annotations and any(key in annotations for key in _INIT_ANNOTATIONS):
         kept = {k: v for k, v in annotations.items() if k not in _INIT_ANNOTATIONS}
         out = {**out, "metadata": {**out["metadata"], "annotations": kept}}
     spec: Object = holder.get("spec") or {}
-    new = _drop_spec(spec, (old or {}).get("spec") or {})
+    new = _drop_spec(spec, (old or EMPTY).get("spec") or {})
     return out if new is spec else {**out, "spec": new}
 
 
@@ -63,11 +64,11 @@ def _uses(containers: list[Object], *, what: str) -> bool:
         probes = [container.get(key) or {} for key in _PROBES]
         if what == "stopSignal" and lifecycle.get("stopSignal") is not None:
             return True
-        if what == "mode" and any((p.get("grpc") or {}).get("mode") is not None for p in probes):
+        if what == "mode" and any((p.get("grpc") or EMPTY).get("mode") is not None for p in probes):
             return True
         hooks = [lifecycle.get(key) or {} for key in ("postStart", "preStop")]
         if what == "protocol" and any(
-            (h.get("httpGet") or {}).get("protocol") is not None for h in probes + hooks
+            (h.get("httpGet") or EMPTY).get("protocol") is not None for h in probes + hooks
         ):
             return True
         if what == "bindMountOptions" and any(

@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import field_refs
 from pytest_kubesim.registry.pod_template.volume_sources import local_descending, no_backsteps
+from pytest_kubesim.registry.strategies import EMPTY
 
 _NO_SOURCE = (
     "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or "
@@ -130,9 +131,7 @@ _RECURSIVE = ("Disabled", "Enabled", "IfPossible")
 _BIND_OPTIONS = ("nodev", "noexec", "nosuid")
 
 
-def validate_mounts(
-    container: Object, volumes: dict[str, Object], path: Path
-) -> ErrorList:
+def validate_mounts(container: Object, volumes: dict[str, Object], path: Path) -> ErrorList:
     """`volumeMounts` of a container; `volumes` are the well-formed ones of the pod."""
     mounts: list[Object] = container["volumeMounts"]
     devices: list[Object] = container.get("volumeDevices") or []
@@ -181,7 +180,7 @@ def _mount_details(
         at = path.child("mountPropagation")
         if propagation not in _PROPAGATIONS:
             errors.append(field.not_supported(at, propagation, _PROPAGATIONS))
-        privileged = (container.get("securityContext") or {}).get("privileged")
+        privileged = (container.get("securityContext") or EMPTY).get("privileged")
         if propagation == "Bidirectional" and not privileged:
             detail = "Bidirectional mount propagation is available only to privileged containers"
             errors.append(field.forbidden(at, detail))
@@ -193,7 +192,7 @@ def _mount_details(
             errors.append(field.not_supported(at.index(index), option, _BIND_OPTIONS))
         if option in options[:index]:
             errors.append(field.duplicate(at.index(index), option))
-    if options and (volume or {}).get("image") is not None:
+    if options and (volume or EMPTY).get("image") is not None:
         detail = "bindMountOptions may not be used with image volumes"
         errors.append(field.invalid(at, options, detail))
     return errors

@@ -34,7 +34,9 @@ VOLUME_FIELDS = frozenset(
         "metadata.uid",
     }
 )
-_CONVERTIBLE = ENV_FIELDS | VOLUME_FIELDS | {"spec.restartPolicy", "spec.schedulerName", "status.phase"}
+_CONVERTIBLE = (
+    ENV_FIELDS | VOLUME_FIELDS | {"spec.restartPolicy", "spec.schedulerName", "status.phase"}
+)
 _RESOURCES = frozenset(
     f"{kind}.{name}"
     for kind in ("limits", "requests")

@@ -22,9 +22,13 @@ ROOTS = {
     "batch": ("PodFailurePolicy", "SuccessPolicy", "UncountedTerminatedPods"),
 }  # fmt: skip
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_FIELD = re.compile(r"^\t(\w[\w, ]*?)\s+([\w.\[\]*{}]+)(?:\s+`json:\"([^\"]*)\"[^`]*`)?", re.MULTILINE)
+_FIELD = re.compile(
+    r"^\t(\w[\w, ]*?)\s+([\w.\[\]*{}]+)(?:\s+`json:\"([^\"]*)\"[^`]*`)?", re.MULTILINE
+)
 _EMBEDDED = re.compile(r"^\t([\w.]+)(?:\s+`json:\"([^\"]*)\"[^`]*`)?$")
-_NAMED = re.compile(r"^type (\w+) (string|int32|int64|int|bool|map\[\w+\]\S+|\[\]\w+)$", re.MULTILINE)
+_NAMED = re.compile(
+    r"^type (\w+) (string|int32|int64|int|bool|map\[\w+\]\S+|\[\]\w+)$", re.MULTILINE
+)
 
 Fields = list[list[str]]
 
@@ -85,5 +89,7 @@ def make(cache: Path) -> dict[str, Fields]:
 if __name__ == "__main__":
     target = Path(__file__).with_name("go_structs.json")
     table = make(Path(sys.argv[1]))
-    lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(f, separators=(',', ':'))}" for name, f in table.items())
+    lines = ",\n".join(
+        f"{json.dumps(name)}:{json.dumps(f, separators=(',', ':'))}" for name, f in table.items()
+    )
     target.write_text("{\n" + lines + "\n}\n", encoding="utf-8")

@@ -20,7 +20,14 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.registry.strategies import semantically_equal
 
-_ZEROES: dict[str, Any] = {"string": "", "bool": False, "int32": 0, "int64": 0, "int": 0, "float64": 0}
+_ZEROES: dict[str, Any] = {
+    "string": "",
+    "bool": False,
+    "int32": 0,
+    "int64": 0,
+    "int": 0,
+    "float64": 0,
+}
 
 
 @functools.cache
@@ -83,7 +90,9 @@ def diff(name: str, old: Object, new: Object) -> str:
     return "\n".join(lines) + "\n"
 
 
-def validate_immutable(name: str, new: Object | None, old: Object | None, path: Path) -> list[FieldError]:
+def validate_immutable(
+    name: str, new: Object | None, old: Object | None, path: Path
+) -> list[FieldError]:
     """That a struct has not changed."""
     if semantically_equal(new, old):
         return []

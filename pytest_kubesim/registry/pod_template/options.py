@@ -15,6 +15,7 @@ from pytest_kubesim.apimachinery import formats, metav1
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import NIL
 from pytest_kubesim.registry.pod_template import resource_names
+from pytest_kubesim.registry.strategies import EMPTY
 
 
 @attrs.frozen(slots=True)
@@ -80,7 +81,7 @@ def for_update(old_spec: Object | None, old_metadata: Object | None, *, is_pod: 
             c.get("volumeDevices") for c in containers
         )
         changes["allow_host_network_with_user_namespaces"] = bool(old_spec.get("hostNetwork"))
-    sysctls = (old_spec.get("securityContext") or {}).get("sysctls")
+    sysctls = (old_spec.get("securityContext") or EMPTY).get("sysctls")
     if sysctls:
         changes["allow_host_sysctls"] = any(
             host_sysctl_problem(s.get("name") or "", old_spec) for s in sysctls
@@ -92,7 +93,7 @@ def _indivisible(containers: list[Object]) -> bool:
     for container in containers:
         resources = container.get("resources") or {}
         for key in ("limits", "requests"):
-            for name, amount in (resources.get(key) or {}).items():
+            for name, amount in (resources.get(key) or EMPTY).items():
                 if resource_names.is_huge_page(name) and resource_names.huge_page_problem(
                     name, amount
                 ):
@@ -120,7 +121,7 @@ def _bad_selectors(spec: Object) -> bool:
 
 
 def _bad_node_affinity(spec: Object) -> bool:
-    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    affinity = (spec.get("affinity") or EMPTY).get("nodeAffinity") or {}
     required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     return any(
         formats.is_valid_label_value(value)
@@ -133,14 +134,14 @@ def _bad_node_affinity(spec: Object) -> bool:
 def _sys_admin(context: Object | None) -> bool:
     if not context or context.get("allowPrivilegeEscalation"):
         return False
-    return "CAP_SYS_ADMIN" in ((context.get("capabilities") or {}).get("add") or ())
+    return "CAP_SYS_ADMIN" in ((context.get("capabilities") or EMPTY).get("add") or ())
 
 
 def _nonlocal_token(spec: Object) -> bool:
     for volume in spec.get("volumes") or ():
-        for source in (volume.get("projected") or {}).get("sources") or ():
-            path = (source.get("serviceAccountToken") or {}).get("path") or ""
-            if path.startswith("/") or ".." in path.split("/") or path.startswith(".."):
+        for source in (volume.get("projected") or EMPTY).get("sources") or ():
+            path = (source.get("serviceAccountToken") or EMPTY).get("path") or ""
+            if path.startswith(("/", "..")) or ".." in path.split("/"):
                 return True
     return False
 
@@ -182,7 +183,7 @@ def _keys_in_selector(constraint: Object) -> bool:
 
 
 def _bad_cost(metadata: Object | None) -> bool:
-    return bool(deletion_cost_problem((metadata or {}).get("annotations") or {}))
+    return bool(deletion_cost_problem((metadata or EMPTY).get("annotations") or {}))
 
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -193,7 +194,7 @@ def deletion_cost_problem(annotations: Object) -> bool:
     value: str | None = annotations.get(DELETION_COST)
     if value is None:
         return False
-    digits = value[1:] if value.startswith("-") else value
+    digits = value.removeprefix("-")
     if not digits.isascii() or not digits.isdigit():
         return True
     if len(value) > 1 and value[0] == "0":

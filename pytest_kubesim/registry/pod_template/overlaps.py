@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.registry.strategies import EMPTY
 
 _Place = tuple[str, str]
 """A path and who puts it there."""
@@ -56,7 +57,7 @@ def _places(source: Object) -> list[_Place]:
         if found is not None and found.get("items"):
             who = f"{shown} {quote(found.get('name') or '')}"
             return [(item.get("path") or "", who) for item in found["items"]]
-    if (source.get("downwardAPI") or {}).get("items"):
+    if (source.get("downwardAPI") or EMPTY).get("items"):
         return [(item.get("path") or "", "DownwardAPI") for item in source["downwardAPI"]["items"]]
     if (token := source.get("serviceAccountToken")) is not None:
         return [(token.get("path") or "", "ServiceAccountToken")]
@@ -80,9 +81,7 @@ def _collisions(before: list[_Place], places: Iterable[_Place]) -> list[str]:
     out: list[str] = []
     for target, who in places:
         place = (target.rstrip("/"), who)
-        out += [
-            f"{_text(place)} with {_text(other)}" for other in before if _collide(other, place)
-        ]
+        out += [f"{_text(place)} with {_text(other)}" for other in before if _collide(other, place)]
         before.append(place)
     return out
 

@@ -11,7 +11,7 @@ from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import annotations, resources
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.pods import metadata_and_spec
-from pytest_kubesim.registry.strategies import semantically_equal
+from pytest_kubesim.registry.strategies import EMPTY, semantically_equal
 
 _SPEC = Path("spec")
 _ONLY = "only cpu and memory resources are mutable"
@@ -24,11 +24,11 @@ def validate_resize(pod: Object, old: Object, options: PodOptions) -> ErrorList:
     spec, before = pod["spec"], old["spec"]
     if annotations.MIRROR in (old["metadata"].get("annotations") or {}):
         return [field.forbidden(Path("[]"), "static pods cannot be resized")]
-    if (before.get("os") or {}).get("name") == "windows":
+    if (before.get("os") or EMPTY).get("name") == "windows":
         return [field.forbidden(Path("[]"), "windows pods cannot be resized")]
-    quality = (old.get("status") or {}).get("qosClass") or resources.quality_of_service(before)
+    quality = (old.get("status") or EMPTY).get("qosClass") or resources.quality_of_service(before)
     if quality != resources.quality_of_service(spec):
-        shown = (pod.get("status") or {}).get("qosClass") or ""
+        shown = (pod.get("status") or EMPTY).get("qosClass") or ""
         detail = "Pod QOS Class may not change as a result of resizing"
         errors.append(field.invalid(_SPEC, shown, detail))
     if not _supported(old):
@@ -59,8 +59,8 @@ def validate_resize(pod: Object, old: Object, options: PodOptions) -> ErrorList:
 
 
 def _supported(old: Object) -> bool:
-    for status in (old.get("status") or {}).get("containerStatuses") or ():
-        if (status.get("state") or {}).get("running") is not None:
+    for status in (old.get("status") or EMPTY).get("containerStatuses") or ():
+        if (status.get("state") or EMPTY).get("running") is not None:
             return status.get("resources") is not None
     return True
 
@@ -78,7 +78,7 @@ def _pod_level(spec: Object, before: Object) -> tuple[ErrorList, Object]:
     errors: ErrorList = []
     if old is not None:
         for key, shown in (("requests", "resource requests"), ("limits", "resource limits")):
-            if _is_removed((new or {}).get(key), old.get(key)):
+            if _is_removed((new or EMPTY).get(key), old.get(key)):
                 detail = f"pod-level {shown} cannot be removed"
                 errors.append(field.forbidden(where.child(key), detail))
     munged: Object = dict(spec)
@@ -97,8 +97,8 @@ def _restored(new: Object, old: Object) -> Object:
     """Resources with cpu and memory as they were."""
     out: Object = dict(new)
     for key in ("limits", "requests"):
-        amounts = {k: v for k, v in (new.get(key) or {}).items() if k not in _RESIZABLE}
-        amounts |= {k: v for k, v in (old.get(key) or {}).items() if k in _RESIZABLE}
+        amounts = {k: v for k, v in (new.get(key) or EMPTY).items() if k not in _RESIZABLE}
+        amounts |= {k: v for k, v in (old.get(key) or EMPTY).items() if k in _RESIZABLE}
         if amounts:
             out[key] = amounts
         else:
@@ -129,7 +129,8 @@ def _ordering(spec: Object, before: Object) -> ErrorList:
             continue
         errors += [
             field.forbidden(
-                where.index(position).child("name"), f"{key} may not be renamed or reordered on resize"
+                where.index(position).child("name"),
+                f"{key} may not be renamed or reordered on resize",
             )
             for position, (a, b) in enumerate(zip(new, old, strict=True))
             if a.get("name") != b.get("name")

@@ -22,6 +22,7 @@ from pytest_kubesim.registry.pod_template import (
 )
 from pytest_kubesim.registry.pod_template.options import PodOptions, containers_of
 from pytest_kubesim.registry.pod_template.resources import validate_requirements
+from pytest_kubesim.registry.strategies import EMPTY
 
 RESTART_POLICIES = ("Always", "OnFailure", "Never")
 _DNS_POLICIES = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
@@ -115,7 +116,7 @@ def _policy(value: str, path: Path, allowed: tuple[str, ...]) -> ErrorList:
 
 
 def _resource_claims(claims: list[Object], metadata: Object | None, path: Path) -> ErrorList:
-    if annotations.MIRROR in ((metadata or {}).get("annotations") or {}):
+    if annotations.MIRROR in ((metadata or EMPTY).get("annotations") or {}):
         detail = "static pods do not support resource claims"
         return [field.forbidden(Path("[]"), detail) for _ in claims]
     errors: ErrorList = []
@@ -313,7 +314,7 @@ def _host_alias(alias: Object, path: Path) -> ErrorList:
 
 def _file_keys(spec: Object, path: Path) -> ErrorList:
     if not any(
-        (variable.get("valueFrom") or {}).get("fileKeyRef") is not None
+        (variable.get("valueFrom") or EMPTY).get("fileKeyRef") is not None
         for container in containers_of(spec)
         for variable in container.get("env") or ()
     ):
@@ -322,7 +323,7 @@ def _file_keys(spec: Object, path: Path) -> ErrorList:
     known = {v.get("name") or "": v for v in spec.get("volumes") or ()}
     for container, where in security_context.containers_with_paths(spec, path):
         for position, variable in enumerate(container.get("env") or ()):
-            reference = (variable.get("valueFrom") or {}).get("fileKeyRef")
+            reference = (variable.get("valueFrom") or EMPTY).get("fileKeyRef")
             if reference is None:
                 continue
             name = reference.get("volumeName") or ""

@@ -14,6 +14,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.pods import annotation_updates
+from pytest_kubesim.registry.strategies import EMPTY
 
 _STATUS = Path("status")
 _SYSTEM_CONDITIONS = frozenset({"PodScheduled", "Ready", "Initialized"})
@@ -37,7 +38,10 @@ def validate_status_update(pod: Object, old: Object, options: PodOptions) -> Err
     if quality != old_quality:
         errors.append(field.invalid(_STATUS.child("qosClass"), quality, field.FIELD_IMMUTABLE))
     spec: Object = old["spec"]
-    for key, containers in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
+    for key, containers in (
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+    ):
         errors += _transitions(new, before, key, containers, spec)
     errors += _ephemeral_transitions(new, before)
     errors += _claims(new, spec)
@@ -45,7 +49,10 @@ def validate_status_update(pod: Object, old: Object, options: PodOptions) -> Err
     errors += _addresses(new, before, "hostIPs", "hostIP", needs_both=False)
     for key in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
         errors += _users(new.get(key) or [], _STATUS.child(key), spec)
-    for key, containers in (("containerStatuses", "containers"), ("initContainerStatuses", "initContainers")):
+    for key, containers in (
+        ("containerStatuses", "containers"),
+        ("initContainerStatuses", "initContainers"),
+    ):
         errors += _allocated(new.get(key) or [], _STATUS.child(key), spec.get(containers) or [])
     for position, status in enumerate(new.get("ephemeralContainerStatuses") or ()):
         if status.get("allocatedResourcesStatus"):
@@ -91,13 +98,13 @@ def _transitions(new: Object, before: Object, key: str, containers: str, spec: O
     if _all_may_restart(spec):
         return []
     for position, old in enumerate(before.get(key) or ()):
-        terminated = (old.get("state") or {}).get("terminated")
+        terminated = (old.get("state") or EMPTY).get("terminated")
         if terminated is None:
             continue
         for status in statuses:
             if status.get("name") != old.get("name"):
                 continue
-            if (status.get("state") or {}).get("terminated") is not None:
+            if (status.get("state") or EMPTY).get("terminated") is not None:
                 continue
             container = next(
                 (c for c in spec.get(containers) or () if c.get("name") == old.get("name")), None
@@ -136,17 +143,17 @@ def _ephemeral_transitions(new: Object, before: Object) -> ErrorList:
     return [
         field.forbidden(_STATUS.child(key).index(position).child("state"), _REVIVED)
         for position, old in enumerate(before.get(key) or ())
-        if (old.get("state") or {}).get("terminated") is not None
+        if (old.get("state") or EMPTY).get("terminated") is not None
         and old.get("name") in statuses
-        and (statuses[old.get("name")].get("state") or {}).get("terminated") is None
+        and (statuses[old.get("name")].get("state") or EMPTY).get("terminated") is None
     ]
 
 
 def _users(statuses: list[Object], path: Path, spec: Object) -> ErrorList:
     errors: ErrorList = []
-    system = (spec.get("os") or {}).get("name") or "linux"
+    system = (spec.get("os") or EMPTY).get("name") or "linux"
     for position, status in enumerate(statuses):
-        linux = (status.get("user") or {}).get("linux")
+        linux = (status.get("user") or EMPTY).get("linux")
         if linux is None:
             continue
         where = path.index(position).child("user", "linux")
@@ -172,8 +179,12 @@ def _allocated(statuses: list[Object], path: Path, containers: list[Object]) -> 
         for index, allocated in enumerate(status.get("allocatedResourcesStatus") or ()):
             container = known.get(status.get("name"))
             if container is not None:
-                errors += _allocated_name(allocated.get("name") or "", container, where.index(index))
-            errors += _healths(allocated.get("resources") or [], where.index(index).child("resources"))
+                errors += _allocated_name(
+                    allocated.get("name") or "", container, where.index(index)
+                )
+            errors += _healths(
+                allocated.get("resources") or [], where.index(index).child("resources")
+            )
     return errors
 
 

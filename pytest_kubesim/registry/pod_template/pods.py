@@ -17,21 +17,12 @@ from pytest_kubesim.registry.pod_template import annotations, containers, go_str
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.pod_spec import validate_pod_spec
 from pytest_kubesim.registry.pod_template.scheduling import validate_tolerations
-from pytest_kubesim.registry.strategies import semantically_equal
+from pytest_kubesim.registry.strategies import EMPTY, semantically_equal
 
 _SPEC = Path("spec")
 _ANNOTATIONS = Path("metadata", "annotations")
 _MAX_INT32 = 2**31 - 1
-_UPDATABLE = ",".join(
-    (
-        "`spec.containers[*].image`",
-        "`spec.initContainers[*].image`",
-        "`spec.activeDeadlineSeconds`",
-        "`spec.tolerations` (only additions to existing tolerations)",
-        "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously "
-        "negative)",
-    )
-)
+_UPDATABLE = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
 
 
 def validate_create(pod: Object, options: PodOptions) -> ErrorList:
@@ -39,7 +30,9 @@ def validate_create(pod: Object, options: PodOptions) -> ErrorList:
     spec: Object = pod["spec"]
     errors = metadata_and_spec(pod, options)
     if spec.get("ephemeralContainers"):
-        errors.append(field.forbidden(_SPEC.child("ephemeralContainers"), "cannot be set on create"))
+        errors.append(
+            field.forbidden(_SPEC.child("ephemeralContainers"), "cannot be set on create")
+        )
     if spec.get("nodeName") and spec.get("schedulingGates"):
         detail = "cannot be set until all schedulingGates have been cleared"
         errors.append(field.forbidden(_SPEC.child("nodeName"), detail))
@@ -81,7 +74,7 @@ def _tokens_without_account(spec: Object) -> ErrorList:
             detail,
         )
         for position, volume in enumerate(spec.get("volumes") or ())
-        for index, source in enumerate((volume.get("projected") or {}).get("sources") or ())
+        for index, source in enumerate((volume.get("projected") or EMPTY).get("sources") or ())
         if source.get("serviceAccountToken") is not None
     ]
 
@@ -144,9 +137,7 @@ def validate_update(pod: Object, old: Object, options: PodOptions) -> ErrorList:
     return errors
 
 
-def _images(
-    new: list[Object], old: list[Object], path: Path
-) -> tuple[ErrorList, bool]:
+def _images(new: list[Object], old: list[Object], path: Path) -> tuple[ErrorList, bool]:
     if len(new) != len(old):
         return [field.forbidden(path, "pod updates may not add or remove containers")], True
     errors: ErrorList = []
@@ -234,12 +225,12 @@ def _munged(spec: Object, before: Object) -> tuple[ErrorList, Object]:
     _put(out, before, "nodeSelector")
     new_affinity: Object | None = spec.get("affinity")
     old_affinity: Object | None = before.get("affinity")
-    new_node = (new_affinity or {}).get("nodeAffinity")
-    old_node = (old_affinity or {}).get("nodeAffinity")
+    new_node = (new_affinity or EMPTY).get("nodeAffinity")
+    old_node = (old_affinity or EMPTY).get("nodeAffinity")
     if semantically_equal(new_node, old_node):
         return errors, out
     errors += _node_affinity(new_node, old_node)
-    restored: Object = {k: v for k, v in (new_affinity or {}).items() if k != "nodeAffinity"}
+    restored: Object = {k: v for k, v in (new_affinity or EMPTY).items() if k != "nodeAffinity"}
     if old_node is not None:
         restored["nodeAffinity"] = old_node
     if restored or old_affinity is not None:
@@ -263,8 +254,12 @@ _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 def _node_affinity(new: Object | None, old: Object | None) -> ErrorList:
     """Terms of a gated pod may only become stricter."""
-    old_terms: list[Object] = ((old or {}).get(_REQUIRED) or {}).get("nodeSelectorTerms") or []
-    new_terms: list[Object] = ((new or {}).get(_REQUIRED) or {}).get("nodeSelectorTerms") or []
+    old_terms: list[Object] = ((old or EMPTY).get(_REQUIRED) or EMPTY).get(
+        "nodeSelectorTerms"
+    ) or []
+    new_terms: list[Object] = ((new or EMPTY).get(_REQUIRED) or EMPTY).get(
+        "nodeSelectorTerms"
+    ) or []
     where = _SPEC.child("affinity", "nodeAffinity", _REQUIRED, "nodeSelectorTerms")
     if old_terms and len(old_terms) != len(new_terms):
         detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed"
@@ -286,7 +281,9 @@ def _only_additions(new: Object, old: Object) -> bool:
     keys = ("matchExpressions", "matchFields")
     if not any(old.get(key) for key in keys):
         return not any(new.get(key) for key in keys)
-    return all((new.get(key) or [])[: len(old.get(key) or [])] == (old.get(key) or []) for key in keys)
+    return all(
+        (new.get(key) or [])[: len(old.get(key) or [])] == (old.get(key) or []) for key in keys
+    )
 
 
 # -- ephemeral containers, bindings ------------------------------------------------------------

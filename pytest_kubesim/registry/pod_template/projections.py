@@ -42,9 +42,7 @@ class _Paths:
         return [field.invalid(self.path, shown, _CONFLICT)]
 
 
-def validate_sources(
-    sources: list[Object], path: Path, *, allow_nonlocal_token: bool
-) -> ErrorList:
+def validate_sources(sources: list[Object], path: Path, *, allow_nonlocal_token: bool) -> ErrorList:
     """What a projected volume is made of."""
     errors: ErrorList = []
     paths = _Paths(path)
@@ -126,7 +124,9 @@ def _trust_bundle(source: Object, path: Path, paths: _Paths) -> ErrorList:
         if not name:
             errors.append(field.required(path.child("name"), "must be a valid object name"))
         errors += [
-            field.invalid(path.child("name"), name, f"not a valid clustertrustbundlename: {message}")
+            field.invalid(
+                path.child("name"), name, f"not a valid clustertrustbundlename: {message}"
+            )
             for message in trust_bundle_name_problems(name)
         ]
         if selector is not None:
@@ -148,7 +148,7 @@ def _trust_bundle(source: Object, path: Path, paths: _Paths) -> ErrorList:
 
 
 def _bundle_text(source: Object) -> str:
-    from pytest_kubesim.registry.pod_template.go_structs import text_of  # noqa: PLC0415
+    from pytest_kubesim.registry.pod_template.go_structs import text_of
 
     return text_of("ClusterTrustBundleProjection", source)
 
@@ -175,9 +175,7 @@ def _certificate(source: Object, path: Path, paths: _Paths) -> ErrorList:
             errors += local_non_reserved(target, path.child(name))
             errors += paths.add(target, target)
     if not count:
-        detail = (
-            "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"
-        )
+        detail = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath"
         errors.append(field.required(path, detail))
     return errors
 

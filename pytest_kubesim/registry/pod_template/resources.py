@@ -14,6 +14,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import resource_names as names
 from pytest_kubesim.registry.pod_template.options import PodOptions
+from pytest_kubesim.registry.strategies import EMPTY
 
 NameCheck = Callable[[str, Path], ErrorList]
 
@@ -112,7 +113,9 @@ def _claims(claims: list[Object], known: list[str], path: Path) -> ErrorList:
                 errors.append(field.duplicate(where, key))
             elif not request:
                 errors += [
-                    field.duplicate(where, name) for other in seen if other.partition("/")[0] == name
+                    field.duplicate(where, name)
+                    for other in seen
+                    if other.partition("/")[0] == name
                 ]
             seen.add(key)
         if name not in known:
@@ -125,13 +128,15 @@ def _claims(claims: list[Object], known: list[str], path: Path) -> ErrorList:
 # -- pods as a whole ---------------------------------------------------------------------------
 
 
-def validate_pod_level(spec: Object, claims: Iterable[str], path: Path, options: PodOptions) -> ErrorList:
+def validate_pod_level(
+    spec: Object, claims: Iterable[str], path: Path, options: PodOptions
+) -> ErrorList:
     """Resources of the pod as a whole, and that its containers fit into them."""
     resources = spec.get("resources")
     if resources is None:
         return []
     where = path.child("resources")
-    if (spec.get("os") or {}).get("name") == "windows":
+    if (spec.get("os") or EMPTY).get("name") == "windows":
         return [field.forbidden(where, "may not be set for a windows pod")]
     errors: ErrorList = []
     if resources.get("claims"):
@@ -160,7 +165,7 @@ def _consistency(spec: Object, resources: Object, path: Path) -> ErrorList:
             detail = f"must be greater than or equal to aggregate container limits of {total}"
             errors.append(field.invalid(where, quantity.canonical(bound), detail))
     for position, container in enumerate(spec.get("containers") or ()):
-        own: Object = (container.get("resources") or {}).get("limits") or {}
+        own: Object = (container.get("resources") or EMPTY).get("limits") or {}
         for name in sorted(own):
             bound = limits.get(name)
             if bound is not None and quantity.cmp(own[name], bound) > 0:
@@ -177,11 +182,11 @@ def aggregate(spec: Object, key: str) -> dict[str, str]:
     """
     total: dict[str, str] = {}
     for container in spec.get("containers") or ():
-        _add(total, (container.get("resources") or {}).get(key) or {})
+        _add(total, (container.get("resources") or EMPTY).get(key) or {})
     sidecars: dict[str, str] = {}
     highest: dict[str, str] = {}
     for container in spec.get("initContainers") or ():
-        own: dict[str, str] = (container.get("resources") or {}).get(key) or {}
+        own: dict[str, str] = (container.get("resources") or EMPTY).get(key) or {}
         if container.get("restartPolicy") == "Always":
             _add(total, own)
             _add(sidecars, own)
@@ -233,7 +238,7 @@ def with_pod_level_defaults(spec: Object) -> Object:
     for name in sorted(requests):
         if name in limits or not names.is_pod_level(name) or name not in container_limits:
             continue
-        if all(name in ((c.get("resources") or {}).get("limits") or {}) for c in all_containers):
+        if all(name in ((c.get("resources") or EMPTY).get("limits") or {}) for c in all_containers):
             limits[name] = quantity.maximum(container_limits[name], requests[name])
     out = {**resources}
     if limits:

@@ -60,7 +60,9 @@ def _weight(term: Object, path: Path) -> ErrorList:
     return [field.invalid(path.child("weight"), weight, "must be in the range 1-100")]
 
 
-def validate_node_selector(selector: Object, path: Path, *, allow_invalid_values: bool) -> ErrorList:
+def validate_node_selector(
+    selector: Object, path: Path, *, allow_invalid_values: bool
+) -> ErrorList:
     """A NodeSelector: terms of which one must hold."""
     where = path.child("nodeSelectorTerms")
     terms: Sequence[Object] = selector.get("nodeSelectorTerms") or ()
@@ -239,7 +241,9 @@ def validate_tolerations(
     return errors
 
 
-def _toleration_value(operator: str, value: str, path: Path, *, allow_comparison: bool) -> ErrorList:
+def _toleration_value(
+    operator: str, value: str, path: Path, *, allow_comparison: bool
+) -> ErrorList:
     where = path.child("operator")
     if operator in ("Equal", ""):
         if details := formats.is_valid_label_value(value):
@@ -276,9 +280,7 @@ _ACTIONS = ("DoNotSchedule", "ScheduleAnyway")
 _POLICIES = ("Honor", "Ignore")
 
 
-def validate_spread(
-    constraints: Sequence[Object], path: Path, options: PodOptions
-) -> ErrorList:
+def validate_spread(constraints: Sequence[Object], path: Path, options: PodOptions) -> ErrorList:
     """`spec.topologySpreadConstraints`."""
     errors: ErrorList = []
     for position, constraint in enumerate(constraints):

@@ -17,6 +17,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template.options import PodOptions, host_sysctl_problem
 from pytest_kubesim.registry.pod_template.volume_sources import local_descending
+from pytest_kubesim.registry.strategies import EMPTY
 
 _PROC_MOUNTS = ("Default", "Unmasked")
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")
@@ -53,7 +54,7 @@ def validate_container_context(
         shown = field.Printed(_context_text(context))
         if get("privileged"):
             errors.append(field.invalid(path, shown, f"{problem}`privileged` to true"))
-        for capability in (get("capabilities") or {}).get("add") or ():
+        for capability in (get("capabilities") or EMPTY).get("add") or ():
             if capability == "CAP_SYS_ADMIN" and not allow_sys_admin:
                 detail = f"{problem}`capabilities.Add` CAP_SYS_ADMIN"
                 errors.append(field.invalid(path, shown, detail))
@@ -63,7 +64,7 @@ def validate_container_context(
 
 
 def _context_text(context: Object) -> str:
-    from pytest_kubesim.registry.pod_template.go_structs import text_of  # noqa: PLC0415
+    from pytest_kubesim.registry.pod_template.go_structs import text_of
 
     return text_of("SecurityContext", context)
 
@@ -148,7 +149,7 @@ def seccomp_profile(profile: Object | None, path: Path) -> ErrorList:
 
 
 def _struct(fields: Object) -> field.Printed:
-    from pytest_kubesim.apimachinery.golang import json_text  # noqa: PLC0415
+    from pytest_kubesim.apimachinery.golang import json_text
 
     return field.Printed(json_text(fields, sort_keys=False))
 
@@ -244,13 +245,13 @@ def _account_problems(account: str) -> list[str]:
 
 def host_process(spec: Object, path: Path) -> ErrorList:
     """Windows HostProcess containers: all or none, and on the host's network."""
-    pod_options = (spec.get("securityContext") or {}).get("windowsOptions") or {}
+    pod_options = (spec.get("securityContext") or EMPTY).get("windowsOptions") or {}
     of_pod = pod_options.get("hostProcess")
     errors: ErrorList = []
     count = total = 0
     for container, where in containers_with_paths(spec, path):
         total += 1
-        options = (container.get("securityContext") or {}).get("windowsOptions") or {}
+        options = (container.get("securityContext") or EMPTY).get("windowsOptions") or {}
         own = options.get("hostProcess")
         if of_pod is not None and own is not None and own != of_pod:
             shown = "true" if of_pod else "false"
@@ -316,7 +317,7 @@ def _linux(spec: Object, path: Path) -> ErrorList:
     errors: ErrorList = []
     holders = [(spec, path), *containers_with_paths(spec, path)]
     for holder, where in holders:
-        if (holder.get("securityContext") or {}).get("windowsOptions") is not None:
+        if (holder.get("securityContext") or EMPTY).get("windowsOptions") is not None:
             at = where.child("securityContext", "windowsOptions")
             errors.append(field.forbidden(at, _NOT_FOR_LINUX))
     return errors

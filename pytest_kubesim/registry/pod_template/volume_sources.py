@@ -163,7 +163,9 @@ def _fc(source: Object, path: Path) -> ErrorList:
     if names:
         lun = source.get("lun")
         if lun is None:
-            errors.append(field.required(path.child("lun"), "lun is required if targetWWNs is specified"))
+            errors.append(
+                field.required(path.child("lun"), "lun is required if targetWWNs is specified")
+            )
         elif not 0 <= lun <= 255:
             detail = formats.inclusive_range_error(0, 255)
             errors.append(field.invalid(path.child("lun"), lun, detail))

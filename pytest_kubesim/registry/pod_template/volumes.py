@@ -13,6 +13,7 @@ from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.pod_template import claims, field_refs, projections, volume_sources
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.volume_sources import SECOND, file_mode, user
+from pytest_kubesim.registry.strategies import EMPTY
 
 _ORDER = (
     "emptyDir",
@@ -58,7 +59,7 @@ def validate_volumes(
     `metadata` is that of a pod, None for a template.
     """
     errors: ErrorList = []
-    pod_name: str = (metadata or {}).get("name") or ""
+    pod_name: str = (metadata or EMPTY).get("name") or ""
     created: set[str] = set()
     if pod_name:
         created = {
@@ -89,14 +90,14 @@ def validate_volumes(
     return found, errors
 
 
-def _source(
-    volume: Object, path: Path, name: str, pod_name: str, options: PodOptions
-) -> ErrorList:
+def _source(volume: Object, path: Path, name: str, pod_name: str, options: PodOptions) -> ErrorList:
     errors: ErrorList = []
     keys = volume.keys()
-    sources = [key for key in _ORDER if key in keys] if len(keys) > 2 else [
-        key for key in keys if key != "name"
-    ]
+    sources = (
+        [key for key in _ORDER if key in keys]
+        if len(keys) > 2
+        else [key for key in keys if key != "name"]
+    )
     if not sources:
         return [field.required(path, "must specify a volume type")]
     for position, key in enumerate(sources):

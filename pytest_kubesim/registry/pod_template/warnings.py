@@ -19,6 +19,7 @@ from pytest_kubesim.registry.pod_template import annotations as known
 from pytest_kubesim.registry.pod_template import claims
 from pytest_kubesim.registry.pod_template.overlaps import overlapping_paths
 from pytest_kubesim.registry.pod_template.security_context import containers_with_paths
+from pytest_kubesim.registry.strategies import EMPTY
 
 NODE_LABELS = {
     "beta.kubernetes.io/arch": 'deprecated since v1.14; use "kubernetes.io/arch" instead',
@@ -55,7 +56,11 @@ _ANNOTATIONS = (
     ),
 )
 _VOLUMES = (
-    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    (
+        "photonPersistentDisk",
+        "photonPersistentDisk",
+        "deprecated in v1.11, non-functional in v1.16+",
+    ),
     ("gitRepo", "gitRepo", "deprecated in v1.11, and disabled by default in v1.33+"),
     ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
     ("flocker", "flocker", "deprecated in v1.22, non-functional in v1.25+"),
@@ -105,7 +110,7 @@ def _warnings(spec: Object, metadata: Object, path: Path) -> list[str]:
         out.append(f"{where}: must be >= 0; negative values are invalid and will be treated as 1")
     if affinity := spec.get("affinity"):
         out += _null_selectors(affinity, at.child("affinity"))
-    for position, server in enumerate((spec.get("dnsConfig") or {}).get("nameservers") or ()):
+    for position, server in enumerate((spec.get("dnsConfig") or EMPTY).get("nameservers") or ()):
         where = at.child("dnsConfig", "nameservers").index(position)
         out += addresses.ip_warnings(str(where), server)
     for position, alias in enumerate(spec.get("hostAliases") or ()):
@@ -120,7 +125,7 @@ def _node_labels(spec: Object, path: Path) -> list[str]:
         for key in sorted(spec.get("nodeSelector") or ())
         if key in NODE_LABELS
     ]
-    affinity: Object = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    affinity: Object = (spec.get("affinity") or EMPTY).get("nodeAffinity") or {}
     required = affinity.get(_REQUIRED) or {}
     where = path.child("affinity", "nodeAffinity")
     for position, term in enumerate(required.get("nodeSelectorTerms") or ()):
@@ -210,7 +215,9 @@ def _containers(spec: Object, found: Mapping[str, str], path: Path, at: Path) ->
         out.append(f"{where.key(known.SECCOMP_POD)}: {_SECCOMP}")
     for container, place in containers_with_paths(spec, at):
         if found:
-            out += _container_annotations(container, context, found, where, template=path is not NIL)
+            out += _container_annotations(
+                container, context, found, where, template=path is not NIL
+            )
         resources: Object = container.get("resources") or {}
         limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
         for name in ("memory", "ephemeral-storage"):
@@ -322,7 +329,7 @@ def _null_selectors(affinity: Object, path: Path) -> list[str]:
                 where = path.child(key, _REQUIRED).index(position).child("labelSelector")
                 out.append(f"{where}: {_MATCHES_NOTHING}")
         for position, weighted in enumerate(found.get(_PREFERRED) or ()):
-            if (weighted.get("podAffinityTerm") or {}).get("labelSelector") is None:
+            if (weighted.get("podAffinityTerm") or EMPTY).get("labelSelector") is None:
                 where = path.child(key, _PREFERRED).index(position)
                 out.append(f"{where.child('podAffinityTerm', 'labelSelector')}: {_MATCHES_NOTHING}")
     return out
