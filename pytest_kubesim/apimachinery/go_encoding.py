@@ -26,6 +26,7 @@ _Encode: TypeAlias = Callable[[Any, Any], Any]
 """From a value, and one printed before that it may share parts with, to the value as printed."""
 
 _ZERO_TIME = "0001-01-01T00:00:00Z"
+_MICRO_LENGTH = len("0001-01-01T00:00:00.000000Z")
 
 _UNLESS_NONE, _UNLESS_ZERO, _ALWAYS = range(3)
 
@@ -210,6 +211,12 @@ def _encode_time(value: str, base: Any) -> str | None:
     return value if plain else canonical("time", value)
 
 
+def _encode_micro_time(value: str, base: Any) -> str | None:
+    del base
+    plain = len(value) == _MICRO_LENGTH and value[-1] == "Z" and value[19] == "."
+    return value if plain and value[:19] != _ZERO_TIME[:19] else canonical("microtime", value)
+
+
 def _encode_float(value: float, base: Any) -> float:
     del base
     return int(value) if value == int(value) and abs(value) < 1e21 else value
@@ -232,7 +239,7 @@ _ENCODE: dict[str, _Encode] = {
     "bytes": lambda value, _base: base64.b64encode(base64.b64decode(value)).decode(),
     "float": _encode_float,
     "time": _encode_time,
-    "microtime": lambda value, _base: canonical("microtime", value),
+    "microtime": _encode_micro_time,
     "duration": lambda value, _base: canonical("duration", value),
     "quantity": _encode_quantity,
     "schema_or_bool": _encode_schema,

@@ -9,13 +9,14 @@ Follows ``apimachinery/pkg/api/validation/objectmeta.go`` and what it calls in
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from pytest_kubesim.apimachinery import formats, golang
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
-from pytest_kubesim.apimachinery.validation import ErrorList, Path
+from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 
 TOTAL_ANNOTATION_SIZE_LIMIT_BYTES = 256 * 1024
 FIELD_MANAGER_MAX_LENGTH = 128
@@ -132,7 +133,16 @@ def validate_owner_references(references: Sequence[Object] | None, path: Path) -
     errors: ErrorList = []
     controller = ""
     for position, reference in enumerate(references or ()):
-        errors += _owner_reference(reference, path.index(position))
+        errors += _owner_reference(
+            path,
+            position,
+            reference.get("apiVersion") or "",
+            reference.get("kind") or "",
+            reference.get("name") or "",
+            reference.get("uid") or "",
+            reference.get("controller"),
+            reference.get("blockOwnerDeletion"),
+        )
         if not reference.get("controller"):
             continue
         current = f"{reference.get('kind') or ''}/{reference.get('name') or ''}"
@@ -148,9 +158,27 @@ def validate_owner_references(references: Sequence[Object] | None, path: Path) -
     return errors
 
 
-def _owner_reference(reference: Object, path: Path) -> ErrorList:
+@functools.lru_cache(1024)
+def _owner_reference(
+    owner: Path,
+    position: int,
+    api_version: str,
+    name_of_kind: str,
+    name: str,
+    uid: str,
+    controller: Any,
+    blocks: Any,
+) -> tuple[FieldError, ...]:
     errors: ErrorList = []
-    api_version = reference.get("apiVersion") or ""
+    path = owner.index(position)
+    reference: Object = {
+        "apiVersion": api_version,
+        "kind": name_of_kind,
+        "name": name,
+        "uid": uid,
+        "controller": controller,
+        "blockOwnerDeletion": blocks,
+    }
     group, version = "", ""
     try:
         group, version = parse_api_version(api_version)
@@ -166,11 +194,11 @@ def _owner_reference(reference: Object, path: Path) -> ErrorList:
         for key in ("kind", "name", "uid")
         if not reference.get(key)
     ]
-    kind = GroupVersionKind(group, version, reference.get("kind") or "")
+    kind = GroupVersionKind(group, version, name_of_kind)
     if kind in _BANNED_OWNERS:
         shown = field.Printed(_printed_reference(reference))
         errors.append(field.invalid(path, shown, f"{kind} is disallowed from being an owner"))
-    return errors
+    return tuple(errors)
 
 
 def _printed_reference(reference: Object) -> str:
@@ -234,18 +262,32 @@ def validate_managed_fields(entries: Sequence[Any] | None, path: Path) -> ErrorL
     errors: ErrorList = []
     for position, raw in enumerate(entries or ()):
         entry = cast("Object", raw)
-        where = path.index(position)
-        operation = entry.get("operation") or ""
-        if not operation:
-            errors.append(field.required(where.child("operation"), "must not be empty"))
-        elif operation not in {"Apply", "Update"}:
-            supported = ("Apply", "Update")
-            errors.append(field.not_supported(where.child("operation"), operation, supported))
-        fields_type = entry.get("fieldsType") or ""
-        if fields_type not in {"", "FieldsV1"}:
-            detail = "must be `FieldsV1`"
-            errors.append(field.invalid(where.child("fieldsType"), fields_type, detail))
-        errors += validate_field_manager(entry.get("manager") or "", where.child("manager"))
-        if len((entry.get("subresource") or "").encode()) > MAX_SUBRESOURCE_NAME_LENGTH:
-            errors.append(field.too_long(where.child("subresource"), MAX_SUBRESOURCE_NAME_LENGTH))
+        errors += _managed_fields_entry(
+            path,
+            position,
+            entry.get("operation") or "",
+            entry.get("fieldsType") or "",
+            entry.get("manager") or "",
+            entry.get("subresource") or "",
+        )
     return errors
+
+
+@functools.lru_cache(1024)
+def _managed_fields_entry(
+    path: Path, position: int, operation: str, fields_type: str, manager: str, subresource: str
+) -> tuple[FieldError, ...]:
+    errors: ErrorList = []
+    where = path.index(position)
+    if not operation:
+        errors.append(field.required(where.child("operation"), "must not be empty"))
+    elif operation not in {"Apply", "Update"}:
+        supported = ("Apply", "Update")
+        errors.append(field.not_supported(where.child("operation"), operation, supported))
+    if fields_type not in {"", "FieldsV1"}:
+        detail = "must be `FieldsV1`"
+        errors.append(field.invalid(where.child("fieldsType"), fields_type, detail))
+    errors += validate_field_manager(manager, where.child("manager"))
+    if len(subresource.encode()) > MAX_SUBRESOURCE_NAME_LENGTH:
+        errors.append(field.too_long(where.child("subresource"), MAX_SUBRESOURCE_NAME_LENGTH))
+    return tuple(errors)

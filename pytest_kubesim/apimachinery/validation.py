@@ -20,20 +20,33 @@ from pytest_kubesim.apimachinery import addresses, formats, golang
 # -- where ---------------------------------------------------------------------------------------
 
 
+_REMEMBERED = 64
+"""How many of its fields a path remembers."""
+
+
 class Path:
     """The way to a field: ``Path("spec").child("ports").index(0)`` prints ``spec.ports[0]``.
 
     Immutable; a path without names prints as ``<nil>``, as Go's nil ``*Path`` does.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_children", "_text")
 
     def __init__(self, *names: str) -> None:
         self._text = ".".join(names)
+        self._children: dict[str, Path] = {}
+        """Fields below that were asked for: most paths are, at every request."""
 
     def child(self, *names: str) -> Path:
         """The field below, and below that for every further name."""
-        return Path(self._text, *names) if self._text else Path(*names)
+        if len(names) == 1:
+            found = self._children.get(names[0])
+            if found is not None:
+                return found
+        made = Path(self._text, *names) if self._text else Path(*names)
+        if len(names) == 1 and len(self._children) < _REMEMBERED:
+            self._children[names[0]] = made
+        return made
 
     def index(self, index: int) -> Path:
         """An element of the list."""
