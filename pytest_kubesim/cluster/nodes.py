@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.cri.images import Images
 from pytest_kubesim.errors import UsageError
@@ -150,6 +152,7 @@ class Nodes(Mapping[str, Node]):
         """From here on every Node object that anyone creates gets a machine of its own.
 
         Such a machine changes nothing of its object but the status, and goes when the object goes.
+        Its kubelet is hollow, as those of kubemark and kwok: pods run and end, without events.
         """
         self._cluster.control_plane.on_node(self._object_written, self._object_deleted)
 
@@ -159,7 +162,8 @@ class Nodes(Mapping[str, Node]):
             return
         self._count += 1
         spec = NodeSpec(name=name, index=self._count)
-        made = Node(self._cluster, spec, self.images, self.config, adopt=True)
+        config = attrs.evolve(self.config, hollow=True)
+        made = Node(self._cluster, spec, self.images, config, adopt=True)
         self._nodes[name] = made
         made.power_on()
 

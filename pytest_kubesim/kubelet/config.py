@@ -48,6 +48,9 @@ class KubeletConfiguration:
     """How long the CNI plugin is not initialised after the start of a node."""
     serialize_image_pulls: bool = True
     lease_jitter: float = 0.04
+    hollow: bool = False
+    """Containers run, and nothing is told of them but what pods are: no events, `PodScheduled` as
+    the scheduler wrote it, and a pod that is to go says no more until it is gone."""
 
     @classmethod
     def instant(cls) -> KubeletConfiguration:

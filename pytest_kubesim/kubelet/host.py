@@ -57,15 +57,22 @@ class Host:
         """The same as RFC 3339 text."""
         return timestamps.format_time(self.process.now_ns())
 
+    def event(
+        self, about: Object, type_: str, reason: str, message: str, *, field_path: str = ""
+    ) -> None:
+        """Record an event, unless this kubelet is hollow."""
+        if not self.config.hollow:
+            self.recorder.event(about, type_, reason, message, field_path=field_path)
+
     def pod_event(self, pod: Object, type_: str, reason: str, message: str) -> None:
         """Record an event about a pod."""
-        self.recorder.event(pod, type_, reason, message)
+        self.event(pod, type_, reason, message)
 
     def container_event(
         self, pod: Object, container: str, type_: str, reason: str, message: str
     ) -> None:
         """Record an event about a container of a pod."""
-        self.recorder.event(
+        self.event(
             pod, type_, reason, message, field_path=container_field_path(pod, container)
         )
 

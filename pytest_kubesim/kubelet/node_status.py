@@ -348,7 +348,7 @@ class NodeStatus:
     def _node_event(self, type_: str, reason: str, message: str) -> None:
         uid = self.node["metadata"]["uid"] if self.node is not None else self.name
         reference = {"kind": "Node", "name": self.name, "uid": uid, "apiVersion": "v1"}
-        self._host.recorder.event(reference, type_, reason, message)
+        self._host.event(reference, type_, reason, message)
 
 
 def _version(node: Object) -> int:

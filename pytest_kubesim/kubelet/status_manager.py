@@ -250,9 +250,12 @@ class StatusManager:
         status, version = entry.status, entry.version
         assert status is not None
         shown: Object = entry.pod.get("status") or _NO_STATUS
+        hollow = self._host.config.hollow
         merged = merge_pod_status(entry.pod, shown, status, self._could_run(entry.uid))
+        if hollow:
+            merged = _as_scheduled(shown, merged)
         patch = status_patch(shown, merged, MERGE_KEYS)
-        if patch:
+        if patch and not (hollow and entry.pod["metadata"].get("deletionTimestamp")):
             pod = await self._host.client.patch(
                 PODS,
                 entry.namespace,
@@ -267,7 +270,10 @@ class StatusManager:
         if (
             entry.finished
             and meta.get("deletionTimestamp")
-            and (entry.pod.get("status") or _NO_STATUS).get("phase") in pod_conditions.TERMINAL
+            and (
+                hollow
+                or (entry.pod.get("status") or _NO_STATUS).get("phase") in pod_conditions.TERMINAL
+            )
         ):
             await self._host.client.delete(
                 PODS, entry.namespace, entry.name, grace_period_seconds=0, uid=entry.uid
@@ -314,6 +320,13 @@ def merge_pod_status(pod: Object, old: Object, new: Object, could_run: bool) -> 
             for c in conditions
         ]
     return merged
+
+
+def _as_scheduled(shown: Object, status: Object) -> Object:
+    """The status with `PodScheduled` as it is shown."""
+    found = {c["type"]: c for c in shown.get("conditions") or () if c["type"] == "PodScheduled"}
+    conditions = [found.get(c["type"], c) for c in status["conditions"]]
+    return {**status, "conditions": conditions}
 
 
 def _version(pod: Object) -> int:

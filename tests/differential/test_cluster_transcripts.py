@@ -23,7 +23,7 @@ MATCHING = {
     "pdb-eviction": 26,
     "quota-limits": 7,
     "replicaset-rc": 24,
-    "scheduling": 24,
+    "scheduling": 31,
     "services-endpoints": 22,
     "statefulset": 32,
     "storage": 35,
