@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pytest_kubesim.apimachinery import timestamps
+from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go import resources
 from pytest_kubesim.client_go.rest import RESTClient
@@ -31,12 +32,13 @@ class World:
         kernel = self.kernel
         etcd = Member(clock=lambda: kernel.now_ns)
         self.server = APIServer(kernel, Client(etcd), catalog=CATALOG)
+        etcd.restore(bootstrap.snapshot(CATALOG, kernel.start_ns))
         self.server.start()
         self.network = Network(kernel)
         self.latency_ns = latency_ns
         self.admin = self.client(Process(kernel, "test", host="control-plane"), "admin")
+        self._empty()
         for name in ("default", "kube-system"):
-            self.create(resources.NAMESPACES, {"metadata": {"name": name}}, namespace="")
             account = {"metadata": {"name": "default", "namespace": name}}
             self.create(resources.SERVICEACCOUNTS, account, namespace=name)
         self.manager = ControllerManager(
@@ -57,6 +59,14 @@ class World:
             user_agent="test/1",
             watch_latency_ns=self.latency_ns,
         )
+
+    def _empty(self) -> None:
+        """Take away what a control plane begins with, but for its namespaces and its policy."""
+        for gvr in (resources.CONFIGMAPS, resources.ENDPOINTS, resources.ENDPOINTSLICES):
+            for obj in self.list(gvr, ""):
+                meta = obj["metadata"]
+                self.do(self.admin.delete(gvr, meta["namespace"], meta["name"]))
+        self.delete(resources.SERVICES, "kubernetes")
 
     # -- time ---------------------------------------------------------------------------------
 
