@@ -47,6 +47,14 @@ def fnv32a(data: bytes) -> int:
     return value
 
 
+def fnv32(data: bytes) -> int:
+    """The 32-bit FNV-1 hash."""
+    value = 2166136261
+    for byte in data:
+        value = value * 16777619 & 0xFFFFFFFF ^ byte
+    return value
+
+
 def pod_template_hash(template: Any, collision_count: int | None = None) -> str:
     """The label value that tells a Deployment's ReplicaSets apart.
 
@@ -59,7 +67,8 @@ def pod_template_hash(template: Any, collision_count: int | None = None) -> str:
 
 def controller_revision_hash(raw: str, probe: int | None = None) -> str:
     """The label value of a ControllerRevision whose ``data`` prints as ``raw``."""
-    return _hash(raw, b"" if probe is None else str(probe).encode())
+    salt = "" if probe is None else str(probe)
+    return safe_encode(str(fnv32((raw + salt).encode("utf-8", "surrogatepass"))))
 
 
 def controller_revision_name(prefix: str, hash_: str) -> str:

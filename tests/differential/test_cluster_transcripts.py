@@ -25,7 +25,7 @@ MATCHING = {
     "replicaset-rc": 24,
     "scheduling": 31,
     "services-endpoints": 22,
-    "statefulset": 32,
+    "statefulset": 33,
     "storage": 35,
 }
 """By scenario: how many steps match at least."""

@@ -317,7 +317,8 @@ class Player:
         found = lookup(body, step["each"]) or []
         out = [{path: safe(entry, path) for path in step["only"]} for entry in found]
         if step.get("unordered"):
-            out.sort(key=lambda entry: json.dumps(entry, sort_keys=True))
+            patterns = self.scenario.get("mask") or {}
+            out.sort(key=lambda one: mask(json.dumps(one, sort_keys=True), self.masks, patterns))
         return out
 
     def _collect(self, step: dict[str, Any]) -> Any:
@@ -343,6 +344,15 @@ class Player:
         if step.get("only"):
             out["events"] = [{p: safe(e, p) for p in step["only"]} for e in out["events"]]
         return out
+
+
+def mask(text: str, masks: dict[str, str], patterns: dict[str, str]) -> str:
+    """Names for saved values (longest first), then a scenario's own `mask: {pattern: text}`."""
+    for value in sorted(masks, key=len, reverse=True):
+        text = text.replace(value, masks[value])
+    for pattern, shown in patterns.items():
+        text = re.sub(pattern, shown, text)
+    return text
 
 
 class Normaliser:
@@ -391,10 +401,7 @@ class Normaliser:
 
     def text(self, text: str, *, printed: bool = False) -> str:
         """A string with all that varies replaced."""
-        for value in sorted(self.masks, key=len, reverse=True):
-            text = text.replace(value, self.masks[value])
-        for pattern, shown in self.patterns.items():
-            text = re.sub(pattern, shown, text)
+        text = mask(text, self.masks, self.patterns)
         for literal in sorted(self.literal, key=len, reverse=True):
             text = text.replace(literal, self.literal[literal])
         text = text.replace(self.vars["ns"], "$ns").replace(self.vars["id"], "$id")
