@@ -1,4 +1,4 @@
-"""The command `kubesim`: `demo` shows the main job, `serve` opens a cluster to kubectl and others."""
+"""The command `kubesim`: `demo` shows the main job, `serve` opens a cluster to kubectl and all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`kubesim demo`: an operator heals its database after a node is lost, in virtual minutes.
 
-The operator is ordinary code, as it runs in a pod: a loop that asks the API server with the standard
-library's HTTP client, and sleeps.  It knows nothing of the simulation.
+The operator is ordinary code, as it runs in a pod: a loop that asks the API server with the
+standard library's HTTP client, and sleeps.  It knows nothing of the simulation.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ DATABASE: dict[str, Any] = {
     "metadata": {"name": "db"},
     "spec": {"replicas": 3},
 }
+
+Object = dict[str, Any]
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -85,19 +87,22 @@ class Operator:
         if found is None:
             found = self.call("POST", sets, statefulset(database))
         self.release_lost_pods(namespace, name)
-        ready = (found.get("status") or {}).get("readyReplicas", 0)
+        status: Object = found.get("status") or {}
+        ready = status.get("readyReplicas", 0)
         phase = "Ready" if ready == database["spec"]["replicas"] else "Progressing"
-        if (database.get("status") or {}).get("phase") != phase:
+        known: Object = database.get("status") or {}
+        if known.get("phase") != phase:
             path = f"/apis/example.com/v1/namespaces/{namespace}/databases/{name}/status"
-            status = {"status": {"phase": phase, "ready": ready}}
-            self.call("PATCH", path, status, "merge-patch+json")
+            patch = {"status": {"phase": phase, "ready": ready}}
+            self.call("PATCH", path, patch, "merge-patch+json")
 
     def release_lost_pods(self, namespace: str, name: str) -> None:
         """Delete for good the pods that Kubernetes keeps because their node does not answer."""
         pods = f"/api/v1/namespaces/{namespace}/pods"
         for pod in self.call("GET", f"{pods}?labelSelector=app%3D{name}")["items"]:
             node = self.call("GET", f"/api/v1/nodes/{pod['spec'].get('nodeName', '-')}")
-            taints = ((node or {}).get("spec") or {}).get("taints") or []
+            spec: Object = node["spec"] if node else {}
+            taints: list[Object] = spec.get("taints") or []
             unreachable = any(t["key"] == "node.kubernetes.io/unreachable" for t in taints)
             if unreachable and pod["metadata"].get("deletionTimestamp"):
                 options = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 0}
@@ -192,7 +197,8 @@ def told(entry: Entry) -> str:
     if entry.kind == "fault":
         return f"{entry.actor:<24} {fields.get('fault', '')}"
     if entry.kind == "container":
-        return f"{entry.actor:<24} container {fields.get('container')} of {fields.get('pod')} {fields.get('what')}"
+        which = f"container {fields.get('container')} of {fields.get('pod')}"
+        return f"{entry.actor:<24} {which} {fields.get('what')}"
     if entry.kind == "node" or (entry.kind == "process" and "operator" in entry.actor):
         return f"{entry.actor:<24} {fields.get('what', '')}"
     return ""

@@ -7,7 +7,7 @@ that has the plugin installed and does not use it starts no slower.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,7 +136,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Loops made after the test are pytest's own again."""
     try:
         return (yield)
@@ -149,11 +149,12 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failing test prints its seed and the command that replays it."""
-    outcome: Any = yield
-    clusters = item.stash.get(_clusters, [])
+    outcome = yield
+    none: list[Cluster] = []
+    clusters = item.stash.get(_clusters, none)
     if outcome.failed and clusters:
         from pytest_kubesim import report
 

@@ -25,7 +25,9 @@ def failure(cluster: Cluster, command: str) -> str:
     for armed in cluster.faults.armed:
         struck = f"struck {armed.struck} times" if armed.struck else "never struck"
         lines.append(f"fault: {armed.fault!r} ({struck})")
-    lines += [f"operator {o.name}: {o.process.state}, {o.restarts} restarts" for o in cluster.operators]
+    for operator in cluster.operators:
+        state = operator.process.state
+        lines.append(f"operator {operator.name}: {state}, {operator.restarts} restarts")
     lines.append("timeline:")
     entries = timeline.lines(cluster.journal, kernel.start_ns, TIMELINE_LINES)
     lines += [f"  {entry}" for entry in entries or ["nothing happened"]]

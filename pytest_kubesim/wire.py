@@ -84,7 +84,7 @@ class Response:
 
 
 class WatchEvent:
-    """One event of a watch.  Shared by all watchers that see it alike; its frame is encoded once."""
+    """One event of a watch: shared by all watchers that see it alike, its frame encoded once."""
 
     __slots__ = ("_frame", "object", "revision", "type")
 
@@ -154,7 +154,7 @@ class Handler(Protocol):
         ...
 
 
-class ConnectionLost(Exception):  # noqa: N818 - what the client sees, not our error
+class ConnectionLost(Exception):
     """The connection was refused, reset or timed out before an answer came.
 
     `kind` is `refused`, `reset` or `timeout`; every door turns it into what its library raises.

@@ -162,7 +162,7 @@ def test_a_conftest_adds_controllers_scheduler_plugins_and_what_every_cluster_ha
                     if found and "stamp" in (found.get("data") or {}):
                         body = {"data": {"stamp": self.now()}}
                         namespace, name = key.split("/")
-                        await self.context.client.patch(CONFIGMAPS, namespace, name, body, patch_type="merge")
+                        await self.client.patch(CONFIGMAPS, namespace, name, body, patch_type="merge")
 
             return [Stamp]
 
@@ -179,6 +179,12 @@ def test_a_conftest_adds_controllers_scheduler_plugins_and_what_every_cluster_ha
 
         def pytest_kubesim_cluster_made(cluster):
             cluster.add_nodes(3)
+            subject = {"kind": "ServiceAccount", "namespace": "kube-system", "name": "stamp-controller"}
+            cluster.apply({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+                "metadata": {"name": "stamp"}, "subjects": [subject],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"},
+            })
     """)
     result = run(pytester, """
         def test_it(kubesim):

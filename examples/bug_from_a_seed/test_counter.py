@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("kubernetes")
 
-from counter_operator import careful_main, main  # noqa: E402
+from counter_operator import careful_main, main
 
 NAMES = ("ann", "bob", "cleo", "dan")
 

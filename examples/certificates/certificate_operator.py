@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from kubernetes import client, config
 
@@ -30,7 +30,7 @@ def main():
 def renew_if_due(core, secret):
     annotations = secret.metadata.annotations or {}
     expires = annotations.get(EXPIRES)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     if expires and datetime.fromisoformat(expires) - now > RENEW_BEFORE:
         return
     serial = int(annotations.get(SERIAL, 0)) + 1

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("kubernetes")
 
-from certificate_operator import EXPIRES, SERIAL, main  # noqa: E402
+from certificate_operator import EXPIRES, SERIAL, main
 
 
 def secret(name):

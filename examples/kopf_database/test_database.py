@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("kopf")
 pytest.importorskip("kubernetes")
 
-import database_operator  # noqa: E402
+import database_operator
 
 CRD = Path(__file__).parent / "crd.yaml"
 DATABASE = {

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("lightkube")
 
-from webapp_operator import DNSError, Operator  # noqa: E402
+from webapp_operator import DNSError, Operator
 
 CRD = Path(__file__).parent / "crd.yaml"
 WEBAPP = {

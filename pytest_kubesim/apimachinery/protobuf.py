@@ -1,12 +1,12 @@
-"""Kubernetes protobuf, both ways: bytes of a message <-> the object as JSON.
+r"""Kubernetes protobuf, both ways: bytes of a message <-> the object as JSON.
 
 The law: the JSON is what Go would print of the message, but for zero values, which
 `go_encoding.roundtrip` decides of; what JSON inlines is inlined, what has a form of its own in JSON
 (times, quantities, int-or-string, raw extensions) has that form.
 
-On the wire an object is `k8s\\0` and a `runtime.Unknown` that holds its type and its message
-(`apimachinery/pkg/runtime/serializer/protobuf/protobuf.go`); a watch sends each event as a frame with
-its length in four bytes before it (`util/framer/framer.go`).
+On the wire an object is `k8s\0` and a `runtime.Unknown` that holds its type and its message
+(`apimachinery/pkg/runtime/serializer/protobuf/protobuf.go`); a watch sends each event as a frame
+with its length in four bytes before it (`util/framer/framer.go`).
 """
 
 from __future__ import annotations
@@ -291,7 +291,7 @@ def _read_props_or(data: bytes) -> Any:
     for number, wire, value in _fields(data):
         if wire == _VARINT:
             allowed = bool(value)
-            rest = [v for n, w, v in _fields(data) if w == _BYTES]
+            rest = [v for _, w, v in _fields(data) if w == _BYTES]
             return decode_message(f"{_EXTENSIONS}.JSONSchemaProps", rest[0]) if rest else allowed
         if number == 1:
             return decode_message(f"{_EXTENSIONS}.JSONSchemaProps", value)

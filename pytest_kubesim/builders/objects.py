@@ -1,7 +1,7 @@
 """How an object of each built-in kind is made: what must be in it beside its name.
 
-`MAKERS[group, kind](source, name)` gives what is merged into an object that has apiVersion, kind and
-metadata; a kind that is not here needs nothing more.  Groups are upstream's.
+`MAKERS[group, kind](source, name)` gives what is merged into an object that has apiVersion, kind
+and metadata; a kind that is not here needs nothing more.  Groups are upstream's.
 """
 
 from __future__ import annotations
@@ -356,7 +356,7 @@ def _definition(source: Source, name: str) -> Object:
     group = source.k8s_subdomain()
     spec = {"type": "object", "properties": {"size": {"type": "integer", "minimum": 1}}}
     schema = {"type": "object", "properties": {"spec": spec}}
-    version = {
+    version: Object = {
         "name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema},
         "subresources": {"status": {}},
     }

@@ -142,7 +142,8 @@ class KubernetesProvider(BaseProvider):
         }
         if spec["scope"] == "Namespaced":
             made["metadata"]["namespace"] = "default"
-        schema = (versions[name].get("schema") or {}).get("openAPIV3Schema") or {}
+        wrapped: Object = versions[name].get("schema") or {}
+        schema: Object = wrapped.get("openAPIV3Schema") or {}
         body = structural.value(self, schema)
         for key in ("apiVersion", "kind", "metadata", "status"):
             if isinstance(body, dict):
@@ -151,4 +152,4 @@ class KubernetesProvider(BaseProvider):
 
     @staticmethod
     def _merged(made: Object, fields: dict[str, Any]) -> Object:
-        return cast("Object", mergepatch.apply(made, fields)) if fields else made
+        return mergepatch.apply(made, fields) if fields else made

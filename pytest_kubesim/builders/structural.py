@@ -31,6 +31,9 @@ _FORMATS: dict[str, str] = {
 }
 
 
+_AT_THE_ROOT: frozenset[str] = frozenset({"apiVersion", "kind", "metadata", "status"})
+
+
 def value(source: BaseProvider, schema: dict[str, Any], path: str = "") -> Any:
     """A value that `schema` accepts; `path` is where it stands, for errors."""
     if "default" in schema:
@@ -68,9 +71,10 @@ def _unknowable(schema: dict[str, Any]) -> bool:
 def _object(source: BaseProvider, schema: dict[str, Any], path: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
     required = set(schema.get("required") or ())
-    for name, child in (schema.get("properties") or {}).items():
+    properties: dict[str, dict[str, Any]] = schema.get("properties") or {}
+    for name, child in properties.items():
         where = f"{path}.{name}" if path else name
-        if not path and name in ("apiVersion", "kind", "metadata", "status"):
+        if not path and name in _AT_THE_ROOT:
             continue
         if name not in required and (_unknowable(child) or source.random_int(0, 3) == 0):
             continue
@@ -87,7 +91,7 @@ def _array(source: BaseProvider, schema: dict[str, Any], path: str) -> list[Any]
     least = schema.get("minItems") or 0
     most = schema.get("maxItems", max(least, 2))
     count = min(max(least, 1), most)
-    items = schema.get("items") or {}
+    items: dict[str, Any] = schema.get("items") or {}
     made: list[Any] = []
     for number in range(count):
         item = value(source, items, f"{path}[{number}]")
@@ -115,13 +119,14 @@ def _string(source: BaseProvider, schema: dict[str, Any], path: str) -> str:
     if made is None:
         low = schema.get("minLength") or 0
         high = schema.get("maxLength", max(low, 12))
-        word = f"{source.random_element(('alpha', 'beta', 'gamma', 'delta'))}{source.random_int(0, 99)}"
+        letter = source.random_element(("alpha", "beta", "gamma", "delta"))
+        word = f"{letter}{source.random_int(0, 99)}"
         made = (word + "x" * low)[: max(low, min(high, max(len(word), low)))]
     pattern = schema.get("pattern")
     if pattern and not re.search(pattern, made):
         raise UsageError(
             f"fake: {path or 'a field'} is required and must match {pattern!r}, which cannot be "
             "made up;",
-            f"give it: k8s_custom_resource(crd, {path.split('.')[0] or 'spec'}=...).",
+            f"give it: k8s_custom_resource(crd, {path.split('.', maxsplit=1)[0] or 'spec'}=...).",
         )
     return made

@@ -214,7 +214,7 @@ class SharedIndexInformer:
         if self._transform is not None:
             items = [self._transform(obj) for obj in items]
         present = {key_of(obj) for obj in items}
-        for key in self.store.keys():
+        for key in list(self.store.keys()):
             if key not in present:
                 gone = self.store.get(key)
                 assert gone is not None

@@ -197,7 +197,7 @@ class EventRecorder:
             self._sending = False
 
     async def _send(self, event: Object, new: bool, key: tuple[str, ...]) -> None:
-        namespace = event["metadata"]["namespace"]
+        namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         for _attempt in range(_SENDER_RETRIES):
             try:
                 if not new:
@@ -207,7 +207,7 @@ class EventRecorder:
                             "lastTimestamp": event["lastTimestamp"],
                             "message": event["message"],
                         }
-                        await self._client.patch(EVENTS, namespace, event["metadata"]["name"], patch)
+                        await self._client.patch(EVENTS, namespace, name, patch)
                         return
                     except status.APIStatus as error:
                         if not status.is_not_found(error):

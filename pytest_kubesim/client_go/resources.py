@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_kubesim.apimachinery.meta import GroupVersionResource as _R
+from pytest_kubesim.apimachinery.meta import GroupVersionResource as _R  # noqa: N814 - a word for each line
 
 BINDINGS = _R("", "v1", "bindings")
 CONFIGMAPS = _R("", "v1", "configmaps")

@@ -26,7 +26,7 @@ BASE_DELAY_NS, MAX_DELAY_NS = 5_000_000, 1000 * NS
 QPS, BURST = 10, 100
 
 
-class ShutDown(Exception):  # noqa: N818 - upstream's word
+class ShutDown(Exception):
     """The queue was shut down and is empty."""
 
 

@@ -71,7 +71,7 @@ class Cluster(ObjectVerbs):
     """A simulated Kubernetes cluster.
 
     Parameters: `config`, its options; `doors`, how clients and operators get in (None: only the
-    test's own calls); `clock`, another than the virtual one; `hooks`, a pluggy relay of `hookspecs`.
+    test's own calls); `clock`, another than the virtual one; `hooks`, a relay of `hookspecs`.
     """
 
     def __init__(
@@ -183,9 +183,9 @@ class Cluster(ObjectVerbs):
     ) -> Operator:
         """Start user code as a process of the simulation.
 
-        Parameters: `operator`, a coroutine function, a plain function, a kopf module or registry, or
-        a command line (a list); `name` of the process; `service_account`, `"namespace/name"`, whose
-        rights it gets (default: cluster-admin); `replicas`, how many of it.
+        Parameters: `operator`, a coroutine function, a plain function, a kopf module or registry,
+        or a command line (a list); `name` of the process; `service_account`, `"namespace/name"`,
+        whose rights it gets (default: cluster-admin); `replicas`, how many of it.
         Returns: the operator, the first of several.
         Raises: `UsageError` for what cannot be run.
         """
@@ -242,9 +242,9 @@ class Cluster(ObjectVerbs):
     ) -> Any:
         """Run until it holds: at least one object (or `count` of them) matches.
 
-        Parameters: `ref_or_callable`, `"deployment/web"`, `"pods"`, or a callable without arguments;
-        `match`, a partial object (lists by the schema's merge keys, None means absent), a predicate
-        of the object, or nothing: that it exists; `within`, virtual time.
+        Parameters: `ref_or_callable`, `"deployment/web"`, `"pods"`, or a callable without
+        arguments; `match`, a partial object (lists by the schema's merge keys, None means absent),
+        a predicate of the object, or nothing: that it exists; `within`, virtual time.
         Returns: the first object that matches, or what the callable answered.
         Raises: `AssertionFailed` with the nearest miss, pending timers and the timeline.
         """
@@ -271,7 +271,7 @@ class Cluster(ObjectVerbs):
         unknown = set(options) - {"count", "labels", "namespace"}
         if unknown:
             raise UsageError(
-                f"{verb}: unknown option {sorted(unknown)[0]!r}; there are count, labels, "
+                f"{verb}: unknown option {min(unknown)!r}; there are count, labels, "
                 "namespace, during"
             )
         condition = waiting.condition_of(self, what, match, **options)
@@ -308,6 +308,7 @@ class Cluster(ObjectVerbs):
     # -- inside -------------------------------------------------------------------------------
 
     def perform(self, coro: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end, and what falls due meanwhile; raises what it raises."""
         task = self.kernel.spawn(coro, name="test", eager=True, daemon=True)
         if not task.done():
             self.run_kernel(task.done)

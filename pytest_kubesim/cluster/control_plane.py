@@ -7,7 +7,7 @@ as its own user with its own user agent, from the host `control-plane`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
@@ -260,11 +260,11 @@ def _meaningful(event: Event) -> bool:
     return True
 
 
-def _without_heartbeats(node: Any) -> Any:
-    status = node.get("status") or {}
+def _without_heartbeats(node: Object) -> Object:
+    status: Object = node.get("status") or {}
+    found: list[Object] = status.get("conditions") or []
     conditions = [
-        {k: v for k, v in condition.items() if k != "lastHeartbeatTime"}
-        for condition in status.get("conditions") or ()
+        {k: v for k, v in condition.items() if k != "lastHeartbeatTime"} for condition in found
     ]
     metadata = {k: v for k, v in node["metadata"].items() if k != "managedFields"}
     return {**node, "metadata": metadata, "status": {**status, "conditions": conditions}}

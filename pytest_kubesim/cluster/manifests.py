@@ -45,7 +45,7 @@ def _load(manifest: Any) -> Iterator[Object]:
     if isinstance(manifest, os.PathLike):
         yield from _path(Path(cast("os.PathLike[str]", manifest)))
     elif isinstance(manifest, str):
-        if ("\n" not in manifest and ":" not in manifest.strip().replace(":\\", "", 1)) or ("\n" not in manifest and Path(manifest).exists()):
+        if _is_path(manifest):
             yield from _path(Path(manifest))
         else:
             yield from _text(manifest, "the text given")
@@ -56,6 +56,13 @@ def _load(manifest: Any) -> Iterator[Object]:
             yield from _load(item)
     else:
         yield from _object(plain(manifest), f"the {type(manifest).__name__} given")
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text names a file or folder: one line, and there, or too plain to be YAML."""
+    if "\n" in text:
+        return False
+    return ":" not in text.strip().replace(":\\", "", 1) or Path(text).exists()
 
 
 def _path(path: Path) -> Iterator[Object]:

@@ -131,16 +131,15 @@ def _list(
             found = next(
                 (
                     a
-                    for a in actual
-                    if isinstance(a, dict)
-                    and all(cast("Object", a).get(k) == element[k] for k in keys)
+                    for a in cast("list[Object]", actual)
+                    if isinstance(a, dict) and all(a.get(k) == element[k] for k in keys)  # pyright: ignore[reportUnnecessaryIsInstance]
                 ),
                 None,
             )
             if found is None:
                 yield Difference(where, element, None)
             else:
-                yield from _map(element, cast("Object", found), where, item)
+                yield from _map(element, found, where, item)
         return
     if len(expected) != len(actual):
         yield Difference(path, expected, actual)

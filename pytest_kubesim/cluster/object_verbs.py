@@ -54,7 +54,7 @@ class ObjectVerbs:
         Parameters: files, folders, YAML text, dicts, objects of any client library; `namespace` for
         those that name none; `force` takes over fields that others own.
         Returns: the object applied, or a list where there were several.
-        Raises: `ManifestError` for what is no manifest, `APIStatus` for what the API server refuses.
+        Raises: `ManifestError` for what is no manifest, `APIStatus` for what the server refuses.
         """
 
         async def apply(resource: Any, where: str, obj: Object) -> Object:
@@ -155,9 +155,10 @@ class ObjectVerbs:
             )
         )
         kind, version = reference.resource.kind, reference.resource.api_version
+        items: list[Object] = answer.get("items") or []
         return [
             {"apiVersion": version, "kind": kind, **self.copy(item)}
-            for item in answer.get("items") or []
+            for item in items
         ]
 
     def patch(

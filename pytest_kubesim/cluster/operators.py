@@ -9,7 +9,7 @@ again, with a log and an identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 
@@ -175,10 +175,11 @@ def failed(operator: Operator, failure: BaseException) -> OperatorFailed:
 def name_of(target: Any) -> str:
     """A process name for `target`: its own, without what is no use in one."""
     if isinstance(target, list | tuple) and target:
-        name = str(target[0]).rsplit("/", 1)[-1]  # pyright: ignore[reportUnknownArgumentType]
+        name = str(cast("list[Any]", target)[0]).rsplit("/", 1)[-1]
     else:
-        name = getattr(target, "__name__", "") or type(target).__name__
+        code: Any = target
+        name = str(getattr(code, "__name__", "") or type(code).__name__)
         if name in ("main", "run", "operator"):
-            module = str(getattr(target, "__module__", "") or "").rsplit(".", 1)[-1]
+            module = str(getattr(code, "__module__", "") or "").rsplit(".", 1)[-1]
             name = module if module not in ("", "__main__") else name
     return name.strip("_<>").replace("_", "-") or "operator"

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 POINT = "apiserver.request"
 CODES = (409, 429, 500, 503, 504)
-_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
 
 
 class Ground(Protocol):
@@ -167,7 +166,7 @@ def _error(fault: APIFault, attributes: dict[str, Any]) -> status.APIStatus:
     resource = GroupResource(attributes.get("group", ""), attributes.get("resource", ""))
     name = attributes.get("name", "")
     if fault.code == 409:
-        return status.new_conflict(resource, name, fault.message or _MODIFIED)
+        return status.new_conflict(resource, name, fault.message or status.OPTIMISTIC_LOCK_ERROR)
     if fault.code == 429:
         message = fault.message or "Too many requests, please try again later."
         return status.new_too_many_requests(message, fault.retry_after or 1)

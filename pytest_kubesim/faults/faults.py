@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import apiserver, node, operator
+from pytest_kubesim.faults import apiserver, operator
 from pytest_kubesim.faults.apiserver import APIFault, APIFaults
 from pytest_kubesim.faults.fault import Armed, RequestMatch
 from pytest_kubesim.faults.node import Machine, NodeFaults

@@ -46,8 +46,7 @@ class VirtualClock:
 
     def advance_to(self, when_ns: int) -> bool:
         """Jump to `when_ns`; never backwards."""
-        if when_ns > self._now_ns:
-            self._now_ns = when_ns
+        self._now_ns = max(self._now_ns, when_ns)
         return True
 
     def wait_s(self, when_ns: int) -> float:

@@ -87,7 +87,7 @@ class Timer:
         return getattr(self.fn, "__qualname__", repr(self.fn))
 
 
-class HotLoop(Exception):  # noqa: N818 - the name says what it is
+class HotLoop(Exception):
     """Event follows event and time does not pass: something wakes itself for ever."""
 
 
@@ -95,7 +95,7 @@ INSTANT_LIMIT = 1_000_000
 """How many events may run at one instant before that is a `HotLoop`."""
 
 
-class Deadlock(Exception):  # noqa: N818 - the name says what it is
+class Deadlock(Exception):
     """Nothing is left to run, and what was waited for has not come."""
 
 
@@ -147,7 +147,7 @@ class Kernel:
         self._sequence += 1
         heapq.heappush(
             self._heap,
-            (time_ns if time_ns > self.now_ns else self.now_ns, priority, self._sequence, timer),
+            (max(self.now_ns, time_ns), priority, self._sequence, timer),
         )
         if not periodic:
             self.pending += 1
@@ -181,9 +181,9 @@ class Kernel:
         if process is not None:
             process.adopt(task)
         if eager:
-            task._step(None)  # pyright: ignore[reportPrivateUsage]
+            task.step(None)
         else:
-            self._ready.append((task._step, (None,)))  # pyright: ignore[reportPrivateUsage]
+            self._ready.append((task.step, (None,)))
         return task
 
     def future(self) -> Future[Any]:

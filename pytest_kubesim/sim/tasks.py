@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel, Timer
@@ -110,7 +110,7 @@ class Task(Future[T]):
         if self._done:
             return
         self._leave()
-        self._kernel.call_soon(self._step, Cancelled())
+        self._kernel.call_soon(self.step, Cancelled())
 
     def kill(self) -> None:
         """End it without another line of its code running, as a crashed process ends."""
@@ -137,17 +137,18 @@ class Task(Future[T]):
 
     def _wake(self, source: Future[Any]) -> None:
         if self._waiting is source:
-            self._step(None)
+            self.step(None)
 
     def _timer(self) -> None:
-        self._step(None)
+        self.step(None)
 
-    def _step(self, error: BaseException | None) -> None:
+    def step(self, error: BaseException | None) -> None:
+        """Run to the next suspension (the kernel calls this)."""
         if self._done:
             return
         process = self.process
         if process is not None and process.paused:
-            process.defer(self._step, error)
+            process.defer(self.step, error)
             return
         kernel = self._kernel
         previous, kernel.current_task = kernel.current_task, self
@@ -158,12 +159,13 @@ class Task(Future[T]):
             self._finish(stop.value, None)
         except Cancelled as cancelled:
             self._finish(None, cancelled)
-        except Exception as failure:  # whatever the coroutine raises is its result
+        except Exception as failure:  # noqa: BLE001 - whatever it raises is its result
             self._finish(None, failure)
         else:
             if isinstance(trap, Future):
-                self._waiting = trap
-                trap.add_done_callback(self._wake)
+                source = cast("Future[Any]", trap)
+                self._waiting = source
+                source.add_done_callback(self._wake)
             else:
                 delay_ns, periodic = trap
                 self._waiting = kernel.call_at(
