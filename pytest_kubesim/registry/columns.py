@@ -38,7 +38,7 @@ CREATED_DESCRIPTION = (
 
 @functools.cache
 def _table() -> dict[str, list[list[Any]]]:
-    place = importlib.resources.files(__package__).joinpath("columns.json")
+    place = importlib.resources.files(str(__package__)).joinpath("columns.json")
     found: dict[str, list[list[Any]]] = json.loads(place.read_text(encoding="utf-8"))
     return found
 

@@ -1,7 +1,7 @@
 """DaemonSets.
 
-The law: `templateGeneration`, which has no field any more, lives on in an annotation that the server
-keeps; it counts changes of the template.
+The law: `templateGeneration`, which has no field any more, lives on in an annotation that the
+server keeps; it counts changes of the template.
 
 Follows `pkg/registry/apps/daemonset/strategy.go`, `pkg/apis/apps/v1/conversion.go` and
 `ValidateDaemonSetSpec` of `pkg/apis/apps/validation/validation.go`.

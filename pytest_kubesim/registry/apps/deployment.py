@@ -72,7 +72,7 @@ class DeploymentStrategy(WithStatus):
         """With the old status; a generation further if spec or annotations have changed."""
         del ctx
         obj = with_template_dropped(keeping(obj, old, "status"), old)
-        annotations = obj["metadata"].get("annotations") or {}
+        annotations: Object = obj["metadata"].get("annotations") or {}
         if semantically_equal(obj["spec"], old["spec"]) and annotations == (
             old["metadata"].get("annotations") or {}
         ):

@@ -67,7 +67,7 @@ class StatefulSetStrategy(WithStatus):
             if strategy.get("rollingUpdate") is None:
                 strategy["rollingUpdate"] = {}
         if strategy["type"] == "RollingUpdate" and strategy.get("rollingUpdate") is not None:
-            rolling: Object = dict(strategy["rollingUpdate"])
+            rolling: Object = {**strategy["rollingUpdate"]}
             for key, value in (("partition", 0), ("maxUnavailable", 1)):
                 if rolling.get(key) is None:
                     rolling[key] = value
@@ -120,7 +120,7 @@ class StatefulSetStrategy(WithStatus):
         del ctx
         spec: Object = obj["spec"]
         found = warnings.template_warnings(spec["template"], TEMPLATE)
-        return found + _claim_warnings(spec, lambda path: path) + _limit_warning(spec)
+        return found + _claim_warnings(spec) + _limit_warning(spec)
 
     def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
         """The same; those of the template only if the generation has risen."""
@@ -129,7 +129,7 @@ class StatefulSetStrategy(WithStatus):
         found: list[str] = []
         if obj["metadata"].get("generation") != old["metadata"].get("generation"):
             found = warnings.template_warnings(spec["template"], TEMPLATE)
-        return found + _claim_warnings(spec, lambda path: path.child("Spec")) + _limit_warning(spec)
+        return found + _claim_warnings(spec, "Spec") + _limit_warning(spec)
 
 
 def _claim(claim: Object) -> Object:
@@ -144,11 +144,13 @@ def _claim(claim: Object) -> Object:
     }
 
 
-def _claim_warnings(spec: Object, where: Any) -> list[str]:
+def _claim_warnings(spec: Object, *below: str) -> list[str]:
     return [
         text
         for position, claim in enumerate(spec.get("volumeClaimTemplates") or ())
-        for text in claims.spec_warnings(where(_CLAIMS.index(position)), claim.get("spec") or {})
+        for text in claims.spec_warnings(
+            _CLAIMS.index(position).child(*below), claim.get("spec") or {}
+        )
     ]
 
 

@@ -322,7 +322,8 @@ def _with_directives(new: Object, template: Object) -> Object:
 def _with_resources(new: Object, old: Object) -> Object:
     out: Object = dict(old)
     for key in ("containers", "initContainers"):
-        given, before = new.get(key) or [], old.get(key) or []
+        given: list[Object] = new.get(key) or []
+        before: list[Object] = old.get(key) or []
         if len(given) != len(before) or not before:
             continue
         out[key] = [

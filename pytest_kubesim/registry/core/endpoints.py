@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery import addresses, formats
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
+from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import NONE, age, printer
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import EMPTY, Plain, labels_of
@@ -75,7 +76,7 @@ class EndpointsStrategy(Plain):
             text
             for position, subset in enumerate(obj.get("subsets") or ())
             for key in ("addresses", "notReadyAddresses")
-            for index, address in enumerate(subset.get(key) or ())
+            for index, address in enumerate(parts.structs(subset, key))
             for text in addresses.ip_warnings(
                 str(_SUBSETS.index(position).child(key).index(index).child("ip")),
                 address.get("ip") or "",

@@ -59,8 +59,12 @@ class LimitRangeStrategy(Plain):
 def _item(item: Object) -> Object:
     out: Object = dict(item)
     if item.get("type") == "Container":
-        default = {**(item.get("max") or {}), **(item.get("default") or {})}
-        request = {**(item.get("min") or {}), **default, **(item.get("defaultRequest") or {})}
+        default: Object = {**(item.get("max") or {}), **(item.get("default") or {})}
+        request: Object = {
+            **(item.get("min") or {}),
+            **default,
+            **(item.get("defaultRequest") or {}),
+        }
         out["default"], out["defaultRequest"] = default, request
     for key in _AMOUNTS:
         if out.get(key):

@@ -33,7 +33,7 @@ def _labelled(obj: Object) -> Object:
     name = metadata.get("name")
     if not name or (metadata.get("labels") or EMPTY).get(NAME_LABEL) == name:
         return obj
-    labels = {**(metadata.get("labels") or {}), NAME_LABEL: name}
+    labels: Object = {**(metadata.get("labels") or {}), NAME_LABEL: name}
     return {**obj, "metadata": {**metadata, "labels": labels}}
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 from pytest_kubesim.apimachinery import addresses, formats
 from pytest_kubesim.apimachinery import validation as field
@@ -41,7 +41,8 @@ def _defaults(obj: Object) -> Object:
     spec: Object = dict(obj.get("spec") or {})
     status: Object = dict(obj.get("status") or {})
     # The first of podCIDRs and podCIDR say the same.
-    first, many = spec.get("podCIDR") or "", spec.get("podCIDRs") or []
+    first: str = spec.get("podCIDR") or ""
+    many: list[str] = spec.get("podCIDRs") or []
     if many and not first:
         spec["podCIDR"] = many[0]
     elif first and (not many or many[0] != first):
@@ -159,7 +160,9 @@ def _annotations(obj: Object) -> ErrorList:
         found: Any = json.loads(text)
     except ValueError as error:
         return [field.invalid(path, _TAINTS, str(error))]
-    return _taints(found, path.child(_TAINTS)) if isinstance(found, list) and found else []
+    if not isinstance(found, list) or not found:
+        return []
+    return _taints(cast("list[Object]", found), path.child(_TAINTS))
 
 
 def _taints(taints: list[Object], path: Path) -> ErrorList:
@@ -219,7 +222,8 @@ def _features(features: list[str]) -> ErrorList:
 
 
 def _update(obj: Object, old: Object) -> ErrorList:
-    spec, before = obj.get("spec") or {}, old.get("spec") or {}
+    spec: Object = obj.get("spec") or {}
+    before: Object = old.get("spec") or {}
     status: Object = obj.get("status") or {}
     errors = _annotations(obj) + _resources(status)
     errors += _features(status.get("declaredFeatures") or [])

@@ -7,7 +7,7 @@ Follows `pkg/registry/core/persistentvolume/strategy.go`, `SetDefaults_Persisten
 from __future__ import annotations
 
 import posixpath
-from typing import Any
+from typing import Any, cast
 
 from pytest_kubesim.apimachinery import formats, quantity
 from pytest_kubesim.apimachinery import validation as field
@@ -239,14 +239,15 @@ def _affinity_update(new: Object | None, old: Object | None) -> ErrorList:
 
 def _modernized(value: Any, new: Any) -> Any:
     if isinstance(value, list):
-        others: list[Any] = new if isinstance(new, list) else []  # pyright: ignore[reportUnknownVariableType]
+        items = cast("list[Any]", value)
+        others = cast("list[Any]", new if isinstance(new, list) else [])
         return [
             _modernized(item, others[i] if i < len(others) else None)
-            for i, item in enumerate(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            for i, item in enumerate(items)
         ]
     if isinstance(value, dict):
-        other: Object = new if isinstance(new, dict) else {}  # pyright: ignore[reportUnknownVariableType]
-        out = {k: _modernized(v, other.get(k)) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        other = cast("Object", new if isinstance(new, dict) else {})
+        out: Object = {k: _modernized(v, other.get(k)) for k, v in cast("Object", value).items()}
         key = out.get("key")
         if isinstance(key, str) and _BETA_LABELS.get(key) == other.get("key"):
             out["key"] = other["key"]
@@ -267,8 +268,8 @@ def _warnings(obj: Object) -> list[str]:
     ]
     if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         out.append(
-            f"{SPEC.child('persistentVolumeReclaimPolicy')}: The Recycle reclaim policy is deprecated. "
-            "Instead, the recommended approach is to use dynamic provisioning."
+            f"{SPEC.child('persistentVolumeReclaimPolicy')}: The Recycle reclaim policy is "
+            "deprecated. Instead, the recommended approach is to use dynamic provisioning."
         )
     required: Object = (spec.get("nodeAffinity") or EMPTY).get("required") or {}
     for position, term in enumerate(required.get("nodeSelectorTerms") or ()):

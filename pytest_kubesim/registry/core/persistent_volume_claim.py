@@ -3,7 +3,8 @@
 The law: `dataSource` and `dataSourceRef` are two spellings of one thing and are kept in step; once
 made, a claim only grows.
 
-Follows `pkg/registry/core/persistentvolumeclaim/strategy.go`, `pkg/api/persistentvolumeclaim/util.go`
+Follows `pkg/registry/core/persistentvolumeclaim/strategy.go`,
+`pkg/api/persistentvolumeclaim/util.go`
 and `ValidatePersistentVolumeClaimUpdate` of `pkg/apis/core/validation/validation.go`.
 """
 
@@ -44,7 +45,7 @@ _CLASS = SPEC.child("volumeAttributesClassName")
 
 
 def _with_sources(spec: Object, old: Object | None) -> Object:
-    """Both data sources in step (`EnforceDataSourceBackwardsCompatibility`, `NormalizeDataSources`)."""
+    """Both data sources in step (`NormalizeDataSources` and what goes before it)."""
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     out: Object = dict(spec)
     if reference is not None and reference.get("namespace") and not _namespaced_in_use(old):

@@ -126,12 +126,13 @@ class PodStrategy(Plain):
         """What was asked for, or the pod's own grace period."""
         del ctx
         spec: Object = obj["spec"]
-        if seconds is None:
-            seconds = spec.get("terminationGracePeriodSeconds") or 0
+        period: int = spec.get("terminationGracePeriodSeconds") or 0
+        if seconds is not None:
+            period = seconds
         phase = (obj.get("status") or EMPTY).get("phase")
         if not spec.get("nodeName") or phase in ("Failed", "Succeeded"):
             return 0
-        return 1 if seconds < 0 else seconds
+        return 1 if period < 0 else period
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """What field selectors of pods see."""

@@ -1,8 +1,8 @@
 """ReplicationControllers.
 
 Follows `pkg/registry/core/replicationcontroller/strategy.go` and
-`ValidateReplicationControllerSpec` of `pkg/apis/core/validation/validation.go`.  Some of its rules are
-declarative by now (`+k8s:beta`), so that their complaints come last.
+`ValidateReplicationControllerSpec` of `pkg/apis/core/validation/validation.go`.  Some of its rules
+are declarative by now (`+k8s:beta`), so that their complaints come last.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 from pytest_kubesim.apimachinery import formats
 from pytest_kubesim.apimachinery import validation as field
@@ -126,8 +126,8 @@ def _json_problem(text: str) -> str:
         return f"invalid character '{text[position]}' looking for beginning of value"
     if value is None or isinstance(value, dict):
         return ""
-    names = {str: "string", list: "array", bool: "bool"}
-    name = names.get(type(value), "number")
+    names = {"str": "string", "list": "array", "bool": "bool"}
+    name = names.get(type(cast("object", value)).__name__, "number")
     return f"json: cannot unmarshal {name} into Go value of type map[string]interface {{}}"
 
 

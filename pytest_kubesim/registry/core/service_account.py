@@ -14,8 +14,8 @@ from pytest_kubesim.registry.strategies import Plain, annotations_of
 
 _MOUNTABLE = "kubernetes.io/enforce-mountable-secrets"
 _DEPRECATED = (
-    f"metadata.annotations[{_MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces to isolate "
-    "access to mounted secrets"
+    f"metadata.annotations[{_MOUNTABLE}]: deprecated in v1.32+; prefer separate namespaces to "
+    "isolate access to mounted secrets"
 )
 
 

@@ -262,7 +262,8 @@ def _reduced(spec: Object, before: Object | None, policy: str) -> list[str]:
         return []
     details: list[str] = []
     for key, what in (("clusterIPs", "cluster IP"), ("ipFamilies", "IP family")):
-        new, old = spec.get(key) or [], before.get(key) or []
+        new: list[str] = spec.get(key) or []
+        old: list[str] = before.get(key) or []
         if policy == "SingleStack":
             if new == old and len(new) > 1:
                 spec[key] = new[:1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.golang import quote
@@ -68,7 +68,7 @@ def _tolerations(text: str, path: Path, options: PodOptions) -> ErrorList:
     if not isinstance(found, list):
         return []
     return validate_tolerations(
-        [each for each in found if isinstance(each, dict)],  # pyright: ignore[reportUnknownVariableType]
+        [each for each in cast("list[Object]", found) if type(each) is dict],
         path.child(TOLERATIONS),
         allow_comparison=options.allow_toleration_comparison,
     )
@@ -101,7 +101,7 @@ def validate_agreement(annotations: Mapping[str, str], spec: Object, path: Path)
     if not any(key.startswith((SECCOMP_POD, SECCOMP_CONTAINER, APP_ARMOR)) for key in annotations):
         return []
     errors: ErrorList = []
-    context = spec.get("securityContext") or {}
+    context: Object = spec.get("securityContext") or {}
     if SECCOMP_POD in annotations:
         where = path.child("securityContext", "seccompProfile")
         errors += _agree("seccomp", annotations[SECCOMP_POD], context.get("seccompProfile"), where)

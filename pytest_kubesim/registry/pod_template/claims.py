@@ -82,7 +82,7 @@ def validate_claim_spec(
         allow_invalid_values=allow_invalid_selector_values,
     )
     errors += access_modes(modes, path.child("accessModes"))
-    requests = (spec.get("resources") or EMPTY).get("requests") or {}
+    requests: Object = (spec.get("resources") or EMPTY).get("requests") or {}
     where = path.child("resources").key("storage")
     storage = requests.get("storage")
     if storage is None:
@@ -144,7 +144,7 @@ def _data_source(source: Object, path: Path, allow_invalid_api_group: bool) -> E
 def spec_warnings(path: Path, spec: Object) -> list[str]:
     """Warnings of a claim's spec."""
     warnings: list[str] = []
-    resources = spec.get("resources") or {}
+    resources: Object = spec.get("resources") or {}
     for key in ("requests", "limits"):
         amount = (resources.get(key) or EMPTY).get("storage")
         if amount is not None and quantity.milli_value(amount) % 1000:

@@ -61,12 +61,12 @@ def _suspect(container: Object) -> bool:
 def _uses(containers: list[Object], *, what: str) -> bool:
     for container in containers:
         lifecycle: Object = container.get("lifecycle") or {}
-        probes = [container.get(key) or {} for key in _PROBES]
+        probes: list[Object] = [container.get(key) or {} for key in _PROBES]
         if what == "stopSignal" and lifecycle.get("stopSignal") is not None:
             return True
         if what == "mode" and any((p.get("grpc") or EMPTY).get("mode") is not None for p in probes):
             return True
-        hooks = [lifecycle.get(key) or {} for key in ("postStart", "preStop")]
+        hooks: list[Object] = [lifecycle.get(key) or {} for key in ("postStart", "preStop")]
         if what == "protocol" and any(
             (h.get("httpGet") or EMPTY).get("protocol") is not None for h in probes + hooks
         ):

@@ -1,7 +1,7 @@
 """Makes `go_structs.json`: the fields of Kubernetes' internal structs in their order.
 
-Run as `python -m pytest_kubesim.registry.pod_template.generate_go_structs MODCACHE` where MODCACHE is
-the Go module cache that holds `k8s.io/kubernetes` and `k8s.io/api`.  Internal types have no JSON
+Run as `python -m pytest_kubesim.registry.pod_template.generate_go_structs MODCACHE` where MODCACHE
+is the Go module cache that holds `k8s.io/kubernetes` and `k8s.io/api`.  Internal types have no JSON
 tags, so Go prints them under their Go names; the versioned types tell which JSON key each has.
 """
 
@@ -75,8 +75,7 @@ def make(cache: Path) -> dict[str, Fields]:
         fields: Fields = []
         for field, _, kind in internal[name]:
             bare = kind.split(".")[-1].lstrip("*")
-            for part in re.findall(r"\w+", kind):
-                todo.append(part)
+            todo += re.findall(r"\w+", kind)
             known = aliases.get(bare)
             if known and not kind.startswith(("[", "map")):
                 kind = ("*" if kind.startswith("*") else "") + known

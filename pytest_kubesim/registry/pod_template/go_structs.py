@@ -32,7 +32,7 @@ _ZEROES: dict[str, Any] = {
 
 @functools.cache
 def _table() -> dict[str, list[list[str]]]:
-    place = importlib.resources.files(__package__).joinpath("go_structs.json")
+    place = importlib.resources.files(str(__package__)).joinpath("go_structs.json")
     found: dict[str, list[list[str]]] = json.loads(place.read_text(encoding="utf-8"))
     return found
 

@@ -1,7 +1,7 @@
 """What validation lets pass because the object that is changed had it already.
 
-Follows `PodValidationOptions` and `GetValidationOptionsFromPodSpecAndMeta` of `pkg/api/pod/util.go`,
-with the feature gates as they are by default.
+Follows `PodValidationOptions` and `GetValidationOptionsFromPodSpecAndMeta` of
+`pkg/api/pod/util.go`, with the feature gates as they are by default.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def for_update(old_spec: Object | None, old_metadata: Object | None, *, is_pod: 
 
 def _indivisible(containers: list[Object]) -> bool:
     for container in containers:
-        resources = container.get("resources") or {}
+        resources: Object = container.get("resources") or {}
         for key in ("limits", "requests"):
             for name, amount in (resources.get(key) or EMPTY).items():
                 if resource_names.is_huge_page(name) and resource_names.huge_page_problem(
@@ -102,9 +102,9 @@ def _indivisible(containers: list[Object]) -> bool:
 
 
 def _terms(spec: Object) -> Iterator[Object]:
-    affinity = spec.get("affinity") or {}
+    affinity: Object = spec.get("affinity") or {}
     for key in ("podAffinity", "podAntiAffinity"):
-        found = affinity.get(key) or {}
+        found: Object = affinity.get(key) or {}
         yield from found.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
         for weighted in found.get("preferredDuringSchedulingIgnoredDuringExecution") or ():
             yield weighted.get("podAffinityTerm") or {}
@@ -121,8 +121,8 @@ def _bad_selectors(spec: Object) -> bool:
 
 
 def _bad_node_affinity(spec: Object) -> bool:
-    affinity = (spec.get("affinity") or EMPTY).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    affinity: Object = (spec.get("affinity") or EMPTY).get("nodeAffinity") or {}
+    required: Object = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
     return any(
         formats.is_valid_label_value(value)
         for term in required.get("nodeSelectorTerms") or ()
@@ -167,13 +167,13 @@ def _compares(spec: Object) -> bool:
 
 
 def _keys_in_selector(constraint: Object) -> bool:
-    keys = set(constraint.get("matchLabelKeys") or ())
+    keys: set[str] = {*(constraint.get("matchLabelKeys") or ())}
     if not keys:
         return False
     selector = constraint.get("labelSelector")
     if selector is None:
         return True
-    labels = set(selector.get("matchLabels") or ())
+    labels: set[str] = {*(selector.get("matchLabels") or ())}
     for expression in selector.get("matchExpressions") or ():
         key = expression.get("key") or ""
         if key in keys and key in labels:

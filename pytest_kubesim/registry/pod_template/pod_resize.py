@@ -111,7 +111,8 @@ def _is_removed(new: Object | None, old: Object | None) -> bool:
 
 
 def _removed(new: Object, old: Object, path: Path) -> ErrorList:
-    given, before = new.get("resources") or {}, old.get("resources") or {}
+    given: Object = new.get("resources") or {}
+    before: Object = old.get("resources") or {}
     return [
         field.forbidden(path.child(key), f"resource {key} cannot be removed")
         for key in ("requests", "limits")
@@ -122,7 +123,8 @@ def _removed(new: Object, old: Object, path: Path) -> ErrorList:
 def _ordering(spec: Object, before: Object) -> ErrorList:
     errors: ErrorList = []
     for key in ("containers", "initContainers"):
-        new, old = spec.get(key) or [], before.get(key) or []
+        new: list[Object] = spec.get(key) or []
+        old: list[Object] = before.get(key) or []
         where = _SPEC.child(key)
         if len(new) != len(old):
             errors.append(field.forbidden(where, f"{key} may not be added or removed on resize"))
@@ -145,7 +147,7 @@ def _containers(spec: Object, before: Object, munged: Object) -> ErrorList:
         for position, container in enumerate(spec.get(key) or ()):
             old: Object = before[key][position]
             own = _restored(container.get("resources") or {}, old.get("resources") or {})
-            new = {**container, "resources": own}
+            new: Object = {**container, "resources": own}
             changed = not semantically_equal({**new, "resources": own}, {"resources": {}, **old})
             where = _SPEC.child(key).index(position)
             if key == "containers":

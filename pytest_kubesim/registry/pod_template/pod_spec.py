@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
+from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.pod_template import (
     annotations,
     containers,
@@ -156,7 +157,7 @@ def _resource_claims(claims: list[Object], metadata: Object | None, path: Path) 
 def _host_network_ports(spec: Object, path: Path, options: PodOptions) -> ErrorList:
     errors: ErrorList = []
     for position, container in enumerate(spec.get("containers") or ()):
-        for index, port in enumerate(container.get("ports") or ()):
+        for index, port in enumerate(parts.structs(container, "ports")):
             host, own = port.get("hostPort") or 0, port.get("containerPort") or 0
             if (options.is_pod or host) and host != own:
                 where = path.index(position).child("ports").index(index).child("hostPort")

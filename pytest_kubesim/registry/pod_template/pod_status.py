@@ -25,7 +25,8 @@ _HEALTHS = ("Healthy", "Unhealthy", "Unknown")
 
 def validate_status_update(pod: Object, old: Object, options: PodOptions) -> ErrorList:
     """A change through `/status`; the specs are equal by then."""
-    new, before = pod.get("status") or {}, old.get("status") or {}
+    new: Object = pod.get("status") or {}
+    before: Object = old.get("status") or {}
     errors = annotation_updates(pod, old, options)
     if new == before:
         return errors
@@ -197,9 +198,9 @@ def _allocated_name(name: str, container: Object, path: Path) -> ErrorList:
         }
         found = name in claims
         detail = (
-            "must match one of the container's resource claims as 'claim:<claimName>/<requestName>' "
-            "when container.resources.claims[*].request is set or 'claim:<claimName>' when it is "
-            "empty"
+            "must match one of the container's resource claims as "
+            "'claim:<claimName>/<requestName>' when "
+            "container.resources.claims[*].request is set or 'claim:<claimName>' when it is empty"
         )
     else:
         found = name in (resources.get("requests") or {})

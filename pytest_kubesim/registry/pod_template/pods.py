@@ -13,6 +13,7 @@ from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.golang import json_text, quote
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
+from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.pod_template import annotations, containers, go_structs
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.pod_template.pod_spec import validate_pod_spec
@@ -22,7 +23,13 @@ from pytest_kubesim.registry.strategies import EMPTY, semantically_equal
 _SPEC = Path("spec")
 _ANNOTATIONS = Path("metadata", "annotations")
 _MAX_INT32 = 2**31 - 1
-_UPDATABLE = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+_UPDATABLE = (
+    "`spec.containers[*].image`,"
+    "`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,"
+    "`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
 
 
 def validate_create(pod: Object, options: PodOptions) -> ErrorList:
@@ -74,7 +81,7 @@ def _tokens_without_account(spec: Object) -> ErrorList:
             detail,
         )
         for position, volume in enumerate(spec.get("volumes") or ())
-        for index, source in enumerate((volume.get("projected") or EMPTY).get("sources") or ())
+        for index, source in enumerate(parts.structs(volume.get("projected"), "sources"))
         if source.get("serviceAccountToken") is not None
     ]
 

@@ -198,8 +198,7 @@ def _expiration(seconds: int | None, signer: str, path: Path) -> ErrorList:
 
 def trust_bundle_name_problems(name: str) -> list[str]:
     """What is wrong with the name of a ClusterTrustBundle, by the signer that it carries."""
-    signer, colon, rest = name.rpartition(":")
-    return formats.is_dns1123_subdomain(rest if colon and signer is not None else name)
+    return formats.is_dns1123_subdomain(name.rpartition(":")[2])
 
 
 def validate_signer_name(name: str, path: Path) -> ErrorList:

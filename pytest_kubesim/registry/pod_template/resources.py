@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery import formats, quantity
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
+from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.pod_template import resource_names as names
 from pytest_kubesim.registry.pod_template.options import PodOptions
 from pytest_kubesim.registry.strategies import EMPTY
@@ -165,7 +166,7 @@ def _consistency(spec: Object, resources: Object, path: Path) -> ErrorList:
             detail = f"must be greater than or equal to aggregate container limits of {total}"
             errors.append(field.invalid(where, quantity.canonical(bound), detail))
     for position, container in enumerate(spec.get("containers") or ()):
-        own: Object = (container.get("resources") or EMPTY).get("limits") or {}
+        own = parts.struct(container.get("resources"), "limits")
         for name in sorted(own):
             bound = limits.get(name)
             if bound is not None and quantity.cmp(own[name], bound) > 0:

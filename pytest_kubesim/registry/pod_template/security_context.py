@@ -58,8 +58,8 @@ def validate_container_context(
             if capability == "CAP_SYS_ADMIN" and not allow_sys_admin:
                 detail = f"{problem}`capabilities.Add` CAP_SYS_ADMIN"
                 errors.append(field.invalid(path, shown, detail))
-    if get("windowsOptions"):
-        errors += windows_options(get("windowsOptions"), path.child("windowsOptions"))
+    if windows := get("windowsOptions"):
+        errors += windows_options(windows, path.child("windowsOptions"))
     return errors + app_armor_profile(get("appArmorProfile"), path.child("appArmorProfile"))
 
 
@@ -245,13 +245,13 @@ def _account_problems(account: str) -> list[str]:
 
 def host_process(spec: Object, path: Path) -> ErrorList:
     """Windows HostProcess containers: all or none, and on the host's network."""
-    pod_options = (spec.get("securityContext") or EMPTY).get("windowsOptions") or {}
+    pod_options: Object = (spec.get("securityContext") or EMPTY).get("windowsOptions") or {}
     of_pod = pod_options.get("hostProcess")
     errors: ErrorList = []
     count = total = 0
     for container, where in containers_with_paths(spec, path):
         total += 1
-        options = (container.get("securityContext") or EMPTY).get("windowsOptions") or {}
+        options: Object = (container.get("securityContext") or EMPTY).get("windowsOptions") or {}
         own = options.get("hostProcess")
         if of_pod is not None and own is not None and own != of_pod:
             shown = "true" if of_pod else "false"
@@ -324,7 +324,7 @@ def _linux(spec: Object, path: Path) -> ErrorList:
 
 
 def _windows(spec: Object, path: Path) -> ErrorList:
-    context = spec.get("securityContext") or {}
+    context: Object = spec.get("securityContext") or {}
     where = path.child("securityContext")
     errors = [
         field.forbidden(where.child(name), _NOT_FOR_WINDOWS)
@@ -337,7 +337,7 @@ def _windows(spec: Object, path: Path) -> ErrorList:
         if spec.get(name) is not None
     ]
     for container, at in containers_with_paths(spec, path):
-        own = container.get("securityContext") or {}
+        own: Object = container.get("securityContext") or {}
         errors += [
             field.forbidden(at.child("securityContext", name), _NOT_FOR_WINDOWS)
             for name in _NOT_WINDOWS_CONTAINER

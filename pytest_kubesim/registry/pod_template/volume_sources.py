@@ -152,7 +152,8 @@ def iscsi_name_problem(source: Object, volume_name: str) -> str:
 
 
 def _fc(source: Object, path: Path) -> ErrorList:
-    names, ids = source.get("targetWWNs") or [], source.get("wwids") or []
+    names: list[str] = source.get("targetWWNs") or []
+    ids: list[str] = source.get("wwids") or []
     errors: ErrorList = []
     if not names and not ids:
         detail = "must specify either targetWWNs or wwids, but not both"

@@ -15,6 +15,7 @@ from pytest_kubesim.apimachinery import addresses, formats, quantity
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import NIL, Path
+from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.pod_template import annotations as known
 from pytest_kubesim.registry.pod_template import claims
 from pytest_kubesim.registry.pod_template.overlaps import overlapping_paths
@@ -126,7 +127,7 @@ def _node_labels(spec: Object, path: Path) -> list[str]:
         if key in NODE_LABELS
     ]
     affinity: Object = (spec.get("affinity") or EMPTY).get("nodeAffinity") or {}
-    required = affinity.get(_REQUIRED) or {}
+    required: Object = affinity.get(_REQUIRED) or {}
     where = path.child("affinity", "nodeAffinity")
     for position, term in enumerate(required.get("nodeSelectorTerms") or ()):
         at = where.child(_REQUIRED, "nodeSelectorTerms").index(position)
@@ -159,7 +160,7 @@ def node_selector_term_warnings(term: Object, path: Path, *, check_values: bool)
         if check_values:
             out += [
                 f"{at.child('values').index(index)}: {value} is invalid, {message}"
-                for index, value in enumerate(expression.get("values") or ())
+                for index, value in enumerate(parts.texts(expression, "values"))
                 for message in formats.is_valid_label_value(value)
             ]
     return out
@@ -219,7 +220,8 @@ def _containers(spec: Object, found: Mapping[str, str], path: Path, at: Path) ->
                 container, context, found, where, template=path is not NIL
             )
         resources: Object = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+        limits: Object = resources.get("limits") or {}
+        requests: Object = resources.get("requests") or {}
         for name in ("memory", "ephemeral-storage"):
             for key, amounts in (("limits", limits), ("requests", requests)):
                 if name in amounts:
@@ -312,8 +314,8 @@ def _ports(spec: Object, path: Path) -> list[str]:
         if name and name in names:
             first = names[name]
             out.append(
-                f"{where}: duplicate port name {quote(name)} with {first}, services and probes that "
-                f"select ports by name will use {first}"
+                f"{where}: duplicate port name {quote(name)} with {first}, services and probes "
+                f"that select ports by name will use {first}"
             )
         elif name:
             names[name] = where
