@@ -70,11 +70,12 @@ def _unknowable(schema: dict[str, Any]) -> bool:
 
 def _object(source: BaseProvider, schema: dict[str, Any], path: str) -> dict[str, Any]:
     made: dict[str, Any] = {}
-    required = set(schema.get("required") or ())
+    required: frozenset[str] = frozenset(schema.get("required") or ())
     properties: dict[str, dict[str, Any]] = schema.get("properties") or {}
     for name, child in properties.items():
         where = f"{path}.{name}" if path else name
-        if not path and name in _AT_THE_ROOT:
+        at_the_root = path == ""
+        if at_the_root and name in _AT_THE_ROOT:
             continue
         if name not in required and (_unknowable(child) or source.random_int(0, 3) == 0):
             continue

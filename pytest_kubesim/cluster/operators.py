@@ -174,11 +174,12 @@ def failed(operator: Operator, failure: BaseException) -> OperatorFailed:
 
 def name_of(target: Any) -> str:
     """A process name for `target`: its own, without what is no use in one."""
-    if isinstance(target, list | tuple) and target:
-        name = str(cast("list[Any]", target)[0]).rsplit("/", 1)[-1]
+    if isinstance(target, list | tuple):
+        words = [str(word) for word in cast("list[Any]", target)]
+        name = words[0].rsplit("/", 1)[-1] if words else ""
     else:
         code: Any = target
-        name = str(getattr(code, "__name__", "") or type(code).__name__)
+        name = str(getattr(code, "__name__", "") or code.__class__.__name__)
         if name in ("main", "run", "operator"):
             module = str(getattr(code, "__module__", "") or "").rsplit(".", 1)[-1]
             name = module if module not in ("", "__main__") else name
