@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import base64
 import functools
+import operator
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any, TypeAlias, cast
 
 from pytest_kubesim.apimachinery import golang, quantity, timestamps
@@ -64,18 +66,82 @@ def _encoder_below(schema: Schema) -> _Encode | None:
 
 @functools.cache
 def _struct_encoder(name: str) -> _Encode:
-    plan: list[tuple[str, _Encode | None, int, Any]] | None = None
+    plan: _Plan | None = None
 
     def encode(value: Object, base: Any) -> Object:
         nonlocal plan
         if value is base:
             return value
         if plan is None:
-            plan = [_field_plan(key, child) for key, child in schema_named(name).properties.items()]
+            properties = schema_named(name).properties
+            plan = _Plan([_field_plan(key, child) for key, child in properties.items()])
+        printed = (base if type(base) is dict else _NOTHING).get
+        if plan.is_printed(value):
+            return plan.below(value, printed)
+        return plan.whole(value, printed)
+
+    return encode
+
+
+_Field: TypeAlias = tuple[str, "_Encode | None", int, Any]
+
+
+class _Plan:
+    """How the fields of one struct are printed.
+
+    Most of what is printed has been printed before, and is recognised by its keys: then only what
+    lies below them is looked at, and a value in which nothing changes stays the same object.
+    """
+
+    __slots__ = ("_always", "_by_key", "_fields")
+
+    def __init__(self, fields: list[_Field]) -> None:
+        self._fields = fields
+        self._by_key = {
+            key: (place, convert, mode) for place, (key, convert, mode, _) in enumerate(fields)
+        }
+        self._always = sum(mode == _ALWAYS for _, _, mode, _ in fields)
+
+    def is_printed(self, value: Object) -> bool:
+        """Whether the keys are what Go prints: known, in order, none left out, none too many."""
+        by_key = self._by_key
+        last, always = -1, self._always
+        for key, element in value.items():
+            found = by_key.get(key)
+            if found is None or found[0] < last or element is None:
+                return False
+            last = found[0]
+            mode = found[2]
+            if mode == _ALWAYS:
+                always -= 1
+            elif mode == _UNLESS_ZERO and not element:
+                return False
+        return always == 0
+
+    def below(self, value: Object, printed: Callable[[str], Any]) -> Object:
+        """The value with what lies below its keys printed."""
+        by_key = self._by_key
+        out = value
+        for key, element in value.items():
+            _, convert, mode = by_key[key]
+            if convert is None or element is (before := printed(key)):
+                continue
+            new = convert(element, before)
+            if new is element:
+                continue
+            if out is value:
+                out = dict(value)
+            if new or mode != _UNLESS_ZERO:
+                out[key] = new
+            else:
+                del out[key]
+        return out
+
+    def whole(self, value: Object, printed: Callable[[str], Any]) -> Object:
+        """The value printed field by field."""
         out: Object = {}
         get = value.get
-        printed = (base if type(base) is dict else _NOTHING).get
-        for key, convert, mode, zero in plan:
+        for key, convert, mode, zero in self._fields:
             element = get(key)
             if element is None:
                 if mode == _ALWAYS:
@@ -87,13 +153,11 @@ def _struct_encoder(name: str) -> _Encode:
                 out[key] = element
         return out
 
-    return encode
-
 
 _NOTHING: Object = {}
 
 
-def _field_plan(key: str, schema: Schema) -> tuple[str, _Encode | None, int, Any]:
+def _field_plan(key: str, schema: Schema) -> _Field:
     """``omitempty`` drops nil pointers and empty values, never structs; ``omitzero`` zero times."""
     go = schema.go
     convert = _encoder_below(schema)
@@ -145,14 +209,12 @@ def _list_encoder(item: Schema) -> _Encode | None:
         )
 
     def encode(value: list[Any], base: Any) -> list[Any]:
-        if type(base) is list and len(base) == len(value):
-            return [
-                element if element is before and element is not None
-                else fill() if element is None
-                else convert(element, before)
-                for element, before in zip(value, cast("list[Any]", base), strict=True)
-            ]
-        return [fill() if element is None else convert(element, None) for element in value]
+        printed = base if type(base) is list and len(base) == len(value) else repeat(None)
+        out = [
+            fill() if element is None else convert(element, before)
+            for element, before in zip(value, printed, strict=False)
+        ]
+        return value if all(map(operator.is_, out, value)) else out
 
     return encode
 
@@ -169,10 +231,11 @@ def _map_encoder(values: Schema) -> _Encode | None:
 
     def encode(value: Object, base: Any) -> Object:
         printed = (base if type(base) is dict else _NOTHING).get
-        return {
+        out = {
             key: fill() if element is None else convert(element, printed(key))
             for key, element in value.items()
         }
+        return value if all(map(operator.is_, out.values(), value.values())) else out
 
     return encode
 

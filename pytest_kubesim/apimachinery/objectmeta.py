@@ -51,13 +51,22 @@ def validate_object_meta(
     errors += field.validate_nonnegative_field(
         metadata.get("generation") or 0, path.child("generation")
     )
-    errors += validate_labels(metadata.get("labels"), path.child("labels"))
-    errors += validate_annotations(metadata.get("annotations"), path.child("annotations"))
-    errors += validate_owner_references(
-        metadata.get("ownerReferences"), path.child("ownerReferences")
-    )
-    errors += validate_finalizers(metadata.get("finalizers"), path.child("finalizers"))
+    errors += _sets(metadata, path)
+    if finalizers := metadata.get("finalizers"):
+        errors += validate_finalizers(finalizers, path.child("finalizers"))
     errors += validate_managed_fields(metadata.get("managedFields"), path.child("managedFields"))
+    return errors
+
+
+def _sets(metadata: Object, path: Path) -> ErrorList:
+    """Labels, annotations and owner references."""
+    errors: ErrorList = []
+    if labels := metadata.get("labels"):
+        errors += validate_labels(labels, path.child("labels"))
+    if annotations := metadata.get("annotations"):
+        errors += validate_annotations(annotations, path.child("annotations"))
+    if references := metadata.get("ownerReferences"):
+        errors += validate_owner_references(references, path.child("ownerReferences"))
     return errors
 
 
@@ -86,14 +95,14 @@ def validate_object_meta_update(new: Object, old: Object, path: Path) -> ErrorLi
         detail = "must not be decremented"
         errors.append(field.invalid(path.child("generation"), generation, detail))
     for key in ("name", "namespace", "uid"):
-        errors += field.validate_immutable_field(
-            new.get(key) or "", old.get(key) or "", path.child(key)
-        )
+        if (new.get(key) or "") != (old.get(key) or ""):
+            errors += field.validate_immutable_field(
+                new.get(key) or "", old.get(key) or "", path.child(key)
+            )
     for key in ("creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"):
-        errors += field.validate_immutable_field(new.get(key), old.get(key), path.child(key))
-    errors += validate_labels(new.get("labels"), path.child("labels"))
-    errors += validate_annotations(new.get("annotations"), path.child("annotations"))
-    errors += validate_owner_references(new.get("ownerReferences"), path.child("ownerReferences"))
+        if new.get(key) != old.get(key):
+            errors += field.validate_immutable_field(new.get(key), old.get(key), path.child(key))
+    errors += _sets(new, path)
     errors += validate_managed_fields(new.get("managedFields"), path.child("managedFields"))
     return errors
 

@@ -24,6 +24,7 @@ from pytest_kubesim.apimachinery.fieldpath import FieldSet, Filter
 from pytest_kubesim.apimachinery.managedfields import compare as comparing
 from pytest_kubesim.apimachinery.managedfields import entries as managed
 from pytest_kubesim.apimachinery.managedfields import typed
+from pytest_kubesim.apimachinery.managedfields.compare import Comparison
 from pytest_kubesim.apimachinery.managedfields.entries import Manager, Managers, Owned
 from pytest_kubesim.apimachinery.managedfields.typed import SchemaMismatch
 from pytest_kubesim.apimachinery.managedfields.updater import (
@@ -171,7 +172,10 @@ def _update(
     if updater.reconciles:
         typed.validate(updater.type_, new, allow_duplicates=True)
         typed.validate(updater.type_, live, allow_duplicates=True)
-    managers = updater.update(live, new, managers, _CURRENT)
+    comparison = updater.compare(live, new)
+    if not updater.reconciles and (kept := _kept(updater, comparison, managers, who, now)):
+        return kept
+    managers = updater.update(live, new, managers, _CURRENT, comparison)
     taken = managers.pop(_CURRENT, None)
     fields = fieldpath.difference(taken.fields, STRIPPED) if taken else None
     if fields:
@@ -180,6 +184,28 @@ def _update(
             fields = fieldpath.union(previous.fields, fields)
         managers[who] = Owned(fields, updater.api_version, applied=False, time=now)
     return managers
+
+
+def _kept(
+    updater: Updater, comparison: Comparison, managers: Managers, who: Manager, now: str
+) -> Managers | None:
+    """The managers where ``who`` gives other values to fields of its own, and nobody else's.
+
+    The commonest update: no field changes hands, so the sets stay as they are. None for any other.
+    """
+    previous = managers.get(who)
+    if previous is None or previous.applied or comparison.removed or comparison.added:
+        return None
+    for manager, owned in managers.items():
+        if owned.api_version != updater.api_version or not owned.fields:
+            return None
+        if manager != who and fieldpath.intersection(owned.fields, comparison.modified):
+            return None
+    fields = fieldpath.difference(comparison.modified, STRIPPED)
+    if not fields or fieldpath.intersection(previous.fields, comparison.modified) != fields:
+        return None
+    kept = Owned(previous.fields, updater.api_version, applied=False, time=now)
+    return {**managers, who: kept}
 
 
 def _capped(managers: Managers) -> Managers:

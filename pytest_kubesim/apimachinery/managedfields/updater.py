@@ -84,10 +84,27 @@ class Updater:
     resets: Mapping[str, Filter] = attrs.field(factory=dict[str, Filter])
     reconciles: bool = False
 
-    def update(self, live: Object, new: Object, managers: Managers, who: Manager) -> Managers:
-        """The managers after ``who`` replaced the live object by the new one."""
+    def compare(self, live: Object, new: Object) -> Comparison:
+        """What differs in the version of the request, without what the strategy resets."""
+        keep = self.resets.get(self.api_version)
+        return comparing.compare(self.type_, live, new).filtered(keep)
+
+    def update(
+        self,
+        live: Object,
+        new: Object,
+        managers: Managers,
+        who: Manager,
+        comparison: Comparison | None = None,
+    ) -> Managers:
+        """The managers after ``who`` replaced the live object by the new one.
+
+        ``comparison`` is that of the two objects, where it is known.
+        """
         managers = self._reconciled(live, managers)
-        managers, comparison = self._taken(live, new, managers, who, force=True)
+        managers, comparison = self._taken(
+            live, new, managers, who, force=True, comparison=comparison
+        )
         owned = managers.pop(who, None)
         fields = owned.fields if owned else EMPTY
         fields = fieldpath.difference(fields, comparison.removed)
@@ -125,10 +142,17 @@ class Updater:
     # -- who loses what ----------------------------------------------------------------------------
 
     def _taken(
-        self, live: Object, new: Object, managers: Managers, who: Manager, *, force: bool
+        self,
+        live: Object,
+        new: Object,
+        managers: Managers,
+        who: Manager,
+        *,
+        force: bool,
+        comparison: Comparison | None = None,
     ) -> tuple[Managers, Comparison]:
-        keep = self.resets.get(self.api_version)
-        comparison = comparing.compare(self.type_, live, new).filtered(keep)
+        if comparison is None:
+            comparison = self.compare(live, new)
         versions = {self.api_version: comparison}
         left: Managers = {}
         conflicts: list[tuple[Manager, FieldSet]] = []

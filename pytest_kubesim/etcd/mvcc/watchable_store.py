@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pytest_kubesim.etcd.messages import FROM_KEY, ErrEmptyWatcherRange, WatchResponse
+from pytest_kubesim.etcd.messages import FROM_KEY, ErrEmptyWatcherRange, Event, WatchResponse
 from pytest_kubesim.etcd.mvcc.kvstore import KVStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_kubesim.etcd.lease import Lessor
-    from pytest_kubesim.etcd.messages import Event, WatchFilter
+    from pytest_kubesim.etcd.messages import WatchFilter
     from pytest_kubesim.etcd.mvcc.kvstore import Snapshot
 
 MAX_REVISIONS = 1000
@@ -82,8 +82,10 @@ class Watcher:
                 return
             response = attrs.evolve(response, events=events)
         if events and not self.prev_kv:
-            response = attrs.evolve(
-                response, events=tuple(attrs.evolve(event, prev_kv=None) for event in events)
+            response = WatchResponse(
+                response.revision,
+                tuple([Event(event.type, event.kv) for event in events]),
+                response.compact_revision,
             )
         self.callback(response)
 
