@@ -6,7 +6,7 @@ The law: a message is a table of its fields in the order of their numbers.  A fi
 field, the vendor extensions.  Where the description of the format leaves a choice (a parameter in
 the body or elsewhere, a reference or the thing itself), `_CHOICES` makes it.
 
-Follows `openapiv2/OpenAPIv2.proto` and `openapiv2/OpenAPIv2.go` of `github.com/google/gnostic-models`.
+Follows `openapiv2/OpenAPIv2.{proto,go}` of `github.com/google/gnostic-models`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 _SHARED = (
     "default:Any maximum:double exclusiveMaximum:bool minimum:double exclusiveMinimum:bool "
-    "maxLength:int minLength:int pattern:string maxItems:int minItems:int uniqueItems:bool enum:*Any "
-    "multipleOf:double"
+    "maxLength:int minLength:int pattern:string maxItems:int minItems:int uniqueItems:bool "
+    "enum:*Any multipleOf:double"
 )
 _TYPED = f"type:string format:string items:PrimitivesItems collectionFormat:string {_SHARED}"
 _NAMED = "required:bool in:string description:string name:string"
@@ -191,7 +191,7 @@ def _paths(value: Mapping[str, Any]) -> bytes:
 
 
 def _items(value: Any) -> bytes:
-    schemas = value if isinstance(value, list) else [value]
+    schemas = cast("list[Any]", value) if isinstance(value, list) else [value]
     return b"".join([_sized(1, _message("Schema", one)) for one in schemas])
 
 

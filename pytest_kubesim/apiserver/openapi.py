@@ -30,7 +30,6 @@ V2_PROTOBUF_DEPRECATED = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
 
 def serve(scope: RequestScope, rest: list[str]) -> Response:
     """Answer for `/openapi/...`."""
-    version = scope.server.catalog.version
     if rest == ["v2"]:
         return _v2(scope)
     if rest == ["v3"]:

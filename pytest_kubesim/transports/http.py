@@ -4,7 +4,9 @@
 
 Law: requests of one connection are served one after the other, each as a kernel task, so that a
 fault that holds, resets or refuses acts as on a wire.  A request that nothing holds is answered
-within `feed`.  Every watch event is a chunk of its own, sent when it comes.
+within `feed`.  Every watch event is a chunk of its own, sent when it comes.  A body is taken in
+only as far as the API server reads it: with the first byte too much the request is answered, and
+the connection ends.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from urllib.parse import unquote_plus
 import attrs
 import httptools
 
+from pytest_kubesim.apiserver.decoding import MAX_BODY_BYTES
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
     from pytest_kubesim.sim.network import Network
     from pytest_kubesim.sim.tasks import Task
+    from pytest_kubesim.transports.websocket import Upgraded
     from pytest_kubesim.wire import Handler, WatchStream
 
 MAX_HEADER_BYTES = 1 << 20
@@ -106,20 +110,35 @@ class Connection:
         self._on_close = on_close
         self._name = name
         self._parser: Any = httptools.HttpRequestParser(self)
-        self._queue: deque[tuple[Request, bool]] = deque()
+        self._queue: deque[tuple[Request, bool, bool]] = deque()
         self._task: Task[None] | None = None
         self._stream: WatchStream | None = None
         self._watches = 0
         self._url = b""
         self._headers: list[tuple[str, str]] = []
         self._body: list[bytes] = []
-        self._header_bytes = 0
+        self._header_bytes = self._fed_bytes = self._body_bytes = 0
+        self._deaf = False
+        self.begun = 0
+        """How many requests have begun."""
+        self.receiving = ""
+        """Which part of a request is on its way: its `head`, its `body`, or none."""
 
     # -- the client's side --------------------------------------------------------------------
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for the one that is served."""
+        return len(self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return not self.receiving and self._task is None and self.upgraded is None
+
     def feed(self, data: bytes) -> None:
         """Bytes from the client; may call `output` before it returns."""
-        if self.closed:
+        if self.closed or self._deaf:
             return
         if self.upgraded is not None:
             self.upgraded.feed(data)
@@ -132,6 +151,9 @@ class Connection:
             if not self.closed:
                 self._refuse(400, "400 Bad Request")
             return
+        if self.receiving == "head":
+            self._fed_bytes += len(data)
+            self._limit(self._fed_bytes)
         self._next()
 
     def client_closed(self) -> None:
@@ -159,7 +181,9 @@ class Connection:
         self._url = b""
         self._headers = []
         self._body = []
-        self._header_bytes = 0
+        self._header_bytes = self._fed_bytes = self._body_bytes = 0
+        self.begun += 1
+        self.receiving = "head"
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target."""
@@ -173,17 +197,33 @@ class Connection:
 
     def on_headers_complete(self) -> None:
         """The head is there; a client that asked whether to go on is told so."""
+        self.receiving = "body"
         for name, value in self._headers:
             if name == "expect" and value.lower() == "100-continue" and self._task is None:
                 self._output(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
+        if self._deaf:
+            return
         self._body.append(body)
+        self._body_bytes += len(body)
+        if self._body_bytes > MAX_BODY_BYTES:
+            self._enqueue(keep_alive=False)
+            self._deaf = True
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if not self._deaf:
+            self._enqueue(keep_alive=bool(self._parser.should_keep_alive()))
+
+    def _enqueue(self, *, keep_alive: bool) -> None:
+        self.receiving = ""
         if self.closed:
+            return
+        modern = self._parser.get_http_version() != "1.0"
+        if modern and all(name != "host" for name, _ in self._headers):
+            self._refuse(400, "400 Bad Request: missing required Host header")
             return
         path, _, query = self._url.decode("latin-1").partition("?")
         if not path.startswith("/"):
@@ -201,21 +241,24 @@ class Connection:
             client=identity.client,
             host=identity.host,
         )
-        self._queue.append((request, bool(self._parser.should_keep_alive())))
+        self._queue.append((request, keep_alive, modern))
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES and not self.closed:
+        self._limit(self._header_bytes)
+
+    def _limit(self, head_bytes: int) -> None:
+        if head_bytes > MAX_HEADER_BYTES and not self.closed:
             self._refuse(431, "431 Request Header Fields Too Large")
 
     # -- serving ------------------------------------------------------------------------------
 
     def _next(self) -> None:
         while self._queue and self._task is None and not self.closed:
-            request, keep_alive = self._queue.popleft()
+            request, keep_alive, modern = self._queue.popleft()
             name = f"{request.client}: {request.method} {request.path}"
             task = self.front.kernel.spawn(
-                self._serve(request, keep_alive), name=name, eager=True, daemon=True
+                self._serve(request, keep_alive, modern), name=name, eager=True, daemon=True
             )
             if task.done():
                 if task.exception() is not None:
@@ -234,7 +277,7 @@ class Connection:
         elif task.done():
             self._next()
 
-    async def _serve(self, request: Request, keep_alive: bool) -> None:
+    async def _serve(self, request: Request, keep_alive: bool, modern: bool) -> None:
         front = self.front
         network, host = front.network, request.host
         try:
@@ -251,13 +294,17 @@ class Connection:
                 answer.close()
             return
         if isinstance(answer, Response):
-            self._answer(request, answer, keep_alive)
+            self._answer(request, answer, keep_alive, modern)
         elif hasattr(answer, "connect"):
+            from pytest_kubesim.transports.websocket import Upgraded
+
             self.upgraded = Upgraded(self, answer, request)
         else:
-            await self._follow(request, answer)
+            await self._follow(request, answer, keep_alive and modern, modern)
 
-    def _answer(self, request: Request, answer: Response, keep_alive: bool) -> None:
+    def _answer(
+        self, request: Request, answer: Response, keep_alive: bool, modern: bool
+    ) -> None:
         body = answer.encoded()
         headers = answer.headers
         if (
@@ -273,6 +320,8 @@ class Connection:
             head.append(b"Content-Length: %d\r\n" % len(body))
         if not keep_alive:
             head.append(b"Connection: close\r\n")
+        elif not modern:
+            head.append(b"Connection: keep-alive\r\n")
         head.append(b"\r\n")
         if request.method != "HEAD" and not bodiless:
             head.append(body)
@@ -289,11 +338,18 @@ class Connection:
         head.append(_date(self.front.kernel.now_ns))
         return head
 
-    async def _follow(self, request: Request, stream: WatchStream) -> None:
+    async def _follow(
+        self, request: Request, stream: WatchStream, keep_alive: bool, chunked: bool
+    ) -> None:
         head = self._head(stream.status, stream.content_type, stream.headers)
+        if chunked:
+            head.append(b"Transfer-Encoding: chunked\r\n")
+        if not keep_alive:
+            head.append(b"Connection: close\r\n")
+        pack = _chunk if chunked else _piece
         self._stream = stream
         self._watches += 1
-        self._output(b"".join((*head, b"Transfer-Encoding: chunked\r\n\r\n")))
+        self._output(b"".join((*head, b"\r\n")))
         stream_name = f"{request.client}/{self._name}/{self._watches}"
         batch = 0
         try:
@@ -302,9 +358,9 @@ class Connection:
                 await self._deliver(request.host, stream_name, batch)
                 if self.closed:
                     return
-                chunks = [_chunk(stream, event)]
+                chunks = [pack(stream, event)]
                 while (more := stream.next_nowait()) is not None:
-                    chunks.append(_chunk(stream, more))
+                    chunks.append(pack(stream, more))
                 self._output(b"".join(chunks))
         except ConnectionLost as lost:
             self._end(lost.kind)
@@ -313,7 +369,10 @@ class Connection:
             self._stream = None
             stream.close()
         if not self.closed:
-            self._output(b"0\r\n\r\n")
+            if chunked:
+                self._output(b"0\r\n\r\n")
+            if not keep_alive:
+                self._end("eof")
 
     async def _deliver(self, host: str, stream_name: str, batch: int) -> None:
         front = self.front
@@ -354,61 +413,6 @@ class Connection:
             self._abandon()
 
 
-class Upgraded:
-    """A connection that speaks WebSocket: exec, attach, port-forward.
-
-    `stream` is an upgrade stream with `connect(send, close)`, which gives what is called with every
-    message of the client, and `subprotocol`.  Messages are bytes; text is encoded.
-    """
-
-    def __init__(self, connection: Connection, stream: Any, request: Request) -> None:
-        import wsproto
-        from wsproto import events
-
-        self._connection = connection
-        self._events = events
-        self._ws = wsproto.WSConnection(wsproto.ConnectionType.SERVER)
-        self._ws.initiate_upgrade_connection(
-            [(name.encode(), value.encode()) for name, value in request.headers], request.path
-        )
-        for _ in self._ws.events():
-            pass  # the request itself
-        accept = events.AcceptConnection(subprotocol=stream.subprotocol or None)
-        connection.send(self._ws.send(accept))
-        self._stream = stream
-        self._receive: Callable[[bytes], None] = stream.connect(self.send_message, self.close)
-
-    def send_message(self, message: bytes) -> None:
-        """Send a binary message to the client."""
-        self._connection.send(self._ws.send(self._events.BytesMessage(data=message)))
-
-    def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye and end the connection."""
-        if not self._connection.closed:
-            close = self._events.CloseConnection(code=code, reason=reason)
-            self._connection.send(self._ws.send(close))
-            self._connection.end()
-
-    def feed(self, data: bytes) -> None:
-        """Bytes from the client."""
-        events = self._events
-        self._ws.receive_data(data)
-        for event in self._ws.events():
-            if isinstance(event, events.BytesMessage):
-                self._receive(bytes(event.data))
-            elif isinstance(event, events.TextMessage):
-                self._receive(event.data.encode())
-            elif isinstance(event, events.Ping):
-                self._connection.send(self._ws.send(event.response()))
-            elif isinstance(event, events.CloseConnection):
-                self._connection.send(self._ws.send(event.response()))
-                self._connection.end()
-
-    def client_closed(self) -> None:
-        """The client has gone."""
-        self._stream.close()
-
-
 def parse_query(query: str) -> tuple[tuple[str, str], ...]:
     """The pairs of a query string, decoded, in order."""
     pairs: list[tuple[str, str]] = []
@@ -434,6 +438,10 @@ def _path_of_absolute(target: str) -> str:
 def _chunk(stream: WatchStream, event: WatchEvent) -> bytes:
     data = stream.encode(event)
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def _piece(stream: WatchStream, event: WatchEvent) -> bytes:
+    return stream.encode(event)
 
 
 _last_date: tuple[int, bytes] = (-1, b"")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import gc
+import math
+import os
 import secrets
 import signal
 import ssl
@@ -32,7 +34,9 @@ from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
     import argparse
+    from types import FrameType
 
+MAX_PORT = 65535
 ADMIN = UserInfo("kubernetes-admin", (MASTERS,))
 
 
@@ -41,16 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
     Raises: `UsageError` for options that do not go together.
     """
-    if options.clock_scale <= 0:
-        raise UsageError(
-            f"serve: --clock-scale {options.clock_scale}: give a number above 0, such as 60 for a "
-            "virtual minute each second"
-        )
-    if options.components != "all" and (options.nodes or options.manage_all_nodes):
-        raise UsageError(
-            f"serve: --components {options.components} has no kubelets;",
-            "leave --nodes and --manage-all-nodes out, or take --components all",
-        )
+    check(options)
     start = datetime.now(UTC).replace(microsecond=0)
     settings = config.merge(
         config.ClusterConfig(),
@@ -85,25 +80,65 @@ def run(options: argparse.Namespace) -> int:
             loop = Loop(front, clock, context, options.port)
         except OSError as error:
             raise UsageError(
-                f"serve: --port {options.port} cannot be had: {error.strerror};",
+                f"serve: --port {options.port} cannot be had: {os.strerror(error.errno or 0)};",
                 "choose another, or 0 for a free one",
             ) from None
     url = f"https://127.0.0.1:{loop.port}"
     if options.kubeconfig:
-        write_kubeconfig(Path(options.kubeconfig), url, token, authority)
+        try:
+            write_kubeconfig(Path(options.kubeconfig), url, token, authority)
+        except OSError as error:
+            raise UsageError(
+                f"serve: --kubeconfig {options.kubeconfig} cannot be written: {error.strerror};",
+                "name a file in a folder that you may write to",
+            ) from None
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        loop.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.stop())
+        signal.signal(number, stop)
     # What was made up to here lives as long as the process: the collector need not look at it.
     gc.collect()
     gc.freeze()
-    print(f"READY {url}", flush=True)
+    sys.stdout.write(f"READY {url}\n")
+    sys.stdout.flush()
     loop.run()
     cluster.close()
     return 0
 
 
+def check(options: argparse.Namespace) -> None:
+    """Look at the options before anything is started.
+
+    Raises: `UsageError` for values that cannot be, and for options that do not go together.
+    """
+    scale = options.clock_scale
+    if not (scale > 0 and math.isfinite(scale)):
+        raise UsageError(
+            f"serve: --clock-scale {scale}: give a number above 0, such as 60 for a "
+            "virtual minute each second"
+        )
+    if options.nodes < 0:
+        raise UsageError(f"serve: --nodes {options.nodes}: give 0 or more")
+    if not 0 <= options.port <= MAX_PORT:
+        raise UsageError(
+            f"serve: --port {options.port}: give a number up to {MAX_PORT}, or 0 for a free one"
+        )
+    token = options.token
+    if token is not None and (not token or not token.isascii() or len(token.split()) != 1):
+        raise UsageError(
+            f"serve: --token {token!r}: give letters, digits and signs without a space between them"
+        )
+    if options.components != "all" and (options.nodes or options.manage_all_nodes):
+        raise UsageError(
+            f"serve: --components {options.components} has no kubelets;",
+            "leave --nodes and --manage-all-nodes out, or take --components all",
+        )
+
+
 def _tell(failure: BaseException) -> None:
-    """A mistake of ours costs one connection, not all of them; its traceback is for a bug report."""
+    """A mistake of ours costs one connection, not all; its traceback is for a bug report."""
     traceback.print_exception(failure, file=sys.stderr)
 
 

@@ -5,11 +5,13 @@ simulation (for at most 20 ms at a time), it takes in what has come on the socke
 to be sent.  It sleeps only in `select`, until the next event of the simulation is due on the wall.
 
 A client that sends garbage, half a request or a gigabyte, or that never reads, is cut off; nobody
-else notices.
+else notices.  Who does not read is not read from.  The limits are those that
+`apiserver/pkg/server/secure_serving.go` sets, and Go's `net/http` where it sets none.
 """
 
 from __future__ import annotations
 
+import math
 import selectors
 import socket
 import ssl
@@ -30,9 +32,21 @@ TURN_S = 0.02
 LONGEST_SLEEP_S = 1.0
 READ_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
-"""A client that lets more than this pile up is not reading: it is cut off."""
-HANDSHAKE_S = 30.0
+"""Who is sent more while so much has piled up is cut off; one answer may be larger."""
+PAUSE_UNSENT_BYTES = 1024 * 1024
+PAUSE_REQUESTS = 64
+"""Nothing is read of a client for whom so much, or so many requests, wait."""
+HEAD_S = 32.0
+"""For the handshake, and for the head of a request once it has begun."""
+BODY_S = 60.0
+IDLE_S = 90.0
+LINGER_S = 0.5
+"""For how long a client may read on after an answer that ended its connection."""
+SWEEP_S = 0.5
 BACKLOG = 1024
+PLAIN = (
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+)
 
 
 class Peer:
@@ -47,8 +61,11 @@ class Peer:
         self._shaken = False
         self._unsent = bytearray()
         self._ending = False
+        self._lingering = False
         self._closed = False
-        self.began_s = time.monotonic()
+        self._since_s = time.monotonic()
+        """When the part began that is under way: handshake, head, body, idleness, farewell."""
+        self._part = ("handshake", 0)
         front = Front(
             loop.front.kernel,
             loop.front.handler,
@@ -61,10 +78,18 @@ class Peer:
         )
         self._connection = Connection(front, self._send, self._server_ends, f"socket-{number}")
 
-    @property
-    def shaken(self) -> bool:
-        """Whether the TLS handshake is done."""
-        return self._shaken
+    def overdue(self, now_s: float) -> bool:
+        """Whether what is under way has taken too long."""
+        connection = self._connection
+        if self._ending:
+            part = "farewell"
+        elif not self._shaken:
+            part = "handshake"
+        else:
+            part = connection.receiving or ("idle" if connection.idle else "serving")
+        if (part, connection.begun) != self._part:
+            self._part, self._since_s = (part, connection.begun), now_s
+        return now_s - self._since_s > _LIMITS_S.get(part, math.inf)
 
     def _identify(self, headers: tuple[tuple[str, str], ...]) -> Identity:
         agent = next((v for k, v in headers if k == "user-agent"), "")
@@ -84,6 +109,8 @@ class Peer:
         if not data:
             self.close()
             return
+        if self._ending:
+            return
         self._in.write(data)
         try:
             if not self._shaken:
@@ -92,13 +119,18 @@ class Peer:
                 self.certificate = user_of(self._tls.getpeercert())
             while plain := self._tls.read(READ_BYTES):
                 self._connection.feed(plain)
-                if self._closed:
+                if self._closed or self._ending:
                     return
             self._pump()
             self.close()  # an empty read: the client said goodbye
         except ssl.SSLWantReadError:
             self._pump()
         except (ssl.SSLError, OSError):
+            if not self._shaken and data[:3] in _METHODS:
+                self._unsent += PLAIN
+                self._ending = True
+                self.writable()
+                return
             self._pump()
             self.close()
 
@@ -106,6 +138,9 @@ class Peer:
 
     def _send(self, data: bytes) -> None:
         if self._closed:
+            return
+        if len(self._unsent) > MAX_UNSENT_BYTES:
+            self.close()
             return
         with suppress(ssl.SSLError):
             view = memoryview(data)
@@ -132,21 +167,27 @@ class Peer:
                 self.close()
                 return
             del unsent[:sent]
-        if len(unsent) > MAX_UNSENT_BYTES:
-            self.close()
-            return
-        if not unsent and self._ending:
-            self.close()
-            return
-        self._loop.interest(self, writing=bool(unsent))
+        if not unsent and self._ending and not self._lingering:
+            self._lingering = True
+            try:
+                # Closing what has not been read to its end resets it: the client might lose the
+                # answer.  So we say that it is over, and wait a moment for it to go.
+                self.sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.close()
+                return
+        reading = self._ending or (
+            len(unsent) < PAUSE_UNSENT_BYTES and self._connection.waiting < PAUSE_REQUESTS
+        )
+        self._loop.interest(self, reading=reading, writing=bool(unsent))
 
     # -- ending -------------------------------------------------------------------------------
 
     def _server_ends(self, kind: str) -> None:
         if kind == "eof":
+            self._ending = True
             with suppress(ssl.SSLError):
                 self._tls.unwrap()
-            self._ending = True
             self._pump()
             return
         if kind == "reset":
@@ -164,6 +205,12 @@ class Peer:
         self._loop.forget(self)
         with suppress(OSError):
             self.sock.close()
+
+
+_LIMITS_S = {
+    "handshake": HEAD_S, "head": HEAD_S, "body": BODY_S, "idle": IDLE_S, "farewell": LINGER_S,
+}
+_METHODS = frozenset({b"GET", b"HEA", b"POS", b"PUT", b"PAT", b"DEL", b"OPT"})
 
 
 class Loop:
@@ -190,6 +237,7 @@ class Loop:
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
         self._peers: dict[Peer, int] = {}
         self._count = 0
+        self._swept_s = time.monotonic()
         self._stopping = False
 
     @property
@@ -236,6 +284,7 @@ class Loop:
             else:
                 peer()
         self._run_due()
+        self._sweep()
 
     def _sleep_s(self) -> float:
         kernel = self._kernel
@@ -266,12 +315,14 @@ class Loop:
             peer = Peer(self, sock, self._count)
             self._peers[peer] = selectors.EVENT_READ
             self._selector.register(sock, selectors.EVENT_READ, peer)
-        self._drop_idlers()
 
-    def _drop_idlers(self) -> None:
-        """Cut off those who connected long ago and never finished their handshake."""
-        limit_s = time.monotonic() - HANDSHAKE_S
-        for peer in [p for p in self._peers if not p.shaken and p.began_s < limit_s]:
+    def _sweep(self) -> None:
+        """Cut off those who take too long."""
+        now_s = time.monotonic()
+        if now_s - self._swept_s < SWEEP_S:
+            return
+        self._swept_s = now_s
+        for peer in [peer for peer in self._peers if peer.overdue(now_s)]:
             peer.close()
 
     def _woken(self) -> None:
@@ -280,12 +331,20 @@ class Loop:
 
     # -- what peers ask for -------------------------------------------------------------------
 
-    def interest(self, peer: Peer, *, writing: bool) -> None:
-        """Wait for the socket to take more, or not."""
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if writing else 0)
-        if self._peers.get(peer, wanted) != wanted:
-            self._peers[peer] = wanted
+    def interest(self, peer: Peer, *, reading: bool, writing: bool) -> None:
+        """Wait for the socket to give or take more, or not."""
+        wanted = selectors.EVENT_READ if reading else 0
+        wanted |= selectors.EVENT_WRITE if writing else 0
+        before = self._peers.get(peer, wanted)
+        if before == wanted:
+            return
+        self._peers[peer] = wanted
+        if not wanted:
+            self._selector.unregister(peer.sock)
+        elif before:
             self._selector.modify(peer.sock, wanted, peer)
+        else:
+            self._selector.register(peer.sock, wanted, peer)
 
     def forget(self, peer: Peer) -> None:
         """The peer is closed."""
