@@ -194,10 +194,15 @@ def _kept(
     The commonest update: no field changes hands, so the sets stay as they are. None for any other.
     """
     previous = managers.get(who)
-    if previous is None or previous.applied or comparison.removed or comparison.added:
+    if previous is None or previous.applied or comparison.added:
+        return None
+    gone = comparison.removed
+    if gone and fieldpath.difference(gone, STRIPPED):
         return None
     for manager, owned in managers.items():
         if owned.api_version != updater.api_version or not owned.fields:
+            return None
+        if gone and fieldpath.intersection(owned.fields, gone):
             return None
         if manager != who and fieldpath.intersection(owned.fields, comparison.modified):
             return None
