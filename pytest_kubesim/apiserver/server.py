@@ -19,8 +19,9 @@ from pytest_kubesim.apiserver import apiextensions, deletion, effects, handler_c
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
 from pytest_kubesim.apiserver.authenticators import Authenticators
+from pytest_kubesim.apiserver.authorizer_node import NodeAuthorizer
+from pytest_kubesim.apiserver.authorizer_rbac import RBACAuthorizer
 from pytest_kubesim.apiserver.filters.authorization import (
-    AlwaysAllow,
     Attributes,
     Authorizer,
     Decision,
@@ -37,6 +38,7 @@ from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
 from pytest_kubesim.apiserver.storage.reader import LocalReader
 from pytest_kubesim.apiserver.store import Store
 from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.registry.rbac.escalation import STATE as GRANTS
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import ConnectionLost, Response
@@ -68,7 +70,7 @@ class APIServer:
 
     Parameters: `kernel`; `etcd`, a client of the member beside it; `name` of the process and `host`
     where it runs; `catalog` of what it serves; `faultpoints` to consult; `authorizers` asked after
-    `system:masters` (default: everybody may do everything); `tokens`, users by bearer token;
+    `system:masters` (default: `--authorization-mode=Node,RBAC`); `tokens`, users by bearer token;
     `admission`, the chain of plugins; `signing_key` of service account tokens, shared by all API
     servers of a cluster; `compaction_interval_ns`, how often etcd is compacted (0: never).
     """
@@ -82,7 +84,7 @@ class APIServer:
         name: str = "kube-apiserver-1",
         host: str = "control-plane",
         faultpoints: FaultPoints | None = None,
-        authorizers: Sequence[Authorizer] = (AlwaysAllow(),),
+        authorizers: Sequence[Authorizer] | None = None,
         tokens: Mapping[str, UserInfo] | None = None,
         admission: chain.Chain | None = None,
         signing_key: bytes = b"kubesim",
@@ -99,11 +101,15 @@ class APIServer:
         self.authenticators = Authenticators(
             self.reader, self.process.now_ns, tokens=tokens or {}, key=signing_key
         )
+        self._rbac: RBACAuthorizer | None = None
+        if authorizers is None:
+            self._rbac = RBACAuthorizer(self)
+            authorizers = (NodeAuthorizer(self), self._rbac)
         self.authorizer: Authorizer = Union((PrivilegedGroups(), *authorizers))
         self.admission = admission or chain.load()
         self.node_proxy = node_proxy
         """The way to the kubelets (logs, exec); None: there is none."""
-        self.rule_resolver: RuleResolver | None = None
+        self.rule_resolver: RuleResolver | None = self._rbac
         """Who answers `SelfSubjectRulesReview`; None: nobody can."""
         self.audit: list[Callable[[RequestScope], object]] = []
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
@@ -129,6 +135,8 @@ class APIServer:
             return
         self.process.start()
         self._since = self.etcd.member.store.revision
+        if self._rbac is not None:
+            self.state[GRANTS] = self._rbac
         Compactor(self.process, self.etcd, self._compaction_interval_ns).start()
         for _, plugin in self.admission.plugins:
             plugin.started(self)

@@ -75,9 +75,13 @@ def _table(scope: RequestScope, obj: Object, *, headers: bool) -> Object:
         "metadata": {key: metadata[key] for key in kept if metadata.get(key)},
         "columnDefinitions": [_column(c) for c in printer.columns] if headers else None,
     }
+    if is_list and printer.rows is not None:
+        cells = printer.rows(objects, now_ns)
+    else:
+        cells = [printer.row(each, now_ns) for each in objects]
     result["rows"] = [
-        {"cells": printer.row(each, now_ns), "object": _included(scope, each, include)}
-        for each in objects
+        {"cells": row, "object": _included(scope, each, include)}
+        for each, row in zip(objects, cells, strict=True)
     ]
     return result
 

@@ -14,6 +14,9 @@ from pathlib import Path
 
 VERSIONS = ("kubernetes@v1.37.2", "api@v0.37.2", "apimachinery@v0.37.2")
 _LIST = re.compile(r"(\w+) := \[\]metav1\.TableColumnDefinition\{\n(.*?)\n\t\}", re.DOTALL)
+_MORE = re.compile(
+    r"\t(\w+) = append\(\w+, \[\]metav1\.TableColumnDefinition\{\n(.*?)\n\t\}\.\.\.\)", re.DOTALL
+)
 _HANDLER = re.compile(r"h\.TableHandler\((\w+), print(\w+)\)")
 _COLUMN = re.compile(r"\{(Name: .*)\},?")
 _PART = re.compile(r'(\w+): ("(?:[^"\\]|\\.)*"|[^,]+(?:\[[^\]]*\])?)')
@@ -46,6 +49,8 @@ def make(cache: Path) -> dict[str, list[list[object]]]:
         machinery / "pkg/apis/meta/v1/types_swagger_doc_generated.go"
     )
     lists = {name: _columns(body, packages) for name, body in _LIST.findall(text)}
+    for name, body in _MORE.findall(text):
+        lists[name] += _columns(body, packages)
     return {
         kind: lists[name]
         for name, kind in _HANDLER.findall(text)

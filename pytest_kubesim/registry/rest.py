@@ -195,6 +195,8 @@ class Printer:
 
     columns: tuple[Column, ...]
     row: Callable[[Object, int], list[Any]]
+    rows: Callable[[Sequence[Object], int], list[list[Any]]] | None = None
+    """The rows of a list, where they say more than the rows of its objects one by one."""
 
 
 @attrs.frozen(slots=True)

@@ -29,7 +29,7 @@ def test_an_access_review_is_answered_and_not_stored(world: World) -> None:
     path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
     asked = {"spec": {"user": "bob", "resourceAttributes": {"verb": "get", "resource": "pods"}}}
     before = world.member.store.revision
-    assert world.ok("POST", path, asked)["status"] == {"allowed": True}
+    assert world.ok("POST", path, asked)["status"] == {"allowed": False}
     assert world.member.store.revision == before
 
 

@@ -62,7 +62,20 @@ class Attributes:
             info.subresource,
             info.namespace,
             info.name,
+            _selected(scope) if info.verb in _SELECTING else (),
         )
+
+
+_SELECTING = frozenset({"list", "watch", "deletecollection"})
+
+
+def _selected(scope: RequestScope) -> tuple[fields.Requirement, ...]:
+    """What a field selector demands; nothing if it cannot be read, which the handler refuses."""
+    text = scope.param("fieldSelector")
+    try:
+        return fields.parse(text).requirements if text else ()
+    except ValueError:
+        return ()
 
 
 class Authorizer(Protocol):

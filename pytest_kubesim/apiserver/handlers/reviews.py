@@ -38,7 +38,7 @@ _SPEC = Path("spec")
 class RuleResolver(Protocol):
     """Who knows the rules of a user (RBAC does)."""
 
-    def rules_for(self, user: UserInfo, namespace: str) -> Object:
+    async def rules_for(self, user: UserInfo, namespace: str) -> Object:
         """The status of a `SelfSubjectRulesReview`."""
         ...
 
@@ -281,7 +281,7 @@ async def self_subject_rules(scope: RequestScope) -> Response:
         "apiVersion": scope.served.api_version,
         "metadata": {},
         "spec": {},
-        "status": resolver.rules_for(scope.user, namespace),
+        "status": await resolver.rules_for(scope.user, namespace),
     }
     return responses.written(scope, 201, Store.printed(obj, scope.served))
 

@@ -6,7 +6,10 @@ Follows `pkg/registry/storage/storageclass/strategy.go`, `pkg/apis/storage/v1/de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import attrs
 
 from pytest_kubesim.apimachinery import objectmeta
 from pytest_kubesim.apimachinery import validation as field
@@ -17,8 +20,12 @@ from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.pod_template.warnings import NODE_LABELS
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.storage import classes
-from pytest_kubesim.registry.strategies import Plain, semantically_equal
+from pytest_kubesim.registry.strategies import Plain, annotations_of, semantically_equal
 
+DEFAULT_ANNOTATIONS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 RECLAIM_POLICIES = ("Delete", "Retain")
 BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
 _PROVISIONER = Path("provisioner")
@@ -129,4 +136,25 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     ]
 
 
-KIND = Kind(strategy=StorageClassStrategy(), printer=printer("StorageClass", _row))
+def _rows(objects: Sequence[Object], now_ns: int) -> list[list[Any]]:
+    """The rows of a list, in which the newest default is marked."""
+    defaults = [obj for obj in objects if _is_default(obj)]
+    defaults.sort(key=lambda obj: parts.text(obj["metadata"], "name"))
+    stamp = max((parts.text(obj["metadata"], "creationTimestamp") for obj in defaults), default="")
+    found = next((o for o in defaults if o["metadata"].get("creationTimestamp") == stamp), None)
+    rows: list[list[Any]] = []
+    for obj in objects:
+        name, *rest = _row(obj, now_ns)
+        rows.append([f"{name} (default)" if obj is found else name, *rest])
+    return rows
+
+
+def _is_default(obj: Object) -> bool:
+    given = annotations_of(obj)
+    return any(given.get(key) == "true" for key in DEFAULT_ANNOTATIONS)
+
+
+KIND = Kind(
+    strategy=StorageClassStrategy(),
+    printer=attrs.evolve(printer("StorageClass", _row), rows=_rows),
+)
