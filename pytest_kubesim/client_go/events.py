@@ -1,7 +1,7 @@
 """Events of events.k8s.io/v1, as the scheduler records them: repeats become a series.
 
 The law (`client-go/tools/events/event_broadcaster.go`): the second event alike within six minutes
-turns the first into a series of two, by a patch; further ones are only counted, and written when
+(about the object in the same version) turns the first into a series of two, by a patch; further ones are only counted, and written when
 the series is refreshed (every 30 minutes) or over (six minutes without another).
 """
 
@@ -155,5 +155,7 @@ class EventRecorder:
 def _identity(reference: Object) -> tuple[str, ...]:
     return tuple(
         str(reference.get(k, ""))
-        for k in ("kind", "namespace", "name", "uid", "apiVersion", "fieldPath")
+        for k in (
+            "kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath",
+        )
     )
