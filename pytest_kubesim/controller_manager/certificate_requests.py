@@ -188,17 +188,48 @@ def _usages_problem(usages: Collection[str], required: frozenset[str]) -> str:
 # -- signing -----------------------------------------------------------------------------------
 
 
+def load_authority(certificate: str, key: str) -> Authority:
+    """The authority of a certificate and its key, PEM text."""
+    serialization = _cryptography("hazmat.primitives.serialization")
+    x509 = _cryptography("x509")
+    return Authority(
+        x509.load_pem_x509_certificate(certificate.encode()),
+        serialization.load_pem_private_key(key.encode(), None),
+    )
+
+
+def make_authority(secret: int, now_ns: int) -> Authority:
+    """An authority of its own, `kubernetes`, for ten years; equal for equal secrets."""
+    x509 = _cryptography("x509")
+    ec = _cryptography("hazmat.primitives.asymmetric.ec")
+    hashes = _cryptography("hazmat.primitives.hashes")
+    key = ec.derive_private_key(secret, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "kubernetes")])
+    begin = to_datetime(now_ns).replace(microsecond=0)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    )
+    return Authority(certificate, key)
+
+
 class Authority:
     """A certificate authority.
 
-    Parameters: `certificate` and `key`, PEM text.
+    Parameters: `certificate` and `key`, the library's own.
     """
 
-    def __init__(self, certificate: str, key: str) -> None:
-        serialization = _cryptography("hazmat.primitives.serialization")
-        x509 = _cryptography("x509")
-        self._certificate: Any = x509.load_pem_x509_certificate(certificate.encode())
-        self._key: Any = serialization.load_pem_private_key(key.encode(), None)
+    def __init__(self, certificate: Any, key: Any) -> None:
+        self._certificate = certificate
+        self._key = key
 
     def sign(
         self, request: CertificateRequest, usages: Collection[str], ttl_ns: int, now_ns: int,

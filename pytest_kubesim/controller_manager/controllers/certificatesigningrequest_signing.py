@@ -1,7 +1,7 @@
 """The signing controller: approved requests for certificates get their certificate.
 
 The authority comes from the settings `cluster-signing-cert-file` and `cluster-signing-key-file`, as
-PEM text; without them nothing is signed, as upstream.
+PEM text; without them it is one of the cluster's own, as installers make it.
 
 Follows `pkg/controller/certificates/signer/signer.go`.
 """
@@ -33,7 +33,7 @@ class CertificateSigningRequestSigningController(Controller):
     base_delay_ns: ClassVar[int] = 200_000_000
 
     def setup(self) -> None:
-        """Listen to requests, if there is an authority."""
+        """Listen to requests."""
         setting = self.context.setting
         self.ttl_ns: int = setting("cluster-signing-duration", DURATION_NS)
         self._files: tuple[str, str] = (
@@ -41,15 +41,17 @@ class CertificateSigningRequestSigningController(Controller):
         )
         self._authority: requests.Authority | None = None
         self.requests = self.watch(
-            CERTIFICATESIGNINGREQUESTS, add=self._changed, update=self._updated
+            CERTIFICATESIGNINGREQUESTS, add=self.enqueue, update=self.enqueue_new
         )
 
-    def _changed(self, csr: Object) -> None:
-        if all(self._files):
-            self.enqueue(csr)
-
-    def _updated(self, _old: Object, csr: Object) -> None:
-        self._changed(csr)
+    def _get_authority(self) -> requests.Authority:
+        if self._authority is None:
+            if all(self._files):
+                self._authority = requests.load_authority(*self._files)
+            else:
+                secret = self.kernel.rng.below(1 << 62, "certificate authority") + 1
+                self._authority = requests.make_authority(secret, self.kernel.start_ns)
+        return self._authority
 
     def _ttl_of(self, csr: Object) -> int:
         seconds = fields.spec(csr).get("expirationSeconds")
@@ -84,10 +86,8 @@ class CertificateSigningRequestSigningController(Controller):
         if problem:
             await self._refuse(csr, problem)
             return
-        if self._authority is None:
-            self._authority = requests.Authority(*self._files)
         serial = self.kernel.rng.below(1 << 62, "certificate", meta.uid(csr)) + 1
-        certificate = self._authority.sign(
+        certificate = self._get_authority().sign(
             request, usages, self._ttl_of(csr), self.now_ns(), serial
         )
         try:
