@@ -88,8 +88,8 @@ def test_content_goes_and_what_is_held_is_told():
     )
     assert found["NamespaceFinalizersRemaining"] == (
         "True", "SomeFinalizersRemain",
-        "Some content in the namespace has finalizers remaining: a.b/one in 1 resource instances, "
-        "a.b/two in 1 resource instances",
+        ("Some content in the namespace has finalizers remaining: a.b/one in 1 resource instances, "
+        "a.b/two in 1 resource instances"),
     )
     assert found["NamespaceDeletionContentFailure"][0] == "False"
     release(w, r.CONFIGMAPS, "held")

@@ -237,9 +237,9 @@ def test_another_provisioners_claim_is_marked_and_waits_for_ever():
     }
     assert w.events("c")[0] == (
         "ExternalProvisioning",
-        "Waiting for a volume to be created either by the external provisioner "
+        ("Waiting for a volume to be created either by the external provisioner "
         "'example.com/disks' or manually by the system administrator. If volume creation is "
-        "delayed, please verify that the provisioner is running and correctly registered.",
+        "delayed, please verify that the provisioner is running and correctly registered."),
     )
 
 
@@ -349,8 +349,8 @@ def test_pods_get_the_claims_that_they_describe():
     assert made["metadata"]["ownerReferences"][0]["name"] == "p"
     assert w.events("taken")[0] == (
         "FailedBinding",
-        "ephemeral volume v: PVC default/taken-v was not created for pod default/taken (pod is "
-        "not owner)",
+        ("ephemeral volume v: PVC default/taken-v was not created for pod default/taken (pod is "
+        "not owner)"),
     )
 
 
