@@ -17,7 +17,12 @@ from pytest_kubesim.apimachinery import (
 )
 from pytest_kubesim.apimachinery.golang import json_text, type_name
 from pytest_kubesim.apimachinery.golang import plain as plain_text
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
+from pytest_kubesim.apimachinery.meta import (
+    GroupKind,
+    GroupResource,
+    GroupVersionKind,
+    get_path,
+)
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
 from pytest_kubesim.apiserver.handlers import unstructured, write
@@ -28,6 +33,7 @@ from pytest_kubesim.apiserver.storage.errors import plain
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apimachinery.schema import Schema
     from pytest_kubesim.apimachinery.status import APIStatus
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.registry.rest import Strategy
@@ -275,6 +281,7 @@ class Patcher:
             wrong = unstructured.problem(resource.schema, document)
             if wrong:
                 raise self._refused_map(given, wrong)
+            document = cast("Object", unstructured.typed(resource.schema, document))
         if self.directive != decoding.IGNORE:
             unknown = sorted(go_decoding.unknown_fields(resource.schema, document, live))
             decoding.report(
@@ -322,7 +329,25 @@ class Patcher:
                 scope.warn(line)
         if resource.schema is None:
             return new
+        if not resource.custom and go_decoding.check_types(resource.schema, new) is not None:
+            new = self._converted(resource.schema, applied, new)
         return decoding.complete(resource, resource.schema, new)
+
+    def _converted(self, schema: Schema, applied: Object, new: Object) -> Object:
+        """What was applied in the types of Go.  Raises `APIStatus` (500)."""
+        wrong = unstructured.problem(schema, new)
+        if wrong:
+            resource = self.scope.served
+            kind = GroupVersionKind(resource.group, resource.version, resource.kind)
+            metadata = cast("Object", applied.get("metadata") or {})
+            named = f"{metadata.get('namespace') or ''}/{metadata.get('name') or ''}"
+            raise status.APIStatus(
+                500,
+                "",
+                f"failed to convert new object ({named}; {kind}) to proper version: "
+                f"unable to convert unstructured object to {kind}: {wrong}",
+            )
+        return cast("Object", unstructured.typed(schema, new))
 
 
 def _unknown_in_operations(given: Any) -> list[str]:

@@ -1,5 +1,5 @@
 """Why a patched map is no object of its kind, in the words of the converter that strategic merge
-patches go through (it is not the JSON decoder, and words things otherwise).
+patches and apply go through (it is not the JSON decoder, and words things otherwise).
 
 Follows `apimachinery/pkg/runtime/converter.go` (`fromUnstructured`).
 """
@@ -31,7 +31,33 @@ def problem(schema: Schema, value: Any) -> str:
         return _slice(schema, value)
     if kind in ("string", "bool", "int", "float"):
         return _scalar(schema, value)
-    return go_decoding.check_types(schema, value) or ""
+    found = go_decoding.check_types(schema, value) or ""
+    if kind == "bytes" and not isinstance(value, str):
+        # An empty slice of bytes is made of a list of no numbers only.
+        return _slice_of_bytes(value)
+    return f"error decoding from json: {found}" if found and kind == "bytes" else found
+
+
+def typed(schema: Schema, value: Any) -> Any:
+    """The value as the converter leaves it: whole numbers are integers, and they wrap around.
+
+    Only for a value in which there is no `problem`; what needs no change is returned as it is.
+    """
+    kind = schema.go.kind
+    if kind == "int" and isinstance(value, int | float) and not isinstance(value, bool):
+        half = 1 << (31 if schema.format == "int32" else 63)
+        return (int(value) + half) % (2 * half) - half
+    if kind == "struct" and isinstance(value, dict):
+        known = schema.properties
+        fields = cast("Object", value)
+        return {k: typed(known[k], v) if k in known else v for k, v in fields.items()}
+    if kind == "slice" and isinstance(value, list) and schema.items is not None:
+        item = schema.items
+        return [typed(item, each) for each in cast("list[Any]", value)]
+    if kind == "map" and isinstance(value, dict) and schema.additional_properties is not None:
+        values = schema.additional_properties
+        return {k: typed(values, v) for k, v in cast("Object", value).items()}
+    return value
 
 
 def _kind(value: Any) -> str:
@@ -80,6 +106,15 @@ def _slice(schema: Schema, value: Any) -> str:
     return ""
 
 
+def _slice_of_bytes(value: Any) -> str:
+    if not isinstance(value, list):
+        return f"cannot restore slice from {_kind(value)}"
+    for each in cast("list[Any]", value):
+        if _kind(each) != "int64":
+            return "unrecognized type: uint8" if _kind(each) != "float64" else ""
+    return ""
+
+
 def _scalar(schema: Schema, value: Any) -> str:
     found, wanted = _kind(value), schema.go.kind
     fits = {
@@ -92,4 +127,4 @@ def _scalar(schema: Schema, value: Any) -> str:
         return ""
     if (found, wanted) in _CONVERTIBLE:
         return f"cannot convert {found} to {schema.go.type_name}"
-    return f"unrecognized type: {schema.go.type_name.rpartition('.')[2]}"
+    return f"unrecognized type: {schema.format if wanted == 'int' else wanted}"
