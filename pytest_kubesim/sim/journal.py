@@ -33,28 +33,34 @@ class Journal:
     `now_ns` is a function that gives the present instant.
     """
 
-    __slots__ = ("_entries", "_listeners", "_now_ns")
+    __slots__ = ("_entries", "_forgotten", "_listeners", "_now_ns", "limit")
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
         self._entries: list[tuple[int, int, str, str, dict[str, Any]]] = []
         self._now_ns = now_ns
         self._listeners: list[Callable[[Entry], None]] = []
+        self._forgotten = 0
+        self.limit = 0
+        """How many entries to keep, the newest; 0: all.  For a simulation without an end."""
 
     def record(self, kind: str, actor: str, **fields: Any) -> None:
         """Append an entry at the present instant."""
         entries = self._entries
-        entries.append((self._now_ns(), len(entries), kind, actor, fields))
+        entries.append((self._now_ns(), self._forgotten + len(entries), kind, actor, fields))
         if self._listeners:
             entry = Entry(*entries[-1])
             for listener in self._listeners:
                 listener(entry)
+        if self.limit and len(entries) >= 2 * self.limit:
+            self._forgotten += len(entries) - self.limit
+            del entries[: -self.limit]
 
     def listen(self, listener: Callable[[Entry], None]) -> None:
         """Call `listener` with every entry from here on (progress displays, checkers)."""
         self._listeners.append(listener)
 
     def entries(self, kind: str | None = None, actor: str | None = None) -> list[Entry]:
-        """All entries, or those of one kind and/or actor."""
+        """All entries that are kept, or those of one kind and/or actor."""
         return [
             Entry(*e)
             for e in self._entries

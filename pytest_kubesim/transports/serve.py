@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 MAX_PORT = 65535
+JOURNAL_ENTRIES = 10_000
+"""What is kept of the journal: a served cluster has no end at which to read it."""
 ADMIN = UserInfo("kubernetes-admin", (MASTERS,))
 
 
@@ -62,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
     authority = certificates.Authority()
     clock = WallClock(to_ns(start), options.clock_scale)
     cluster = Cluster(settings, clock=clock)
+    cluster.kernel.journal.limit = JOURNAL_ENTRIES
     cluster.server.authenticators.tokens[token] = ADMIN
     if options.manage_all_nodes:
         cluster.nodes.manage_all()
