@@ -45,10 +45,20 @@ def rendered(name: str, value: Object | None) -> Object:
         if field_name:
             out[field_name] = _rendered(kind, given.get(key))
         elif kind.endswith("ObjectMeta"):
-            out |= given.get("metadata") or {}
+            out |= _metadata(given.get("metadata") or {})
         elif not kind.endswith("TypeMeta"):
             out |= rendered(kind.lstrip("*"), given)
     return out
+
+
+def _sorted(value: Any) -> Object:
+    """A map as Go prints it."""
+    return dict(sorted(cast("Object", value or {}).items()))
+
+
+def _metadata(metadata: Object) -> Object:
+    maps = ("labels", "annotations")
+    return {k: _sorted(v) if k in maps else v for k, v in metadata.items()}
 
 
 def _rendered(kind: str, value: Any) -> Any:
@@ -60,7 +70,7 @@ def _rendered(kind: str, value: Any) -> Any:
         items = cast("list[Any]", value)
         return [_rendered(kind[2:], item) for item in items]
     if kind.startswith("map["):
-        return value or None
+        return _sorted(value) or None
     if kind in _table():
         return rendered(kind, value)
     if value is not None:
