@@ -39,8 +39,8 @@ _INTS = {"int32": 1 << 31, "int64": 1 << 63}
 def unknown_fields(schema: Schema, obj: Object, base: Object | None = None) -> list[str]:
     """The strict decoder's complaints, in document order: ``unknown field "spec.ports[0].foo"``.
 
-    At most a hundred, each once. ``base`` as in ``check_types``. Works for custom resources too, where a key is known that the
-    structural schema declares or preserves.
+    At most a hundred, each once. ``base`` as in ``check_types``. Works for custom resources too,
+    where a key is known that the structural schema declares or preserves.
     """
     if schema.go.kind == "struct" and _knows(schema.name)(obj, base):
         return []
@@ -144,7 +144,7 @@ def _knows(name: str) -> _Accepts:
             return True
         if not value.keys() <= known:
             return False
-        right = (base if type(base) is dict else _NOTHING).get
+        right = (base if _is_object(base) else _NOTHING).get
         for key, walk in inner:
             element = value.get(key)
             if element and element is not (before := right(key)) and not walk(element, before):
@@ -174,7 +174,7 @@ def _knows_below(schema: Schema) -> _Accepts | None:
 
 def _alike(value: list[Any], base: Any) -> Iterable[Any]:
     """What stands in the places of ``value`` in ``base``, where they have the same length."""
-    if type(base) is list and len(base) == len(value):
+    if _is_list(base) and len(base) == len(value):
         return base
     return repeat(None, len(value))
 
@@ -223,7 +223,7 @@ def _accepts_struct(name: str) -> _Accepts:
             fields = {key: _accepts(child) for key, child in schema_named(name).properties.items()}
         if not _is_object(value):
             return value is None
-        right = (base if type(base) is dict else _NOTHING).get
+        right = (base if _is_object(base) else _NOTHING).get
         for key, element in value.items():
             if (
                 element is not None

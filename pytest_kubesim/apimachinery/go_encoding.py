@@ -16,7 +16,7 @@ from __future__ import annotations
 import base64
 import functools
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any, TypeAlias, cast
 
@@ -75,7 +75,7 @@ def _struct_encoder(name: str) -> _Encode:
         if plan is None:
             properties = schema_named(name).properties
             plan = _Plan([_field_plan(key, child) for key, child in properties.items()])
-        printed = (base if type(base) is dict else _NOTHING).get
+        printed = _fields_of(base).get
         if plan.is_printed(value):
             return plan.below(value, printed)
         return plan.whole(value, printed)
@@ -157,6 +157,16 @@ class _Plan:
 _NOTHING: Object = {}
 
 
+def _fields_of(base: Any) -> Object:
+    return cast("Object", base) if type(base) is dict else _NOTHING
+
+
+def _items_of(base: Any, count: int) -> Iterable[Any]:
+    if type(base) is list and len(items := cast("list[Any]", base)) == count:
+        return items
+    return repeat(None)
+
+
 def _field_plan(key: str, schema: Schema) -> _Field:
     """``omitempty`` drops nil pointers and empty values, never structs; ``omitzero`` zero times."""
     go = schema.go
@@ -209,7 +219,7 @@ def _list_encoder(item: Schema) -> _Encode | None:
         )
 
     def encode(value: list[Any], base: Any) -> list[Any]:
-        printed = base if type(base) is list and len(base) == len(value) else repeat(None)
+        printed = _items_of(base, len(value))
         out = [
             fill() if element is None else convert(element, before)
             for element, before in zip(value, printed, strict=False)
@@ -230,7 +240,7 @@ def _map_encoder(values: Schema) -> _Encode | None:
         )
 
     def encode(value: Object, base: Any) -> Object:
-        printed = (base if type(base) is dict else _NOTHING).get
+        printed = _fields_of(base).get
         out = {
             key: fill() if element is None else convert(element, printed(key))
             for key, element in value.items()

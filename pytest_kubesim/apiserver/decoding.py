@@ -58,7 +58,9 @@ def read_object(
     """The object in a body that holds one of `kind`, checked and complete but for its defaults.
 
     `base` is a stored object of that kind and version: what an in-process client hands back of it
-    unchanged needs no second look.  Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
+    unchanged needs no second look.
+
+    Raises `APIStatus` (400, 413, 415).  Warnings go into the scope.
     """
     value, body, repeated = _value(scope, kind, strict=directive != IGNORE)
     if scope.served.custom and _is_served(scope, kind):
