@@ -10,7 +10,7 @@ import itertools
 from typing import Any, TypeAlias
 
 import pytest
-from measuring import ORACLE, now, real_time, say
+from measuring import ORACLE, needs_oracle, now, real_time, say
 
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.config import ClusterConfig
@@ -46,7 +46,8 @@ def test_in_process(benchmark: BenchmarkFixture) -> None:
     say("create and get in process", f"{_rates['in process']:.0f}/s", "3 times the real rate")
 
 
-@pytest.mark.skipif(not ORACLE, reason="KUBESIM_ORACLE names no kubeconfig")
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS")
+@needs_oracle
 def test_against_a_real_control_plane(benchmark: BenchmarkFixture) -> None:
     config = pytest.importorskip("kubernetes.config")
     core = client.CoreV1Api(config.new_client_from_config(ORACLE))

@@ -54,6 +54,7 @@ def test_simulated() -> None:
 
 
 @needs_oracle
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS")
 def test_real() -> None:
     config = pytest.importorskip("kubernetes.config")
     client = pytest.importorskip("kubernetes.client")
