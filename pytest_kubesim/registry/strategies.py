@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.apimachinery import golang, quantity
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
@@ -116,6 +116,24 @@ def reset_metadata_for_status(obj: Object, old: Object) -> Object:
         "finalizers",
         "ownerReferences",
     )
+
+
+# -- selectors ---------------------------------------------------------------------------------
+
+
+def selector_value(selector: Object | None) -> field.Printed:
+    """A LabelSelector as a bad value: labels before expressions."""
+    if selector and selector.get("matchLabels"):
+        selector = {**selector, "matchLabels": dict(sorted(selector["matchLabels"].items()))}
+    return field.Printed(golang.json_text(selector, sort_keys=False))
+
+
+def immutable_selector(new: Object, old: Object, path: Path) -> ErrorList:
+    """A LabelSelector that may not change."""
+    if semantically_equal(new.get("selector"), old.get("selector")):
+        return []
+    shown = selector_value(new.get("selector"))
+    return [field.invalid(path, shown, field.FIELD_IMMUTABLE)]
 
 
 # -- equality ----------------------------------------------------------------------------------

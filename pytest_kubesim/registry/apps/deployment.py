@@ -16,6 +16,7 @@ from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.golang import bracketed
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
+from pytest_kubesim.registry import strategies
 from pytest_kubesim.registry.apps import rollout_validation as rollout
 from pytest_kubesim.registry.columns import age, layout_containers, printer
 from pytest_kubesim.registry.pod_template import defaults, disabled_fields, go_structs, warnings
@@ -118,8 +119,7 @@ def with_template_dropped(obj: Object, old: Object | None) -> Object:
 
 def immutable_selector(obj: Object, old: Object) -> list[FieldError]:
     """`spec.selector` may not change."""
-    new, before = obj["spec"].get("selector"), old["spec"].get("selector")
-    return field.validate_immutable_field(new, before, SPEC.child("selector"))
+    return strategies.immutable_selector(obj["spec"], old["spec"], SPEC.child("selector"))
 
 
 def _spec(spec: Object, old: Object | None) -> ErrorList:
@@ -128,7 +128,8 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
     errors += problems
     if selector is None:
         where = SPEC.child("selector")
-        errors.append(field.invalid(where, spec.get("selector"), "invalid label selector"))
+        shown = strategies.selector_value(spec.get("selector"))
+        errors.append(field.invalid(where, shown, "invalid label selector"))
     else:
         errors += rollout.validate_replica_template(spec["template"], selector, TEMPLATE, old)
     errors += _strategy(spec.get("strategy") or {}, SPEC.child("strategy"))

@@ -31,6 +31,7 @@ from pytest_kubesim.registry.strategies import (
     WithStatus,
     counts_within,
     nonnegative,
+    selector_value,
 )
 
 
@@ -78,7 +79,8 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
     errors += problems
     if selector is None:
         where = SPEC.child("selector")
-        errors.append(field.invalid(where, spec.get("selector"), "invalid label selector"))
+        shown = selector_value(spec.get("selector"))
+        errors.append(field.invalid(where, shown, "invalid label selector"))
         return errors
     return errors + rollout.validate_replica_template(spec["template"], selector, TEMPLATE, old)
 

@@ -41,6 +41,7 @@ from pytest_kubesim.registry.strategies import (
     WithStatus,
     counts_within,
     nonnegative,
+    selector_value,
 )
 
 _CLAIMS = SPEC.child("volumeClaimTemplates")
@@ -187,7 +188,8 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
     problems, selector = rollout.selector_of(spec, SPEC, "statefulset")
     errors += problems
     if selector is None:
-        errors.append(field.invalid(SPEC.child("selector"), spec.get("selector"), ""))
+        shown = selector_value(spec.get("selector"))
+        errors.append(field.invalid(SPEC.child("selector"), shown, ""))
     else:
         errors += rollout.template_mismatch(spec["template"], selector, TEMPLATE)
         errors += _template(spec, old)

@@ -27,6 +27,7 @@ from pytest_kubesim.registry.strategies import (
     StatusOnly,
     WithStatus,
     nonnegative,
+    selector_value,
 )
 
 _JOB = SPEC.child("jobTemplate", "spec")
@@ -125,7 +126,8 @@ def _spec(spec: Object, old: Object | None) -> tuple[ErrorList, ErrorList]:
     errors += job_validation.validate_spec(job, before, _JOB, opts)
     if job.get("selector") is not None:
         detail = "`selector` will be auto-generated"
-        errors.append(field.invalid(_JOB.child("selector"), job["selector"], detail))
+        shown = selector_value(job["selector"])
+        errors.append(field.invalid(_JOB.child("selector"), shown, detail))
     if job.get("manualSelector"):
         where = _JOB.child("manualSelector")
         errors.append(field.not_supported(where, True, ("nil", "false")))

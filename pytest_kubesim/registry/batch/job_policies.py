@@ -97,7 +97,7 @@ def _exit_codes(codes: Object, path: Path, names: set[str]) -> ErrorList:
     values: list[int] = codes.get("values") or []
     where = path.child("values")
     if not values:
-        errors.append(field.invalid(where, [], "at least one value is required"))
+        errors.append(field.invalid(where, None, "at least one value is required"))
     elif len(values) > 255:
         errors.append(field.too_many(where, len(values), 255))
     for position, value in enumerate(values):

@@ -17,7 +17,12 @@ from pytest_kubesim.registry.batch.job_policies import (
 )
 from pytest_kubesim.registry.pod_template import go_structs, options
 from pytest_kubesim.registry.pod_template.pod_spec import validate_template
-from pytest_kubesim.registry.strategies import EMPTY, nonnegative
+from pytest_kubesim.registry.strategies import (
+    EMPTY,
+    immutable_selector,
+    nonnegative,
+    selector_value,
+)
 
 _SPEC = Path("spec")
 _LABELS = Path("spec", "template", "metadata", "labels")
@@ -72,7 +77,8 @@ def _generated_selector(job: Object) -> ErrorList:
         matches = True
     if not matches:
         where = _SPEC.child("selector")
-        errors.append(field.invalid(where, spec["selector"], "`selector` not auto-generated"))
+        shown = selector_value(spec["selector"])
+        errors.append(field.invalid(where, shown, "`selector` not auto-generated"))
     return errors
 
 
@@ -236,9 +242,7 @@ def validate_update(job: Object, old: Object) -> ErrorList:
     opts = options.for_update(template.get("spec"), template.get("metadata"), is_pod=False)
     errors = _with_selector(spec, before, opts)
     errors += _completions(spec, before)
-    errors += field.validate_immutable_field(
-        spec.get("selector"), before.get("selector"), _SPEC.child("selector")
-    )
+    errors += immutable_selector(spec, before, _SPEC.child("selector"))
     errors += _template_update(job, old)
     errors += _immutable(spec, before, "completionMode", None)
     errors += _immutable(spec, before, "podFailurePolicy", "PodFailurePolicy")

@@ -143,7 +143,11 @@ def _node(obj: Object) -> ErrorList:
             for cidr in cidrs
         ]
         if 0 in families:
-            detail = "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR"
+            bad = families.index(0)
+            detail = (
+                "invalid PodCIDRs. failed to check with dual stack with error:"
+                f"invalid CIDR[{bad}]: <nil> (invalid CIDR address: {cidrs[bad]})"
+            )
             errors.append(field.internal_error(_CIDRS, detail))
         if len(cidrs) > 2 or set(families) != {4, 6}:
             detail = "may specify no more than one CIDR for each IP family"

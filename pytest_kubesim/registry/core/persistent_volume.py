@@ -131,7 +131,7 @@ def _capacity(capacity: Object, path: Path) -> ErrorList:
     if not capacity:
         errors.append(field.required(path))
     if "storage" not in capacity or len(capacity) > 1:
-        errors.append(field.not_supported(path, capacity, ("storage",)))
+        errors.append(field.not_supported(path, capacity or None, ("storage",)))
     for name in sorted(capacity):
         where = path.key(name)
         value = quantity.value(capacity[name])

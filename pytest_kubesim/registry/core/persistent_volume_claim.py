@@ -48,9 +48,14 @@ def _with_sources(spec: Object, old: Object | None) -> Object:
     """Both data sources in step (`NormalizeDataSources` and what goes before it)."""
     source, reference = spec.get("dataSource"), spec.get("dataSourceRef")
     out: Object = dict(spec)
-    if reference is not None and reference.get("namespace") and not _namespaced_in_use(old):
+    if (
+        reference is not None
+        and reference.get("namespace")
+        and (old or EMPTY).get("dataSourceRef") is None
+    ):
         # References across namespaces are behind a feature gate.
-        reference = out["dataSourceRef"] = {k: v for k, v in reference.items() if k != "namespace"}
+        del out["dataSourceRef"]
+        reference = None
     in_use = old is not None and (
         old.get("dataSource") is not None or old.get("dataSourceRef") is not None
     )
@@ -63,10 +68,6 @@ def _with_sources(spec: Object, old: Object | None) -> Object:
     elif reference is not None and source is None and not reference.get("namespace"):
         out["dataSource"] = {key: reference[key] for key in keys if key in reference}
     return out
-
-
-def _namespaced_in_use(old: Object | None) -> bool:
-    return bool(((old or EMPTY).get("dataSourceRef") or EMPTY).get("namespace"))
 
 
 def _is_claim_or_snapshot(source: Object | None) -> bool:
