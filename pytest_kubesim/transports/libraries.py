@@ -37,6 +37,8 @@ def _kubernetes(serial: int) -> Any:
     config.load_kube_config(
         config_file=kubeconfig.files().for_cluster(serial), client_configuration=configuration
     )
+    # The token does not change, and the hook goes through the whole environment at every request.
+    configuration.refresh_api_key_hook = None
     return client.ApiClient(configuration)
 
 
