@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_kubesim.apimachinery.cel import macros
+from pytest_kubesim.apimachinery.cel import literals, macros
 from pytest_kubesim.apimachinery.cel.errors import CompileError, Issue
 from pytest_kubesim.apimachinery.cel.lexer import EOF, Token, tokenize
 from pytest_kubesim.apimachinery.cel.syntax import (
@@ -419,7 +419,7 @@ class _Parser:
             return Literal(token.offset, value)
         self.take()
         if token.kind == "NUM_UINT":
-            value = _number(token.text[:-1])
+            value = literals.number(token.text[:-1])
             if value >= 1 << 64:
                 return self.fail(token.offset, "invalid uint literal")
             return Literal(token.offset, UInt(value))
@@ -429,7 +429,7 @@ class _Parser:
         return Literal(token.offset, constants[token.kind])
 
     def integer(self, offset: int, sign: str, text: str) -> Node:
-        value = -_number(text) if sign else _number(text)
+        value = -literals.number(text) if sign else literals.number(text)
         if not -(1 << 63) <= value < 1 << 63:
             return self.fail(offset, "invalid int literal")
         return Literal(offset, value)
@@ -437,7 +437,7 @@ class _Parser:
     def text(self, token: Token) -> Node:
         is_bytes = token.kind == "BYTES"
         try:
-            value = unescape(token.text[1:] if is_bytes else token.text, is_bytes=is_bytes)
+            value = literals.unescape(token.text[1:] if is_bytes else token.text, is_bytes=is_bytes)
         except ValueError as problem:
             return self.fail(token.offset, str(problem))
         return Literal(token.offset, value)
@@ -457,69 +457,3 @@ def _balanced(function: str, terms: list[Node], offsets: list[int], low: int, hi
         else _balanced(function, terms, offsets, middle + 1, high)
     )
     return Call(offsets[middle], function, None, [left, right])
-
-
-def _number(text: str) -> int:
-    return int(text, 16 if text.startswith("0x") else 10)
-
-
-_SIMPLE = {
-    "a": "\a",
-    "b": "\b",
-    "f": "\f",
-    "n": "\n",
-    "r": "\r",
-    "t": "\t",
-    "v": "\v",
-    "\\": "\\",
-    "'": "'",
-    '"': '"',
-    "`": "`",
-    "?": "?",
-}
-_CODES = {"x": 2, "X": 2, "u": 4, "U": 8}
-
-
-def unescape(literal: str, *, is_bytes: bool = False) -> str | bytes:
-    """The text or the bytes that a quoted literal stands for. Raises ``ValueError``."""
-    text = literal.replace("\r\n", "\n").replace("\r", "\n")
-    raw = text[0] in "rR"
-    if raw:
-        text = text[1:]
-    quotes = 3 if len(text) >= 6 and text[:3] in ('"""', "'''") else 1
-    text = text[quotes:-quotes]
-    if raw or "\\" not in text:
-        return text.encode() if is_bytes else text
-    out: list[bytes] = []
-    at = 0
-    while at < len(text):
-        char = text[at]
-        if char != "\\":
-            out.append(char.encode())
-            at += 1
-            continue
-        piece, at = _escape(text, at + 1, is_bytes=is_bytes)
-        out.append(piece)
-    joined = b"".join(out)
-    return joined if is_bytes else joined.decode()
-
-
-def _escape(text: str, at: int, *, is_bytes: bool) -> tuple[bytes, int]:
-    char = text[at : at + 1]
-    if char in _SIMPLE:
-        return _SIMPLE[char].encode(), at + 1
-    if char in _CODES:
-        length = _CODES[char]
-        digits = text[at + 1 : at + 1 + length]
-        code = int(digits, 16)
-        at += 1 + length
-    else:
-        code = int(text[at : at + 3], 8)
-        at += 3
-    if is_bytes:
-        if char in ("u", "U"):
-            raise ValueError("unable to unescape string")
-        return bytes([code]), at
-    if code > 0x10FFFF or 0xD800 <= code < 0xE000:
-        raise ValueError("invalid unicode code point")
-    return chr(code).encode(), at

@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import attrs
 
-from pytest_kubesim.apimachinery.cel import dispatch, folds, types, values
+from pytest_kubesim.apimachinery.cel import dispatch, folds, steps, types
 from pytest_kubesim.apimachinery.cel.environment import Environment, StructType
-from pytest_kubesim.apimachinery.cel.errors import CELError, CostLimitExceeded, no_such_overload
+from pytest_kubesim.apimachinery.cel.errors import CELError, CostLimitExceeded
 from pytest_kubesim.apimachinery.cel.syntax import (
     ACCUMULATOR,
     Call,
@@ -35,7 +35,6 @@ from pytest_kubesim.apimachinery.cel.syntax import (
     Select,
     Struct,
 )
-from pytest_kubesim.apimachinery.cel.values import NONE, ErrorValue, Optional
 
 Frame: TypeAlias = list[Any]
 Step: TypeAlias = Callable[[Frame], Any]
@@ -45,7 +44,6 @@ _LIST_COST, _MAP_COST, _STRUCT_COST = 10, 30, 40
 _CONVERSIONS = frozenset(
     ("bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint", "quantity")
 )
-_MISSING: Any = object()
 
 
 class Costs(Protocol):
@@ -86,7 +84,7 @@ class _Planner:
     def plan(self, node: Node) -> Step:
         match node:
             case Literal():
-                return _constant(node.value)
+                return steps.constant(node.value)
             case Ident():
                 return self.ident(node)
             case Select():
@@ -135,7 +133,7 @@ class _Planner:
             return self.charged(folds.accumulated(slot), 1)
         if slot is None:
             if node.constant is not None:
-                return _constant(node.constant)
+                return steps.constant(node.constant)
             slot = self.slots[node.name]
         return self.charged(operator.itemgetter(slot), 1)
 
@@ -149,14 +147,14 @@ class _Planner:
         field = node.field
         key = struct.keys.get(field, field) if struct is not None else field
         if node.test_only:
-            return _presence(operand, key, null_is_missing=struct is not None)
+            return steps.presence(operand, key, null_is_missing=struct is not None)
         if struct is not None:
-            fallible = node.type is None or node.type.kind in _FALLIBLE
-            step = _declared_field(operand, field, key, fallible=fallible)
+            fallible = node.type is None or node.type.kind in steps.FALLIBLE
+            step = steps.declared_field(operand, field, key, fallible=fallible)
         elif operand_type.kind == "map":
-            step = _map_entry(operand, field)
+            step = steps.map_entry(operand, field)
         else:
-            step = _any_field(operand, field)
+            step = steps.any_field(operand, field)
         return self.charged(step, 1)
 
     def struct_type(self, type_: types.Type) -> StructType | None:
@@ -180,10 +178,10 @@ class _Planner:
             return fast
         if node.function in _CONVERSIONS and all(isinstance(arg, Literal) for arg in nodes):
             try:
-                return _constant(run(*[arg([]) for arg in args]))
+                return steps.constant(run(*[arg([]) for arg in args]))
             except CELError:
                 pass
-        return _apply(run, args)
+        return steps.apply(run, args)
 
     def counted_call(self, node: Call, args: list[Step], run: Callable[..., Any]) -> Step:
         assert self.costs is not None
@@ -208,25 +206,27 @@ class _Planner:
         """Operators that do not evaluate all their operands, or that see errors."""
         name = node.function
         if name == "_&&_":
-            return _logical(self.plan(nodes[0]), self.plan(nodes[1]), decides=False)
+            return steps.logical(self.plan(nodes[0]), self.plan(nodes[1]), decides=False)
         if name == "_||_":
-            return _logical(self.plan(nodes[0]), self.plan(nodes[1]), decides=True)
+            return steps.logical(self.plan(nodes[0]), self.plan(nodes[1]), decides=True)
         if name == "_?_:_":
-            return _conditional(*[self.plan(arg) for arg in nodes])
+            return steps.conditional(*[self.plan(arg) for arg in nodes])
         if name == "_?._":
             operand, field = nodes
             assert isinstance(field, Literal), node
             struct = self.struct_type(types.unwrap_optional(operand.type or types.DYN)[0])
             key = field.value if struct is None else struct.keys.get(field.value, field.value)
-            step = _optional_field(self.plan(operand), key, null_is_missing=struct is not None)
+            step = steps.optional_field(self.plan(operand), key, null_is_missing=struct is not None)
             return self.charged(step, 1)
         if name == "_[?_]":
-            return self.charged(_optional_index(self.plan(nodes[0]), self.plan(nodes[1])), 1)
+            return self.charged(steps.optional_index(self.plan(nodes[0]), self.plan(nodes[1])), 1)
         if name == "@not_strictly_false":
-            step = _not_strictly_false(self.plan(nodes[0]))
+            step = steps.not_strictly_false(self.plan(nodes[0]))
             return self.charged(step, 1)
         if node.target is not None and name in ("or", "orValue"):
-            either = _either(self.plan(nodes[0]), self.plan(nodes[1]), unwrap=name == "orValue")
+            either = steps.either(
+                self.plan(nodes[0]), self.plan(nodes[1]), unwrap=name == "orValue"
+            )
             return self.charged(either, 1)
         return None
 
@@ -234,19 +234,19 @@ class _Planner:
 
     def list(self, node: ListNode) -> Step:
         if not node.optional and all(isinstance(item, Literal) for item in node.elements):
-            return _constant([cast("Literal", item).value for item in node.elements])
-        steps = [self.plan(item) for item in node.elements]
+            return steps.constant([cast("Literal", item).value for item in node.elements])
+        planned = [self.plan(item) for item in node.elements]
         if not node.optional:
-            return lambda frame: [step(frame) for step in steps]
-        optional = [index in node.optional for index in range(len(steps))]
+            return lambda frame: [step(frame) for step in planned]
+        optional = [index in node.optional for index in range(len(planned))]
 
         def made(frame: Frame) -> Any:
             items: list[Any] = []
-            for step, is_optional in zip(steps, optional, strict=True):
+            for step, is_optional in zip(planned, optional, strict=True):
                 value = step(frame)
                 if not is_optional:
                     items.append(value)
-                elif _as_optional(value, "element").has_value:
+                elif steps.as_optional(value, "element").has_value:
                     items.append(value.value)
             return items
 
@@ -262,7 +262,7 @@ class _Planner:
             for key_step, value_step, optional in entries:
                 key, value = key_step(frame), value_step(frame)
                 if optional:
-                    if not _as_optional(value, "entry").has_value:
+                    if not steps.as_optional(value, "entry").has_value:
                         continue
                     value = value.value
                 folds.insert(result, key, value)
@@ -283,7 +283,7 @@ class _Planner:
             for name, step, optional in fields:
                 value = step(frame)
                 if optional:
-                    if not _as_optional(value, "field").has_value:
+                    if not steps.as_optional(value, "field").has_value:
                         continue
                     value = value.value
                 result[name] = value
@@ -346,206 +346,3 @@ class _Planner:
             assert isinstance(added, ListNode), node
             return folds.collect(items, self.plan(added.elements[0]), predicate, place)
         return None
-
-
-_FALLIBLE = frozenset(("bytes", "timestamp", "duration", "dyn"))
-
-
-def _constant(value: Any) -> Step:
-    return lambda _frame: value
-
-
-# -- fields ----------------------------------------------------------------------------------------
-
-
-def _no_key(field: Any) -> CELError:
-    return CELError(f"no such key: {values.show(field)}")
-
-
-def _read(value: Any) -> Any:
-    if value.__class__ is ErrorValue:
-        raise CELError(value.message)
-    return value
-
-
-def _declared_field(operand: Step, field: str, key: str, *, fallible: bool) -> Step:
-    """A field of a message; null means that it is missing."""
-
-    def found(frame: Frame) -> Any:
-        holder = operand(frame)
-        try:
-            value = holder.get(key)
-        except AttributeError:
-            return field_of(holder, key)
-        if value is None:
-            raise _no_key(field)
-        return value
-
-    if not fallible:
-        return found
-    return lambda frame: _read(found(frame))
-
-
-def _map_entry(operand: Step, field: str) -> Step:
-    def found(frame: Frame) -> Any:
-        holder = operand(frame)
-        try:
-            return holder[field]
-        except KeyError:
-            raise _no_key(field) from None
-        except TypeError:
-            return field_of(holder, field)
-
-    return found
-
-
-def _any_field(operand: Step, field: str) -> Step:
-    return lambda frame: field_of(operand(frame), field)
-
-
-def field_of(holder: Any, field: str) -> Any:
-    """A field of what may be anything. Raises ``CELError``."""
-    if isinstance(holder, Optional):
-        return _field_if_present(holder, field, null_is_missing=False)
-    if isinstance(holder, ErrorValue):
-        raise CELError(holder.message)
-    if isinstance(holder, Mapping):
-        value = cast("Mapping[Any, Any]", holder).get(field, _MISSING)
-        if value is not _MISSING:
-            return _read(value)
-    elif isinstance(holder, list):
-        raise CELError("unsupported index type 'string' in list")
-    raise _no_key(field)
-
-
-def _field_if_present(holder: Any, field: str, *, null_is_missing: bool) -> Optional:
-    if isinstance(holder, Optional):
-        if not holder.has_value:
-            return NONE
-        holder = holder.value
-    if not isinstance(holder, Mapping):
-        return NONE
-    value = cast("Mapping[Any, Any]", holder).get(field, _MISSING)
-    if value is _MISSING or (null_is_missing and value is None):
-        return NONE
-    return Optional(_read(value))
-
-
-def _presence(operand: Step, field: str, *, null_is_missing: bool) -> Step:
-    def declared(frame: Frame) -> bool:
-        holder = operand(frame)
-        try:
-            return holder.get(field) is not None
-        except AttributeError:
-            return _field_if_present(holder, field, null_is_missing=True).has_value
-
-    def known(frame: Frame) -> bool:
-        holder = operand(frame)
-        if isinstance(holder, Optional):
-            return _field_if_present(holder, field, null_is_missing=False).has_value
-        return isinstance(holder, Mapping) and field in holder
-
-    return declared if null_is_missing else known
-
-
-def _optional_field(operand: Step, field: str, *, null_is_missing: bool) -> Step:
-    return lambda frame: _field_if_present(operand(frame), field, null_is_missing=null_is_missing)
-
-
-def _optional_index(operand: Step, position: Step) -> Step:
-    def found(frame: Frame) -> Optional:
-        holder, at = operand(frame), position(frame)
-        return dispatch.index_if_present(holder, at)
-
-    return found
-
-
-# -- operators -------------------------------------------------------------------------------------
-
-
-def _logical(left: Step, right: Step, *, decides: bool) -> Step:
-    """``&&`` and ``||``: a side that decides makes errors of the other disappear."""
-
-    def both(frame: Frame) -> bool:
-        problem: CELError | None = None
-        try:
-            value = left(frame)
-            if value is decides:
-                return decides
-            if value is not (not decides):
-                problem = no_such_overload()
-        except CELError as raised:
-            problem = raised
-        value = right(frame) if problem is None else _try(right, frame)
-        if value is decides:
-            return decides
-        if problem is not None:
-            raise problem
-        if value is not (not decides):
-            raise no_such_overload()
-        return not decides
-
-    return both
-
-
-def _try(step: Step, frame: Frame) -> Any:
-    try:
-        return step(frame)
-    except CELError:
-        return None
-
-
-def _conditional(condition: Step, first: Step, second: Step) -> Step:
-    def chosen(frame: Frame) -> Any:
-        value = condition(frame)
-        if value is True:
-            return first(frame)
-        if value is False:
-            return second(frame)
-        raise no_such_overload()
-
-    return chosen
-
-
-def _not_strictly_false(operand: Step) -> Step:
-    def held(frame: Frame) -> bool:
-        try:
-            return operand(frame) is not False
-        except CELError:
-            return True
-
-    return held
-
-
-def _either(left: Step, right: Step, *, unwrap: bool) -> Step:
-    """``or`` and ``orValue`` of optionals: the second is evaluated only if needed."""
-
-    def chosen(frame: Frame) -> Any:
-        value = left(frame)
-        if not isinstance(value, Optional):
-            name = "orValue" if unwrap else "or"
-            raise no_such_overload(name, [values.type_name(value), ""])
-        if value.has_value:
-            return value.value if unwrap else value
-        return right(frame)
-
-    return chosen
-
-
-def _as_optional(value: Any, place: str) -> Optional:
-    if not isinstance(value, Optional):
-        shown = values.show(value)
-        raise CELError(f"cannot initialize optional list {place} from non-optional value {shown}")
-    return value
-
-
-def _apply(run: Callable[..., Any], args: list[Step]) -> Step:
-    match args:
-        case []:
-            return lambda _frame: run()
-        case [only]:
-            return lambda frame: run(only(frame))
-        case [first, second]:
-            return lambda frame: run(first(frame), second(frame))
-        case _:
-            return lambda frame: run(*[arg(frame) for arg in args])

@@ -30,16 +30,16 @@ _BASE64 = re.compile(
 _BYTE_RANGE = r"\s*(0|[1-9]\d?|1\d\d?|2[0-4]\d|25[0-5])\s*"
 _SHORT_NAME = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DURATION = re.compile(r"(\d+)\s*([A-Za-zµ]+)", re.ASCII)
-_UNITS = (
-    ("ns", "nano"),
-    ("us", "µs", "micro"),
-    ("ms", "milli"),
-    ("s", "sec"),
-    ("m", "min"),
-    ("h", "hr", "hour"),
-    ("d", "day"),
-    ("w", "wk", "week"),
-)
+_UNITS = {
+    ("ns", "nano"): 1,
+    ("us", "µs", "micro"): 1_000,
+    ("ms", "milli"): 1_000_000,
+    ("s", "sec"): 1_000_000_000,
+    ("m", "min"): 60_000_000_000,
+    ("h", "hr", "hour"): 3_600_000_000_000,
+    ("d", "day"): 86_400_000_000_000,
+    ("w", "wk", "week"): 604_800_000_000_000,
+}
 _TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(.[0-9]+)?(z|([+-][0-9]{2}:[0-9]{2}))")
 _MAC = re.compile(
     r"(?:[0-9a-f]{2}(?P<s>[:-])(?:[0-9a-f]{2}(?P=s)){4}[0-9a-f]{2}"
@@ -151,20 +151,32 @@ def is_date_time(text: str) -> bool:
     return found.group(1) <= "23" and found.group(2) <= "59" and found.group(3) <= "59"
 
 
+def parse_duration(text: str) -> int:
+    """Nanoseconds of a duration as Go writes it, or in words: ``3 days``. Raises ``ValueError``."""
+    try:
+        return timestamps.parse_duration(text)
+    except ValueError:
+        pass
+    total, found = 0, False
+    for count, unit in _DURATION.findall(text):
+        name = unit.lower()
+        for variants, unit_ns in _UNITS.items():
+            matches = sum(name == variant for variant in variants[:-1])
+            matches += name.startswith(variants[-1])
+            total += matches * int(count) * unit_ns
+            found = found or matches > 0
+    if not found:
+        raise ValueError(f"unable to parse {text} as duration")
+    return total
+
+
 def is_duration(text: str) -> bool:
     """A duration as Go writes it, or in words such as ``3 days``."""
     try:
-        timestamps.parse_duration(text)
+        parse_duration(text)
     except ValueError:
-        pass
-    else:
-        return True
-    for _, unit in _DURATION.findall(text):
-        name = unit.lower()
-        for variants in _UNITS:
-            if name in variants or name.startswith(variants[-1]):
-                return True
-    return False
+        return False
+    return True
 
 
 _FORMATS: Mapping[str, Callable[[str], bool]] = {

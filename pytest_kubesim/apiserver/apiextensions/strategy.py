@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import formats, golang, jsonpath, objectmeta
 from pytest_kubesim.apimachinery import validation as field
+from pytest_kubesim.apimachinery.cel import rules
+from pytest_kubesim.apimachinery.cel.rules import has_rules
 from pytest_kubesim.apimachinery.jsonpath import JSONPathError
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object
 from pytest_kubesim.apimachinery.structural import listtype, openapi
 from pytest_kubesim.apimachinery.structural.correlation import Correlation
 from pytest_kubesim.apimachinery.structural.objectmeta import validate_embedded
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
-from pytest_kubesim.apiserver.apiextensions import rules
 from pytest_kubesim.apiserver.apiextensions.coercion import coerce
 from pytest_kubesim.apiserver.apiextensions.places import replicas_at, string_at
-from pytest_kubesim.apiserver.apiextensions.rules import has_rules
 from pytest_kubesim.registry.rest import Context, Strategy
 from pytest_kubesim.registry.strategies import STANDARD_FINALIZERS, keeping, raised, with_generation
 
@@ -86,9 +86,8 @@ class CustomStrategy(Strategy):
 
     def validate(self, ctx: Context, obj: Object) -> ErrorList:
         """Type, metadata, schema, scale, embedded resources, lists, rules."""
-        del ctx
         if errors := self.check_type(obj):
-            return errors + self._rest(obj, errors)
+            return errors + self._rest(ctx, obj, errors)
         errors += objectmeta.validate_object_meta(
             obj["metadata"],
             requires_namespace=self.namespaced,
@@ -97,16 +96,15 @@ class CustomStrategy(Strategy):
         )
         errors += self._by_schema(obj)
         errors += self.check_scale_spec(obj) + self.check_scale_status(obj)
-        return errors + self._rest(obj, errors)
+        return errors + self._rest(ctx, obj, errors)
 
-    def _rest(self, obj: Object, errors: ErrorList) -> ErrorList:
+    def _rest(self, ctx: Context, obj: Object, errors: ErrorList) -> ErrorList:
         found = validate_embedded(self.schema, obj)
         found += listtype.validate_list_types(self.schema, obj)
-        return found + self.check_rules(obj, None, [*errors, *found])
+        return found + self.check_rules(ctx, obj, None, [*errors, *found])
 
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> ErrorList:
         """As for a new object; what has not changed may be wrong as it was (ratcheting)."""
-        del ctx
         correlated = _correlated(self.schema, obj, old)
         errors = self.check_type(obj)
         if not errors:
@@ -118,7 +116,7 @@ class CustomStrategy(Strategy):
         errors += validate_embedded(self.schema, obj)
         if not listtype.validate_list_types(self.schema, old):
             errors += listtype.validate_list_types(self.schema, obj)
-        return errors + self.check_rules(obj, old, errors, correlated)
+        return errors + self.check_rules(ctx, obj, old, errors, correlated)
 
     def check_type(self, obj: Object) -> ErrorList:
         """It is of the kind and in the version that it is sent as."""
@@ -154,13 +152,18 @@ class CustomStrategy(Strategy):
 
     def check_rules(
         self,
+        ctx: Context,
         obj: Object,
         old: Object | None,
         errors: ErrorList,
         correlated: Correlation | None = None,
     ) -> ErrorList:
         """`x-kubernetes-validations`; not checked where the object is wrong in its shape."""
-        return _rule_errors(self.schema, obj, old, errors, correlated)
+        if self.schema is None or not has_rules(self.schema):
+            return []
+        if any(error.type in _BLOCKING for error in errors):
+            return [field.invalid(field.NIL, None, _NOT_CHECKED)]
+        return rules.validate(self.schema, obj, old, correlation=correlated, warn=ctx.warn)
 
     # -- warnings -----------------------------------------------------------------------------
 
@@ -218,7 +221,6 @@ class CustomStatusStrategy(Strategy):
 
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> ErrorList:
         """The status by its own part of the schema, and the rules."""
-        del ctx
         main = self._main
         correlated = _correlated(main.schema, obj, old)
         errors = main.check_type(obj)
@@ -234,7 +236,7 @@ class CustomStatusStrategy(Strategy):
         if new := listtype.validate_list_types(main.schema, obj):
             if not listtype.validate_list_types(main.schema, old):
                 errors += new
-        return errors + main.check_rules(obj, old, errors, correlated)
+        return errors + main.check_rules(ctx, obj, old, errors, correlated)
 
     def selectable_fields(self, obj: Object) -> dict[str, str]:
         """As the object as a whole."""
@@ -260,20 +262,6 @@ _NOT_CHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing "
     "errors to complete validation"
 )
-
-
-def _rule_errors(
-    schema: Schema | None,
-    obj: Object,
-    old: Object | None,
-    errors: ErrorList,
-    correlated: Correlation | None,
-) -> ErrorList:
-    if schema is None or not has_rules(schema):
-        return []
-    if any(error.type in _BLOCKING for error in errors):
-        return [field.invalid(field.NIL, None, _NOT_CHECKED)]
-    return rules.validate(schema, obj, old, correlated)
 
 
 def _without_metadata(obj: Object) -> Object:

@@ -9,10 +9,14 @@ Follows `apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.go
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import attrs
 
 from pytest_kubesim.apimachinery import formats, golang, meta, objectmeta
 from pytest_kubesim.apimachinery import validation as field
+from pytest_kubesim.apimachinery.cel.definition_rules import DefinitionRules, stored_expressions
 from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.structural import fieldpaths
 from pytest_kubesim.apimachinery.structural.definition import validate_schema
@@ -157,6 +161,7 @@ def _approval(crd: Object, old: Object | None) -> ErrorList:
 def _spec(
     spec: Object, *, before: Object | None = None, allow_invalid_ca_bundle: bool
 ) -> ErrorList:
+    stored = _stored(before)
     errors = _group(spec.get("group") or "")
     errors += enum(_SPEC.child("scope"), spec.get("scope") or "", ("Cluster", "Namespaced"))
     versions: list[Object] = spec.get("versions") or []
@@ -174,7 +179,7 @@ def _spec(
         if problems := formats.is_dns1035_label(name):
             errors.append(field.invalid(where.child("name"), name, ",".join(problems)))
         subresources = version.get("subresources") if per_version else spec.get("subresources")
-        errors += _version(version, where, _has_status(subresources))
+        errors += _version(version, where, stored, status_enabled=_has_status(subresources))
     errors += _versions(spec, versions, path)
     names: Object = spec.get("names") or {}
     where = _SPEC.child("names")
@@ -187,7 +192,12 @@ def _spec(
     any_status = _has_status(spec.get("subresources")) or any(
         _has_status(version.get("subresources")) for version in versions
     )
-    errors += _schema(spec.get("validation"), _SPEC.child("validation"), status_enabled=any_status)
+    errors += _schema(
+        spec.get("validation"),
+        _SPEC.child("validation"),
+        attrs.evolve(stored, schemas={}),
+        status_enabled=any_status,
+    )
     errors += _subresources(spec.get("subresources"), _SPEC.child("subresources"))
     errors += _columns(spec, _SPEC)
     errors += _hoisted_selectable_fields(spec, before)
@@ -231,9 +241,15 @@ def _versions(spec: Object, versions: list[Object], path: Path) -> ErrorList:
     return errors
 
 
-def _version(version: Object, path: Path, status_enabled: bool) -> ErrorList:
+def _version(version: Object, path: Path, stored: _Stored, *, status_enabled: bool) -> ErrorList:
     errors = _deprecation(version, path.child("deprecationWarning"))
-    errors += _schema(version.get("schema"), path.child("schema"), status_enabled=status_enabled)
+    errors += _schema(
+        version.get("schema"),
+        path.child("schema"),
+        stored,
+        status_enabled=status_enabled,
+        version=version.get("name") or "",
+    )
     errors += _subresources(version.get("subresources"), path.child("subresources"))
     errors += _columns(version, path)
     fields: list[Object] = version.get("selectableFields") or []
@@ -275,9 +291,45 @@ def _has_status(subresources: Object | None) -> bool:
     return (subresources or {}).get("status") is not None
 
 
-def _schema(schema: Object | None, path: Path, *, status_enabled: bool) -> ErrorList:
+@attrs.frozen
+class _Stored:
+    """What a definition had before an update: its rules, and its schemas by version."""
+
+    rules: frozenset[str] = frozenset()
+    messages: frozenset[str] = frozenset()
+    schemas: Mapping[str, Object | None] = attrs.field(factory=dict[str, "Object | None"])
+
+
+def _stored(before: Object | None) -> _Stored:
+    if before is None:
+        return _Stored()
+    common: Object | None = get_path(before, "validation", "openAPIV3Schema")
+    versions: list[Object] = before.get("versions") or []
+    schemas: dict[str, Object | None] = {
+        version.get("name") or "": get_path(version, "schema", "openAPIV3Schema") or common
+        for version in versions
+    }
+    found = [stored_expressions(schema) for schema in (common, *schemas.values())]
+    rules = frozenset[str]().union(*[pair[0] for pair in found])
+    messages = frozenset[str]().union(*[pair[1] for pair in found])
+    return _Stored(rules, messages, schemas)
+
+
+def _schema(
+    schema: Object | None,
+    path: Path,
+    stored: _Stored,
+    *,
+    status_enabled: bool,
+    version: str = "",
+) -> ErrorList:
     source: Object | None = get_path(schema, "openAPIV3Schema")
-    return validate_schema(source, path, status_enabled=status_enabled)
+    rules = DefinitionRules(
+        stored.rules,
+        stored.messages,
+        is_unchanged=version in stored.schemas and stored.schemas[version] == source,
+    )
+    return validate_schema(source, path, status_enabled=status_enabled, rules=rules)
 
 
 # -- names -----------------------------------------------------------------------------------------

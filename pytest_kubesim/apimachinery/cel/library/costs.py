@@ -137,18 +137,19 @@ def _self_compare(items: Any) -> int:
     return _allocating(factor, size * size)
 
 
-_CONSTANTS: dict[int, str] = {
-    CHECK_COST: "check",
-    1: (
-        "serviceAccount path group resource subresource namespace name allowed reason error "
-        "errored masked prefixLength family isUnspecified isLoopback isLinkLocalMulticast "
-        "isLinkLocalUnicast isGlobalUnicast format.named sign asInteger isInteger "
-        "asApproximateFloat isGreaterThan isLessThan compareTo add sub major minor patch "
-        "getScheme getHostname getHost getPort getEscapedPath getQuery"
-    ),
-}
+CONSTANT_COSTS = (
+    *("serviceAccount", "path", "group", "resource", "subresource", "namespace", "name"),
+    *("allowed", "reason", "error", "errored", "masked", "prefixLength", "family"),
+    *("isUnspecified", "isLoopback", "isLinkLocalMulticast", "isLinkLocalUnicast"),
+    *("isGlobalUnicast", "format.named", "sign", "asInteger", "isInteger"),
+    *("asApproximateFloat", "isGreaterThan", "isLessThan", "compareTo", "add", "sub", "major"),
+    *("minor", "patch", "getScheme", "getHost", "getHostname", "getPort", "getEscapedPath"),
+    "getQuery",
+)
+"""Functions that cost one."""
 _BY_FUNCTION: dict[str, _Cost] = {
-    **{name: _constant(cost) for cost, names in _CONSTANTS.items() for name in names.split()},
+    **{name: _constant(1) for name in CONSTANT_COSTS},
+    "check": _constant(CHECK_COST),
     "fieldSelector": _selector,
     "labelSelector": _selector,
     **dict.fromkeys(
