@@ -1,4 +1,4 @@
-"""The API server's way to the kubelets: logs of containers (its `NodeProxy`).
+"""The API server's way to the kubelets: logs, exec, attach (its `NodeProxy`).
 
 A kubelet that does not run refuses the connection, in the words of Go's dialer; what a kubelet
 refuses becomes the `Status` that the API server makes of it.
@@ -16,7 +16,9 @@ from pytest_kubesim.apimachinery import status as apistatus
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.kubelet import remote_command
 from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.kubelet.remote_command import RemoteCommand
 from pytest_kubesim.kubelet.server import KubeletError, KubeletServer, LogOptions, format_log
 from pytest_kubesim.sim.tasks import Event
 from pytest_kubesim.wire import Response, WatchEvent
@@ -63,14 +65,42 @@ class KubeletProxy:
         return Response(200, body=text.encode(), content_type=TEXT)
 
     async def stream(
-        self, node: Object, pod: Object, container: str, kind: str, options: Query
-    ) -> Any:
-        """`exec`, `attach`, `portforward`."""
-        del node, pod, container, options
-        raise NotSimulated(
-            f"{kind} is not simulated over the wire.",
-            "Give the program an exec hook and ask its node's kubelet: `kubelet.server.exec(...)`.",
-        )
+        self, node: Object, pod: Object, container: str, kind: str, options: Query, offered: str
+    ) -> RemoteCommand:
+        """`exec` and `attach`, by a WebSocket subprotocol of those `offered`."""
+        protocol = remote_command.protocol_of(offered)
+        if kind == "portforward":
+            raise NotSimulated("portforward is not simulated.", "Call the pod's program.")
+        if not protocol:
+            raise NotSimulated(
+                f"{kind} over SPDY is not simulated.",
+                f"Use a client that speaks WebSocket ({' or '.join(remote_command.PROTOCOLS)}).",
+            )
+        meta = pod["metadata"]
+        server = self._server(node, f"/{kind}/{meta['namespace']}/{meta['name']}/{container}")
+        command = tuple(value for name, value in options if name == "command")
+        try:
+            wanted = remote_command.streams(dict(options))
+        except KubeletError as error:
+            raise _status(error) from None
+        run = server.running_container(meta["namespace"], meta["name"], container)
+        if kind == "exec" and run is not None and run.program.exec_hook is None:
+            raise NotSimulated(
+                f'The program of container "{container}" does not simulate commands.',
+                "Give it a hook: `kubesim.images[...] = runs_forever().having(exec=...)`.",
+            )
+
+        async def begin(stream: RemoteCommand) -> Object:
+            if kind == "attach":
+                if run is None:
+                    raise KubeletError(404, f'container not found ("{container}")')
+                return await remote_command.follow(run, stream)
+            result = await server.exec(meta["namespace"], meta["name"], container, command)
+            stream.write("stdout", result.stdout)
+            stream.write("stderr", result.stderr)
+            return remote_command.exit_status(result)
+
+        return RemoteCommand(server.kernel, protocol, wanted, begin)
 
     async def proxy(self, node: Object, path: str, request: Any) -> Response:
         """The kubelet's own HTTP server: `/healthz` only."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.pod_workers import PodWorkers
     from pytest_kubesim.kubelet.status_manager import StatusManager
+    from pytest_kubesim.sim.kernel import Kernel
 
 
 class KubeletError(Exception):
@@ -91,16 +92,26 @@ class KubeletServer:
 
         Raises: `KubeletError` where that is not possible.
         """
-        pod = self._find_pod(namespace, pod_name)
-        run = None
-        if pod is not None:
-            run = self._host.runtime.pod_state(pod["metadata"]["uid"]).find(container)
-        if run is None or run.state != RUNNING:
+        run = self.running_container(namespace, pod_name, container)
+        if run is None:
             raise KubeletError(404, f'container not found ("{container}")')
         try:
             return await self._host.runtime.exec_sync(run, command)
         except RuntimeServiceError as error:
             raise KubeletError(500, str(error)) from None
+
+    def running_container(self, namespace: str, pod_name: str, name: str) -> Container | None:
+        """A container that runs, or None."""
+        pod = self._find_pod(namespace, pod_name)
+        if pod is None:
+            return None
+        run = self._host.runtime.pod_state(pod["metadata"]["uid"]).find(name)
+        return run if run is not None and run.state == RUNNING else None
+
+    @property
+    def kernel(self) -> Kernel:
+        """Where its connections run."""
+        return self._host.kernel
 
     def running_pods(self) -> list[Object]:
         """The pods that it runs."""

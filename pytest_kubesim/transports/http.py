@@ -149,7 +149,7 @@ class Connection:
             pass  # the request is queued: whether to switch is the handler's decision
         except httptools.HttpParserError:
             if not self.closed:
-                self._refuse(400, "400 Bad Request")
+                self.refuse(400, "400 Bad Request")
             return
         if self.receiving == "head":
             self._fed_bytes += len(data)
@@ -223,7 +223,7 @@ class Connection:
             return
         modern = self._parser.get_http_version() != "1.0"
         if modern and all(name != "host" for name, _ in self._headers):
-            self._refuse(400, "400 Bad Request: missing required Host header")
+            self.refuse(400, "400 Bad Request: missing required Host header")
             return
         path, _, query = self._url.decode("latin-1").partition("?")
         if not path.startswith("/"):
@@ -249,7 +249,7 @@ class Connection:
 
     def _limit(self, head_bytes: int) -> None:
         if head_bytes > MAX_HEADER_BYTES and not self.closed:
-            self._refuse(431, "431 Request Header Fields Too Large")
+            self.refuse(431, "431 Request Header Fields Too Large")
 
     # -- serving ------------------------------------------------------------------------------
 
@@ -296,9 +296,9 @@ class Connection:
         if isinstance(answer, Response):
             self._answer(request, answer, keep_alive, modern)
         elif hasattr(answer, "connect"):
-            from pytest_kubesim.transports.websocket import Upgraded
+            from pytest_kubesim.transports.websocket import take_over
 
-            self.upgraded = Upgraded(self, answer, request)
+            self.upgraded = take_over(self, answer, request)
         else:
             await self._follow(request, answer, keep_alive and modern, modern)
 
@@ -386,7 +386,8 @@ class Connection:
 
     # -- ending -------------------------------------------------------------------------------
 
-    def _refuse(self, status: int, text: str) -> None:
+    def refuse(self, status: int, text: str) -> None:
+        """Answer with a text, and end the connection."""
         body = text.encode()
         self._output(
             b"HTTP/1.1 %d %s\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"

@@ -9,11 +9,22 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import wsproto
-from wsproto import events
+from wsproto import ConnectionState, events
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 if TYPE_CHECKING:
     from pytest_kubesim.transports.http import Connection
     from pytest_kubesim.wire import Request
+
+
+def take_over(connection: Connection, stream: Any, request: Request) -> Upgraded | None:
+    """The connection as a WebSocket; None, and an end to it, where the client's request is none."""
+    try:
+        return Upgraded(connection, stream, request)
+    except (RemoteProtocolError, LocalProtocolError) as problem:
+        stream.close()
+        connection.refuse(400, f"400 Bad Request: {problem}")
+        return None
 
 
 class Upgraded:
@@ -41,16 +52,20 @@ class Upgraded:
         self._connection.send(self._ws.send(events.BytesMessage(data=message)))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye and end the connection."""
-        if not self._connection.closed:
+        """Say goodbye; the connection ends when the client has said so too."""
+        if not self._connection.closed and self._ws.state is ConnectionState.OPEN:
             close = events.CloseConnection(code=code, reason=reason)
             self._connection.send(self._ws.send(close))
-            self._connection.end()
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
-        self._ws.receive_data(data)
-        for event in self._ws.events():
+        try:
+            self._ws.receive_data(data)
+            received = list(self._ws.events())
+        except RemoteProtocolError:
+            self._connection.end()
+            return
+        for event in received:
             if isinstance(event, events.BytesMessage):
                 self._receive(bytes(event.data))
             elif isinstance(event, events.TextMessage):
@@ -58,7 +73,8 @@ class Upgraded:
             elif isinstance(event, events.Ping):
                 self._connection.send(self._ws.send(event.response()))
             elif isinstance(event, events.CloseConnection):
-                self._connection.send(self._ws.send(event.response()))
+                if self._ws.state is ConnectionState.REMOTE_CLOSING:
+                    self._connection.send(self._ws.send(event.response()))
                 self._connection.end()
 
     def client_closed(self) -> None:

@@ -32,9 +32,12 @@ class NodeProxy(Protocol):
         ...
 
     async def stream(
-        self, node: Object, pod: Object, container: str, kind: str, options: Any
+        self, node: Object, pod: Object, container: str, kind: str, options: Any, offered: str
     ) -> Any:
-        """A connection for `exec`, `attach` or `portforward` (`wire.UpgradeStream`)."""
+        """A connection (`wire.UpgradeStream`) for `exec`, `attach` or `portforward`.
+
+        It speaks one of the WebSocket subprotocols `offered`.
+        """
         ...
 
     async def proxy(self, node: Object, path: str, request: Any) -> Any:
@@ -117,7 +120,11 @@ async def stream(scope: RequestScope) -> Response | WatchStream:
     proxy = scope.server.node_proxy
     if proxy is None:
         raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
-    return await proxy.stream(node, pod, container, kind, scope.request.query)
+    request = scope.request
+    if "upgrade" not in request.header("connection").lower() or not request.header("upgrade"):
+        raise status.new_bad_request("Upgrade request required")
+    offered = request.header("sec-websocket-protocol")
+    return await proxy.stream(node, pod, container, kind, request.query, offered)
 
 
 async def proxy(scope: RequestScope) -> Response | WatchStream:
