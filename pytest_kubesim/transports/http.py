@@ -11,10 +11,8 @@ the connection ends.
 
 from __future__ import annotations
 
-import gzip
 from collections import deque
 from collections.abc import Callable
-from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -23,7 +21,7 @@ import attrs
 import httptools
 
 from pytest_kubesim.apiserver.decoding import MAX_BODY_BYTES
-from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.transports import answers
 from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent
 
 if TYPE_CHECKING:
@@ -35,9 +33,6 @@ if TYPE_CHECKING:
 
 MAX_HEADER_BYTES = 1 << 20
 """Go's `http.DefaultMaxHeaderBytes`."""
-GZIP_THRESHOLD_BYTES = 128 * 1024
-"""Bodies above it are compressed, as `endpoints/handlers/responsewriters/writers.go` does."""
-GZIP_LEVEL = 1
 
 _PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 _PHRASES[413] = b"Request Entity Too Large"
@@ -227,7 +222,7 @@ class Connection:
             return
         path, _, query = self._url.decode("latin-1").partition("?")
         if not path.startswith("/"):
-            path = _path_of_absolute(path)
+            path = path_of_absolute(path)
         headers = tuple(self._headers)
         identity = self.front.identify(headers)
         request = Request(
@@ -278,14 +273,8 @@ class Connection:
             self._next()
 
     async def _serve(self, request: Request, keep_alive: bool, modern: bool) -> None:
-        front = self.front
-        network, host = front.network, request.host
         try:
-            if network is not None and not network.instant(host, front.server_host):
-                await network.transit(host, front.server_host)
-            answer: Any = await front.handler.handle(request)
-            if network is not None and not network.instant(front.server_host, host):
-                await network.transit(front.server_host, host)
+            answer = await answers.ask(self.front, request)
         except ConnectionLost as lost:
             self._end(lost.kind)
             return
@@ -305,17 +294,9 @@ class Connection:
     def _answer(
         self, request: Request, answer: Response, keep_alive: bool, modern: bool
     ) -> None:
-        body = answer.encoded()
-        headers = answer.headers
-        if (
-            self.front.compress
-            and len(body) > GZIP_THRESHOLD_BYTES
-            and "gzip" in request.header("accept-encoding")
-        ):
-            body = gzip.compress(body, GZIP_LEVEL, mtime=0)
-            headers = (*headers, ("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
+        body, headers = answers.packed(self.front, request, answer)
         head = self._head(answer.status, answer.content_type, headers)
-        bodiless = answer.status in (204, 304) or 100 <= answer.status < 200
+        bodiless = answers.bodiless(answer.status)
         if not bodiless:
             head.append(b"Content-Length: %d\r\n" % len(body))
         if not keep_alive:
@@ -335,7 +316,7 @@ class Connection:
             head.append(f"{name}: {value}\r\n".encode("latin-1"))
         if content_type:
             head.append(f"Content-Type: {content_type}\r\n".encode("latin-1"))
-        head.append(_date(self.front.kernel.now_ns))
+        head.append(f"Date: {answers.date(self.front.kernel.now_ns)}\r\n".encode())
         return head
 
     async def _follow(
@@ -355,7 +336,7 @@ class Connection:
         try:
             while (event := await stream.next()) is not None:
                 batch += 1
-                await self._deliver(request.host, stream_name, batch)
+                await answers.deliver(self.front, request.host, stream_name, batch)
                 if self.closed:
                     return
                 chunks = [pack(stream, event)]
@@ -373,16 +354,6 @@ class Connection:
                 self._output(b"0\r\n\r\n")
             if not keep_alive:
                 self._end("eof")
-
-    async def _deliver(self, host: str, stream_name: str, batch: int) -> None:
-        front = self.front
-        low, high = front.watch_latency_ns
-        if high:
-            kernel = front.kernel
-            await kernel.sleep(kernel.rng.between_ns(low, high, "watch", stream_name, batch))
-        network = front.network
-        if network is not None and not network.instant(front.server_host, host):
-            await network.transit(front.server_host, host)
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -428,7 +399,8 @@ def parse_query(query: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _path_of_absolute(target: str) -> str:
+def path_of_absolute(target: str) -> str:
+    """The path of a request target that names its host."""
     _, found, rest = target.partition("://")
     if not found:
         return target
@@ -443,14 +415,3 @@ def _chunk(stream: WatchStream, event: WatchEvent) -> bytes:
 
 def _piece(stream: WatchStream, event: WatchEvent) -> bytes:
     return stream.encode(event)
-
-
-_last_date: tuple[int, bytes] = (-1, b"")
-
-
-def _date(now_ns: int) -> bytes:
-    global _last_date  # noqa: PLW0603 - a cache of one: the same second asks often
-    seconds = now_ns // NS
-    if _last_date[0] != seconds:
-        _last_date = (seconds, f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode())
-    return _last_date[1]

@@ -1,0 +1,75 @@
+"""What HTTP/1.1 and HTTP/2 have in common: the way to the API server and back.
+
+Follows `endpoints/handlers/responsewriters/writers.go` for compression.
+"""
+
+from __future__ import annotations
+
+import gzip
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from pytest_kubesim.transports.http import Front
+    from pytest_kubesim.wire import Request, Response
+
+GZIP_THRESHOLD_BYTES = 128 * 1024
+"""Bodies above it are compressed, for clients that take that."""
+GZIP_LEVEL = 1
+
+
+async def ask(front: Front, request: Request) -> Any:
+    """The answer to a request, after its way there and back.  Raises `ConnectionLost`."""
+    network, host = front.network, request.host
+    if network is not None and not network.instant(host, front.server_host):
+        await network.transit(host, front.server_host)
+    answer: Any = await front.handler.handle(request)
+    if network is not None and not network.instant(front.server_host, host):
+        await network.transit(front.server_host, host)
+    return answer
+
+
+async def deliver(front: Front, host: str, stream_name: str, batch: int) -> None:
+    """Let a batch of watch events take its time.  Raises `ConnectionLost`."""
+    low, high = front.watch_latency_ns
+    if high:
+        kernel = front.kernel
+        await kernel.sleep(kernel.rng.between_ns(low, high, "watch", stream_name, batch))
+    network = front.network
+    if network is not None and not network.instant(front.server_host, host):
+        await network.transit(front.server_host, host)
+
+
+def packed(
+    front: Front, request: Request, answer: Response
+) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    """The body as it is sent, and its headers."""
+    body = answer.encoded()
+    if (
+        front.compress
+        and len(body) > GZIP_THRESHOLD_BYTES
+        and "gzip" in request.header("accept-encoding")
+    ):
+        body = gzip.compress(body, GZIP_LEVEL, mtime=0)
+        more = (("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
+        return body, (*answer.headers, *more)
+    return body, answer.headers
+
+
+def bodiless(status: int) -> bool:
+    """Whether answers of that status have no body."""
+    return status in {204, 304} or 100 <= status < 200
+
+
+_last_date: tuple[int, str] = (-1, "")
+
+
+def date(now_ns: int) -> str:
+    """The value of the header `Date`."""
+    global _last_date  # noqa: PLW0603 - a cache of one: the same second asks often
+    seconds = now_ns // NS
+    if _last_date[0] != seconds:
+        _last_date = (seconds, formatdate(seconds, usegmt=True))
+    return _last_date[1]
