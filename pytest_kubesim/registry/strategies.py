@@ -123,8 +123,9 @@ def reset_metadata_for_status(obj: Object, old: Object) -> Object:
 
 def selector_value(selector: Object | None) -> field.Printed:
     """A LabelSelector as a bad value: labels before expressions."""
-    if selector and selector.get("matchLabels"):
-        selector = {**selector, "matchLabels": dict(sorted(selector["matchLabels"].items()))}
+    if selector and (pairs := selector.get("matchLabels")):
+        first = {"matchLabels": dict(sorted(pairs.items()))}
+        selector = {**first, **{k: v for k, v in selector.items() if k != "matchLabels"}}
     return field.Printed(golang.json_text(selector, sort_keys=False))
 
 

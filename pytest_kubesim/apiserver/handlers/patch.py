@@ -25,7 +25,7 @@ from pytest_kubesim.apimachinery.meta import (
 )
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
-from pytest_kubesim.apiserver.handlers import unstructured, write
+from pytest_kubesim.apiserver.handlers import patched_text, unstructured, write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
 from pytest_kubesim.apiserver.metadata import ensure_namespace
 from pytest_kubesim.apiserver.options import field_validation, write_options
@@ -208,13 +208,13 @@ class Patcher:
             return obj
         wrong = go_decoding.check_types(resource.schema, obj, live)
         if wrong is not None:
-            document = _as_printed(document, live)
+            document = self._printed(live)
             wrong = go_decoding.check_types(resource.schema, document) or wrong
             raise self._refused(document, wrong)
         if self.directive != decoding.IGNORE:
             unknown = go_decoding.unknown_fields(resource.schema, obj, live)
             if unknown:
-                document = _as_printed(document, live)
+                document = self._printed(live)
                 unknown = go_decoding.unknown_fields(resource.schema, document)
             decoding.report(
                 self.scope,
@@ -228,7 +228,7 @@ class Patcher:
         """A patched custom resource."""
 
         def refuse(text: str) -> APIStatus:
-            return self._refused(_as_printed(obj, live), text)
+            return self._refused(self._printed(live), text)
 
         if not obj.get("kind"):
             raise refuse(f"Object 'Kind' is missing in '{json_text(obj)}'")
@@ -247,6 +247,13 @@ class Patcher:
             obj,
             f'no kind "{kind}" is registered for version "{api_version}" in {decoding.SCHEME}',
         )
+
+    def _printed(self, live: Object) -> Any:
+        """The patched document as an error shows it."""
+        schema, given = self.scope.served.schema, self._read([])
+        if self.patch_type == JSON_PATCH:
+            return patched_text.json_patched(schema, live, jsonpatch.decode(given))
+        return patched_text.merged(schema, live, given)
 
     @staticmethod
     def _refused(document: Any, problem: str) -> APIStatus:
@@ -378,15 +385,3 @@ def _strategic_refusal(error: strategicpatch.StrategicPatchError) -> APIStatus:
     if error.code == 422:
         return status.new_generic_server_response(422, "", GroupResource("", ""), "", str(error))
     return plain(str(error))
-
-
-def _as_printed(document: Any, live: Any) -> Any:
-    """A patched document with its keys in the order in which the library prints them.
-
-    Maps that the patch went through are Go maps then, which print sorted; others are as they were.
-    """
-    if document is live or not isinstance(document, dict):
-        return document
-    fields = cast("Object", document)
-    before = cast("Object", live) if isinstance(live, dict) else {}
-    return {key: _as_printed(fields[key], before.get(key)) for key in sorted(fields)}

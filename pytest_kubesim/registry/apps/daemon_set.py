@@ -77,7 +77,9 @@ class DaemonSetStrategy(WithStatus):
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10
         spec["template"] = defaults.pod_template(spec.get("template"))
-        return {**obj, "spec": spec}
+        obj = {**obj, "metadata": obj.get("metadata") or {}, "spec": spec}
+        # The conversion writes the internal template generation back, whatever was in its place.
+        return _with_template_generation(obj, _template_generation(obj))
 
     generations = True
 

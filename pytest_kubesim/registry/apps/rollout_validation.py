@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_kubesim.apimachinery import formats, labels, metav1
+from pytest_kubesim.apimachinery import formats, golang, labels, metav1
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
@@ -44,7 +44,8 @@ def template_mismatch(template: Object, selector: labels.Selector, path: Path) -
     found: dict[str, str] | None = (template.get("metadata") or EMPTY).get("labels")
     if selector.empty or selector.matches(found):
         return []
-    return [field.invalid(path.child("metadata", "labels"), found, MISMATCH)]
+    shown = found if found is not None or "metadata" in template else {}
+    return [field.invalid(path.child("metadata", "labels"), shown, MISMATCH)]
 
 
 def always_restarts(template: Object, path: Path, kind: str) -> ErrorList:
@@ -102,7 +103,12 @@ def amount_of(value: Any) -> int:
     percent = percent_of(value)
     if percent is not None:
         return percent
-    return value if isinstance(value, int) else 0
+    if isinstance(value, str):
+        try:
+            return golang.atoi(value)
+        except ValueError:
+            return 0
+    return value or 0
 
 
 def at_most_100_percent(value: Any, path: Path) -> ErrorList:

@@ -138,8 +138,8 @@ def _claim(claim: Object) -> Object:
     status["phase"] = status.get("phase") or "Pending"
     return {
         **claim,
-        "kind": claim.get("kind") or "PersistentVolumeClaim",
-        "apiVersion": claim.get("apiVersion") or "v1",
+        "kind": "PersistentVolumeClaim",
+        "apiVersion": "v1",
         "spec": defaults.claim_spec(claim.get("spec")),
         "status": status,
     }

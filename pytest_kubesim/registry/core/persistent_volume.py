@@ -104,7 +104,7 @@ def _spec(obj: Object, old: Object | None) -> ErrorList:
     if not modes:
         errors.append(field.required(SPEC.child("accessModes")))
     errors += claims.access_modes(modes, SPEC.child("accessModes"))
-    errors += _capacity(spec.get("capacity") or {}, SPEC.child("capacity"))
+    errors += _capacity(spec.get("capacity"), SPEC.child("capacity"))
     policy = spec.get("persistentVolumeReclaimPolicy") or ""
     if policy and policy not in _RECLAIM:
         where = SPEC.child("persistentVolumeReclaimPolicy")
@@ -126,12 +126,14 @@ def _spec(obj: Object, old: Object | None) -> ErrorList:
     return errors + _attributes_class(spec)
 
 
-def _capacity(capacity: Object, path: Path) -> ErrorList:
+def _capacity(given: Object | None, path: Path) -> ErrorList:
     errors: ErrorList = []
+    capacity: Object = given or {}
+    shown = None if given is None else {}
     if not capacity:
         errors.append(field.required(path))
     if "storage" not in capacity or len(capacity) > 1:
-        errors.append(field.not_supported(path, capacity or None, ("storage",)))
+        errors.append(field.not_supported(path, capacity or shown, ("storage",)))
     for name in sorted(capacity):
         where = path.key(name)
         value = quantity.value(capacity[name])
@@ -249,7 +251,7 @@ def _modernized(value: Any, new: Any) -> Any:
         other = cast("Object", new if isinstance(new, dict) else {})
         out: Object = {k: _modernized(v, other.get(k)) for k, v in cast("Object", value).items()}
         key = out.get("key")
-        if isinstance(key, str) and _BETA_LABELS.get(key) == other.get("key"):
+        if isinstance(key, str) and "key" in other and _BETA_LABELS.get(key) == other.get("key"):
             out["key"] = other["key"]
         return out
     return value

@@ -137,13 +137,14 @@ def _without_topology(obj: Object, old: Object | None) -> Object:
 
 
 def _address_type(kind: str, old: Object | None) -> tuple[ErrorList, ErrorList]:
-    if not kind:
-        return [], [field.required(_ADDRESS_TYPE)]
+    errors: ErrorList = []
     if old is not None and kind != (parts.text(old, "addressType")):
-        return [], [field.invalid(_ADDRESS_TYPE, None, field.FIELD_IMMUTABLE)]
-    if kind not in ADDRESS_TYPES:
-        return [], [field.not_supported(_ADDRESS_TYPE, kind, ADDRESS_TYPES)]
-    return [], []
+        errors.append(field.invalid(_ADDRESS_TYPE, None, field.FIELD_IMMUTABLE))
+    if not kind:
+        errors.append(field.required(_ADDRESS_TYPE))
+    elif kind not in ADDRESS_TYPES:
+        errors.append(field.not_supported(_ADDRESS_TYPE, kind, ADDRESS_TYPES))
+    return [], errors
 
 
 def _ports(ports: list[Object]) -> ErrorList:

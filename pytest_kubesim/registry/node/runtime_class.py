@@ -40,13 +40,7 @@ class RuntimeClassStrategy(Plain):
         placement: Object | None = obj.get("scheduling")
         if placement is not None:
             errors += _scheduling(placement)
-        if old is not None and handler != parts.text(old, "handler"):
-            errors.append(field.invalid(_HANDLER, None, field.FIELD_IMMUTABLE))
-        elif not handler:
-            errors.append(field.required(_HANDLER))
-        else:
-            errors += field.invalid_each(_HANDLER, handler, formats.is_dns1123_label(handler))
-        return errors
+        return errors + _handler(handler, None if old is None else parts.text(old, "handler"))
 
     def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
         """For labels of nodes that are going away."""
@@ -59,6 +53,19 @@ class RuntimeClassStrategy(Plain):
         """For labels of nodes that are going away."""
         del old
         return self.warnings_on_create(ctx, obj)
+
+
+def _handler(handler: str, old: str | None) -> ErrorList:
+    if handler == old:
+        return []
+    wrong = formats.is_dns1123_label(handler) if handler else []
+    missing: ErrorList = [] if handler else [field.required(_HANDLER)]
+    if old is None:
+        # The declared rule counts in bytes, the written one below in characters.
+        counted = [text.replace("63 characters", "63 bytes") for text in wrong]
+        return missing + field.invalid_each(_HANDLER, handler, counted)
+    frozen = [field.invalid(_HANDLER, None, field.FIELD_IMMUTABLE)]
+    return field.invalid_each(_HANDLER, handler, wrong) + frozen + missing
 
 
 def _scheduling(placement: Object) -> ErrorList:

@@ -33,6 +33,7 @@ class PodDisruptionBudgetStrategy(WithStatus):
     """`/poddisruptionbudgets`."""
 
     generations = True
+    validates_metadata = True
     allow_unconditional_update = False
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:

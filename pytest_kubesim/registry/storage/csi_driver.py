@@ -25,6 +25,7 @@ _DEFAULTS: Object = {
     "fsGroupPolicy": "ReadWriteOnceWithFSType",
     "requiresRepublish": False,
     "seLinuxMount": False,
+    "preventPodSchedulingIfMissing": False,
 }
 _TOKENS_RECOMMENDED = (
     "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to "
@@ -47,15 +48,9 @@ class CSIDriverStrategy(Plain):
             spec["volumeLifecycleModes"] = ["Persistent"]
         return {**obj, "spec": spec}
 
-    def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
-        """Without the field of a feature that is off."""
-        del ctx
-        return _without_prevention(obj, {})
-
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
         """A generation further if the spec has changed."""
         del ctx
-        obj = _without_prevention(obj, parts.spec(old))
         return obj if semantically_equal(obj["spec"], old["spec"]) else raised(obj, old)
 
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
@@ -84,14 +79,6 @@ class CSIDriverStrategy(Plain):
         if semantically_equal(spec.get("tokenRequests"), parts.spec(old).get("tokenRequests")):
             return []
         return _token_warnings(spec)
-
-
-def _without_prevention(obj: Object, before: Object) -> Object:
-    key = "preventPodSchedulingIfMissing"
-    spec = parts.spec(obj)
-    if spec.get(key) is None or before.get(key) is not None:
-        return obj
-    return {**obj, "spec": {k: v for k, v in spec.items() if k != key}}
 
 
 def _token_warnings(spec: Object) -> list[str]:

@@ -63,6 +63,7 @@ class StorageClassStrategy(Plain):
             errors.append(field.not_supported(_MODE, mode, BINDING_MODES))
         errors += _topologies(parts.structs(obj, "allowedTopologies"))
         if old is not None:
+            errors += [field.required(_PROVISIONER)] if not name else []
             errors += [
                 field.invalid(Path(key), None, field.FIELD_IMMUTABLE)
                 for key in _IMMUTABLE

@@ -73,11 +73,23 @@ def _attachment(obj: Object, old: Object | None) -> ErrorList:
     if name is not None:
         where = Path("spec.source.persistentVolumeName")
         errors += field.invalid_each(where, name, formats.name_is_dns_subdomain(name))
+    if old is not None and not semantically_equal(spec, parts.spec(old)):
+        errors += csi_driver_name(parts.text(spec, "attacher"), SPEC.child("attacher"))
     if old is None:
-        return errors + csi_driver_name(parts.text(spec, "attacher"), SPEC.child("attacher"))
+        return errors + _attacher(parts.text(spec, "attacher"))
     if not semantically_equal(spec, parts.spec(old)):
         errors.append(field.invalid(SPEC, None, field.FIELD_IMMUTABLE))
     return errors
+
+
+def _attacher(name: str) -> ErrorList:
+    """The declared rule of a new one words the name otherwise than the written one."""
+    where = SPEC.child("attacher")
+    if not name:
+        return [field.required(where)]
+    if len(name) > 63:
+        return [field.too_long_characters(where, 63)]
+    return field.invalid_each(where, name, formats.is_dns1123_subdomain_caseless(name))
 
 
 def _source(source: Object) -> ErrorList:
