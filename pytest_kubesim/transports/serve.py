@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,10 @@ def _context(folder: Path, authority: certificates.Authority) -> ssl.SSLContext:
     context.load_cert_chain(*certificates.write(folder, "apiserver", authority.server()))
     context.load_verify_locations(cadata=authority.pem.decode())
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols(["http/1.1"])
+    protocols = ["http/1.1"]
+    if find_spec("h2") is not None:
+        protocols.insert(0, "h2")
+    context.set_alpn_protocols(protocols)
     return context
 
 

@@ -76,7 +76,8 @@ class Peer:
             compress=True,
             on_failure=loop.front.on_failure,
         )
-        self._connection = Connection(front, self._send, self._server_ends, f"socket-{number}")
+        self._front, self._name = front, f"socket-{number}"
+        self._connection: Any = Connection(front, self._send, self._server_ends, self._name)
 
     def overdue(self, now_s: float) -> bool:
         """Whether what is under way has taken too long."""
@@ -117,6 +118,8 @@ class Peer:
                 self._tls.do_handshake()
                 self._shaken = True
                 self.certificate = user_of(self._tls.getpeercert())
+                if self._tls.selected_alpn_protocol() == "h2":
+                    self._speak_http2()
             while plain := self._tls.read(READ_BYTES):
                 self._connection.feed(plain)
                 if self._closed or self._ending:
@@ -133,6 +136,11 @@ class Peer:
                 return
             self._pump()
             self.close()
+
+    def _speak_http2(self) -> None:
+        from pytest_kubesim.transports.http2 import Connection2
+
+        self._connection = Connection2(self._front, self._send, self._server_ends, self._name)
 
     # -- writing ------------------------------------------------------------------------------
 

@@ -153,6 +153,21 @@ def test_a_request_without_a_host_is_refused(server):
         assert everything(sock).startswith(b"HTTP/1.1 400 Bad Request")
 
 
+def test_http_2_carries_many_requests_on_one_connection(server):
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("h2")
+    headers = {"Authorization": f"Bearer {served.TOKEN}"}
+    with httpx.Client(http2=True, verify=server.context(), base_url=server.url, headers=headers) as client:
+        with client.stream("GET", CONFIG_MAPS, params={"watch": "1", "resourceVersion": "0"}) as watch:
+            assert watch.http_version == "HTTP/2"
+            assert client.post(CONFIG_MAPS, json=config_map("multiplexed")).status_code == 201
+            lines = watch.iter_lines()
+            while json.loads(next(lines))["object"]["metadata"]["name"] != "multiplexed":
+                pass
+        assert client.delete(f"{CONFIG_MAPS}/multiplexed").status_code == 200
+        assert client.get(f"{CONFIG_MAPS}/multiplexed").json()["reason"] == "NotFound"
+
+
 # -- clients that misbehave ------------------------------------------------------------------------
 
 
