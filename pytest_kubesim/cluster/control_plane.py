@@ -104,7 +104,10 @@ class ControlPlane:
             )
 
         extra = self._cluster.extensions("pytest_kubesim_controllers")
-        self.controller_manager = ControllerManager(self._kernel, client, extra=extra)
+        settings = {"service-account-signer": self.server.authenticators.sign}
+        self.controller_manager = ControllerManager(
+            self._kernel, client, settings=settings, extra=extra
+        )
         self.controller_manager.start()
 
     def _start_scheduler(self) -> None:

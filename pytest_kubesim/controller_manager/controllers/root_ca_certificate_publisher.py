@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import CONFIGMAPS, NAMESPACES
-from pytest_kubesim.controller_manager import fields
+from pytest_kubesim.controller_manager import fields, root_ca
 from pytest_kubesim.controller_manager.controller import Controller, is_namespace_terminating
 
 if TYPE_CHECKING:
@@ -24,12 +24,6 @@ DESCRIPTION = (
     "endpoints such as the internal service IP or kubernetes.default.svc. No other usage is "
     "guaranteed across distributions of Kubernetes clusters."
 )
-PLACEHOLDER = """\
------BEGIN CERTIFICATE-----
-bm8gY2VydGlmaWNhdGUgaGFzIGJlZW4gZ2l2ZW4=
------END CERTIFICATE-----
-"""
-"""Published where nobody serves TLS, so that a volume with it can be mounted."""
 
 
 class RootCACertificatePublisherController(Controller):
@@ -41,7 +35,7 @@ class RootCACertificatePublisherController(Controller):
 
     def setup(self) -> None:
         """Listen to namespaces, and to the ConfigMap where it changes or goes."""
-        self.root_ca: str = self.context.setting("root-ca-file", PLACEHOLDER)
+        self.root_ca: str = self.context.setting("root-ca-file", root_ca.PLACEHOLDER)
         self.config_maps = self.watch(
             CONFIGMAPS, update=self._config_map_updated, delete=self._config_map_changed
         )

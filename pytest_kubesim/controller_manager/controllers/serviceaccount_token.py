@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import SECRETS, SERVICEACCOUNTS
-from pytest_kubesim.controller_manager import fields
+from pytest_kubesim.controller_manager import fields, root_ca
 from pytest_kubesim.controller_manager.controller import Controller
 from pytest_kubesim.controller_manager.retry import DEFAULT_RETRY, on_conflict
 
@@ -49,7 +49,7 @@ class ServiceAccountTokenController(Controller):
         """
         self.client = self.context.client
         self.signer: Signer | None = self.context.setting("service-account-signer", None)
-        self.root_ca: str = self.context.setting("root-ca-file", "")
+        self.root_ca: str = self.context.setting("root-ca-file", root_ca.PLACEHOLDER)
         self.accounts = self.watch(SERVICEACCOUNTS, delete=self._account_deleted)
         self.secrets = self.watch(
             SECRETS, add=self._secret, update=self._secret_updated, delete=self._secret_deleted
