@@ -130,7 +130,7 @@ def test_never_settling_says_what_is_busy(pytester: pytest.Pytester) -> None:
             kubesim.settle("5m")
     """)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*did not settle within 5m*", "*what kept it busy*", "*test: patch configmaps default/a*"])
+    result.stdout.fnmatch_lines(["*did not settle within 5m: write only what has changed*", "*what kept it busy*", "*test: patch configmaps default/a*"])
 
 
 def test_a_fault_that_never_struck_is_told(pytester: pytest.Pytester) -> None:

@@ -165,7 +165,7 @@ class Operator:
 def failed(operator: Operator, failure: BaseException) -> OperatorFailed:
     """The error that ends a test whose operator raised."""
     error = OperatorFailed(
-        f"the operator {operator.name!r} ended with {type(failure).__name__}: {failure}",
+        f"the operator {operator.name!r} ended with {type(failure).__name__}: {failure}.",
         "Its traceback is above; if it is meant to fail, stop() or crash() it before it does.",
     )
     error.__cause__ = failure

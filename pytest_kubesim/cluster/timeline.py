@@ -17,14 +17,29 @@ _BACKGROUND = frozenset({"leases", "events"})
 
 
 def lines(journal: Journal, start_ns: int, limit: int = 15) -> list[str]:
-    """The last `limit` entries that a person wants to see, oldest first."""
-    found: list[str] = []
+    """The last `limit` things that a person wants to see, oldest first; repeats are one line."""
+    groups: list[list[Entry]] = []
     for entry in reversed(journal.entries()):
-        if interesting(entry):
-            found.append(line(entry, start_ns))
-            if len(found) == limit:
-                break
-    return found[::-1]
+        if not interesting(entry):
+            continue
+        if groups and _alike(groups[-1][-1], entry):
+            groups[-1].append(entry)
+        elif len(groups) == limit:
+            break
+        else:
+            groups.append([entry])
+    return [_told(group, start_ns) for group in reversed(groups)]
+
+
+def _alike(one: Entry, other: Entry) -> bool:
+    return (one.kind, one.actor, one.fields) == (other.kind, other.actor, other.fields)
+
+
+def _told(group: list[Entry], start_ns: int) -> str:
+    told = line(group[0], start_ns)
+    if len(group) == 1:
+        return told
+    return f"{told} ({len(group)} times since {_since(group[-1], start_ns)})"
 
 
 def interesting(entry: Entry) -> bool:
@@ -44,8 +59,11 @@ def interesting(entry: Entry) -> bool:
 
 def line(entry: Entry, start_ns: int) -> str:
     """One entry as a line: time since the start, actor, what happened."""
-    since = text((entry.time_ns - start_ns) // (NS // 1000) * (NS // 1000))
-    return f"+{since:<9} {entry.actor:<26} {describe(entry)}"
+    return f"{_since(entry, start_ns):<10} {entry.actor:<26} {describe(entry)}"
+
+
+def _since(entry: Entry, start_ns: int) -> str:
+    return "+" + text((entry.time_ns - start_ns) // (NS // 1000) * (NS // 1000))
 
 
 def describe(entry: Entry) -> str:

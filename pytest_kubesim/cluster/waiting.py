@@ -258,7 +258,8 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
             break
     raise NeverSettled(
         cluster.explain(
-            f"the cluster did not settle within {durations.text(limit_ns)}",
+            f"the cluster did not settle within {durations.text(limit_ns)}: write only what has "
+            "changed, or let time pass with advance() where something never rests",
             [("what kept it busy", cluster.busy_report())],
         )
     )
