@@ -51,7 +51,7 @@ def interesting(entry: Entry) -> bool:
             return False
         if fields.get("verb") in _READS:
             return failed and fields.get("code") != 404
-        if entry.actor.startswith("kubelet") and fields.get("resource") == "nodes":
+        if entry.actor.startswith("kubelet@") and fields.get("resource") == "nodes/status":
             return failed
         return True
     return entry.kind != "watch"
@@ -80,8 +80,6 @@ def describe(entry: Entry) -> str:
 
 def _request(fields: dict[str, Any]) -> str:
     resource = fields.get("resource", "")
-    if fields.get("subresource"):
-        resource += f"/{fields['subresource']}"
     name = "/".join(filter(None, (fields.get("namespace"), fields.get("name"))))
     code = fields.get("code", 0)
     answer = "" if code < 300 else f" -> {code} {_short(fields.get('message', ''))}".rstrip()
