@@ -98,9 +98,8 @@ class Executor:
             note += " (in kube-scheduler memory)."
         elif not await self._delete(preemptor, victim):
             return False
-        handle.recorder.eventf(
-            victim.pod, preemptor.pod, "Normal", PREEMPTED, PREEMPTING, note
-        )
+        # Upstream hands over a wrapper of the preemptor, to which no reference can be made.
+        handle.recorder.eventf(victim.pod, None, "Normal", PREEMPTED, PREEMPTING, note)
         return in_memory
 
     async def _delete(self, preemptor: PodInfo, victim: PodInfo) -> bool:
