@@ -22,19 +22,21 @@ from pytest_kubesim.apimachinery import meta, status, timestamps
 from pytest_kubesim.client_go.resources import DAEMONSETS, LEASES, NODES, PODS
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.client_go.workqueue import RateLimitingQueue
-from pytest_kubesim.controller_manager import fields, node_taints, pods, zone_tainter
+from pytest_kubesim.controller_manager import fields, node_taints, pods
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller
 from pytest_kubesim.controller_manager.controller_ref_manager import aggregate
-from pytest_kubesim.controller_manager.node_fit import NO_EXECUTE, NO_SCHEDULE
-from pytest_kubesim.controller_manager.pod_status_patch import with_pod_condition
-from pytest_kubesim.controller_manager.zone_tainter import (
-    FULL_DISRUPTION,
-    INITIAL,
-    NORMAL,
-    PARTIAL_DISRUPTION,
-    ZoneTainter,
-    zone_of,
+from pytest_kubesim.controller_manager.node_evictor import (
+    EVICTION_QPS,
+    LARGE_CLUSTER,
+    SECONDARY_EVICTION_QPS,
+    UNHEALTHY_ZONE,
+    EvictionSettings,
+    NodeEvictor,
 )
+from pytest_kubesim.controller_manager.node_fit import NO_SCHEDULE
+from pytest_kubesim.controller_manager.pod_status_patch import with_pod_condition
+from pytest_kubesim.controller_manager.silent_nodes import is_complete, silent_conditions
+from pytest_kubesim.controller_manager.zone_tainter import zone_of
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -48,23 +50,9 @@ MONITOR_GRACE_NS = 50 * NS
 STARTUP_GRACE_NS = 60 * NS
 SUSPICIOUS_NS = 25 * NS
 """A node that has missed two renewals of its lease is expected to be found silent."""
-TAINT_PERIOD_NS = 100_000_000
-TAINT_RETRY_NS = 50_000_000
 UPDATE_RETRIES, RETRY_SLEEP_NS = 5, 20_000_000
 
-EVICTION_QPS = 0.1
-SECONDARY_EVICTION_QPS = 0.01
-LARGE_CLUSTER = 50
-UNHEALTHY_ZONE = 0.55
-
 EXCLUDE_DISRUPTION = "node.kubernetes.io/exclude-disruption"
-
-NEVER_UPDATED = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
-STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
-KUBELET_CONDITIONS = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
-
-_UNREACHABLE: Object = {"key": node_taints.UNREACHABLE, "effect": NO_EXECUTE}
-_NOT_READY: Object = {"key": node_taints.NOT_READY, "effect": NO_EXECUTE}
 
 _TAINT_OF: dict[tuple[str, str], str] = {
     ("Ready", "False"): node_taints.NOT_READY,
@@ -109,16 +97,9 @@ class NodeLifecycleController(Controller):
         self.grace_ns: int = setting("node-monitor-grace-period", MONITOR_GRACE_NS)
         self.startup_grace_ns: int = setting("node-startup-grace-period", STARTUP_GRACE_NS)
         self.period_ns: int = setting("node-monitor-period", MONITOR_PERIOD_NS)
-        self.qps: float = setting("node-eviction-rate", EVICTION_QPS)
-        self.secondary_qps: float = setting("secondary-node-eviction-rate", SECONDARY_EVICTION_QPS)
-        self.large_cluster: int = setting("large-cluster-size-threshold", LARGE_CLUSTER)
-        self.unhealthy_zone: float = setting("unhealthy-zone-threshold", UNHEALTHY_ZONE)
-
         self.health: dict[str, _Health] = {}
         self.known: dict[str, Object] = {}
         self.retry: dict[str, None] = {}
-        self.zone_states: dict[str, str] = {}
-        self.tainters: dict[str, ZoneTainter] = {}
         self.pod_queue: RateLimitingQueue[str] = RateLimitingQueue(
             self.process, "node_lifecycle_controller_pods"
         )
@@ -126,7 +107,6 @@ class NodeLifecycleController(Controller):
         self._running = False
         self._look: Timer | None = None
         self._silence: Timer | None = None
-        self._tainting: Timer | None = None
 
         self.leases = self.watch(
             LEASES, add=self._lease_added, update=self._lease_updated
@@ -137,6 +117,13 @@ class NodeLifecycleController(Controller):
         self.pods = self.watch(PODS, add=self._pod_added, update=self._pod_updated)
         pods.add_node_index(self.pods)
         self.informer(DAEMONSETS)
+        rates = EvictionSettings(
+            setting("node-eviction-rate", EVICTION_QPS),
+            setting("secondary-node-eviction-rate", SECONDARY_EVICTION_QPS),
+            setting("large-cluster-size-threshold", LARGE_CLUSTER),
+            setting("unhealthy-zone-threshold", UNHEALTHY_ZONE),
+        )
+        self.evictor = NodeEvictor(self.process, self.client, self.nodes, rates)
 
     # -- what is heard ------------------------------------------------------------------------
 
@@ -246,7 +233,7 @@ class NodeLifecycleController(Controller):
     async def run(self) -> None:
         """Look for the first time; mark pods that come to nodes which are not ready."""
         self._running = True
-        self._start_ns = self.kernel.now_ns
+        self._start_ns = self.evictor.start_ns = self.kernel.now_ns
         for health in self.health.values():
             health.probe_ns = min(health.probe_ns, self._start_ns)
         await self._monitor()
@@ -340,22 +327,24 @@ class NodeLifecycleController(Controller):
         if stale:
             self._look_soon()
         else:
-            await self._handle_disruption(conditions, nodes)
+            verdict = await self.evictor.judge(conditions, nodes)
+            if verdict.failed:
+                self._look_soon()
+            if verdict.recovered:
+                for health in self.health.values():
+                    health.probe_ns = self.kernel.now_ns
         self._await_silence()
 
     async def _classify(self, nodes: list[Object]) -> None:
         present = {meta.name(node) for node in nodes}
         for node in nodes:
-            zone = zone_of(node)
-            if zone not in self.tainters:
-                self.tainters[zone] = ZoneTainter(self.qps, self.kernel.now_ns)
-            self.zone_states.setdefault(zone, INITIAL)
+            self.evictor.know(node)
         for node in nodes:
             name = meta.name(node)
             if name not in self.known:
                 self._node_event(node, "RegisteredNode", f"Registered Node {name} in Controller")
                 self.known[name] = node
-                await self._mark_reachable(node)
+                await self.evictor.mark_reachable(node)
         for name in [name for name in self.known if name not in present]:
             node = self.known.pop(name)
             self.health.pop(name, None)
@@ -382,7 +371,7 @@ class NodeLifecycleController(Controller):
         if EXCLUDE_DISRUPTION not in meta.labels(node):
             zones.setdefault(zone_of(node), []).append(current == "True")
         if current is not None:
-            await self._taint_by_readiness(node, current)
+            await self.evictor.by_readiness(node, current)
             if current != "True" and observed == "True":
                 self.event(
                     _reference(node), "Normal", "NodeNotReady",
@@ -409,12 +398,10 @@ class NodeLifecycleController(Controller):
         observed = "Unknown" if ready is None else ready["status"]
         if self.kernel.now_ns < health.probe_ns + self._grace_of(name):
             return observed, health.ready
-        if ready is not None and ready["status"] == "Unknown" and all(
-            meta.condition(node, type_) is not None for type_ in KUBELET_CONDITIONS
-        ):
+        if ready is not None and ready["status"] == "Unknown" and is_complete(node):
             return observed, health.ready
         await self._check_lease(name, health)
-        conditions = self._silent_conditions(node)
+        conditions = silent_conditions(node, self.now())
         changed = meta.with_status(node, conditions=conditions)
         if meta.condition(changed, "Ready") != ready:
             await self.client.update(NODES, "", changed, subresource="status")
@@ -431,147 +418,6 @@ class NodeLifecycleController(Controller):
             raise
         if meta.resource_version(lease) != health.lease_version:
             raise _StaleLeases
-
-    def _silent_conditions(self, node: Object) -> list[Object]:
-        now = self.now()
-        conditions = list(fields.conditions(node))
-        for type_ in KUBELET_CONDITIONS:
-            for position, condition in enumerate(conditions):
-                if condition["type"] == type_:
-                    if condition["status"] != "Unknown":
-                        reason, message = STOPPED
-                        conditions[position] = {
-                            **condition,
-                            "status": "Unknown",
-                            "reason": reason,
-                            "message": message,
-                            "lastTransitionTime": now,
-                        }
-                    break
-            else:
-                reason, message = NEVER_UPDATED
-                conditions.append({
-                    "type": type_,
-                    "status": "Unknown",
-                    "lastHeartbeatTime": meta.creation_timestamp(node),
-                    "lastTransitionTime": now,
-                    "reason": reason,
-                    "message": message,
-                })
-        return conditions
-
-    # -- NoExecute taints ---------------------------------------------------------------------
-
-    async def _taint_by_readiness(self, node: Object, ready: str) -> None:
-        if ready == "True":
-            await self._mark_reachable(node)
-            return
-        mine, other = (_NOT_READY, _UNREACHABLE) if ready == "False" else (_UNREACHABLE, _NOT_READY)
-        if node_taints.exists(node_taints.taints_of(node), other):
-            await node_taints.swap(self.client, node, [mine], [other], self.now())
-            return
-        tainter = self.tainters[zone_of(node)]
-        if not node_taints.exists(node_taints.taints_of(node), mine):
-            tainter.remove(meta.name(node))
-        if tainter.add(meta.name(node), self.kernel.now_ns):
-            self._taint_soon()
-
-    async def _mark_reachable(self, node: Object) -> None:
-        await node_taints.remove(self.client, node, [_UNREACHABLE])
-        await node_taints.remove(self.client, node, [_NOT_READY])
-        self.tainters[zone_of(node)].remove(meta.name(node))
-
-    def _taint_soon(self) -> None:
-        """Taint the nodes in line at the next tenth of a second at which one may be."""
-        due = [ns for tainter in self.tainters.values() if (ns := tainter.next_ns()) is not None]
-        if not due:
-            return
-        now_ns = self.kernel.now_ns
-        due_ns = max(min(due), now_ns)
-        due_ns += -(due_ns - self._start_ns) % TAINT_PERIOD_NS
-        if self._tainting is not None:
-            if self._tainting.time_ns <= due_ns:
-                return
-            self._tainting.cancel()
-        self._tainting = self.process.call_later(
-            due_ns - now_ns, self._taint_now, label=f"{self.name}: NoExecute taints"
-        )
-
-    def _taint_now(self) -> None:
-        self._tainting = None
-        self.process.spawn(self._taint_pass(), name=f"{self.name} taints")
-
-    async def _taint_pass(self) -> None:
-        for tainter in list(self.tainters.values()):
-            while (name := tainter.head(self.kernel.now_ns)) is not None:
-                if await self._taint(name):
-                    tainter.done(name)
-                else:
-                    tainter.retry(name, self.kernel.now_ns + TAINT_RETRY_NS)
-        self._taint_soon()
-
-    async def _taint(self, name: str) -> bool:
-        node = self.nodes.get(name)
-        if node is None:
-            return True
-        ready = _status(meta.condition(node, "Ready"))
-        if ready is None:
-            return False
-        if ready == "False":
-            mine, other = _NOT_READY, _UNREACHABLE
-        elif ready == "Unknown":
-            mine, other = _UNREACHABLE, _NOT_READY
-        else:
-            return True
-        return await node_taints.swap(self.client, node, [mine], [other], self.now())
-
-    # -- zones --------------------------------------------------------------------------------
-
-    async def _handle_disruption(
-        self, zones: dict[str, list[bool]], nodes: list[Object]
-    ) -> None:
-        new = {
-            zone: zone_tainter.state_of(ready, self.unhealthy_zone) for zone, ready in zones.items()
-        }
-        all_are = all(state == FULL_DISRUPTION for state in new.values())
-        for zone in new:
-            self.zone_states.setdefault(zone, INITIAL)
-        for zone in [zone for zone in self.zone_states if zone not in zones]:
-            del self.zone_states[zone]
-        all_were = all(state == FULL_DISRUPTION for state in self.zone_states.values())
-        if all_are and all_were:
-            return
-        now_ns = self.kernel.now_ns
-        if all_are:
-            # The control plane sees nobody: it does not evict everybody.
-            for node in nodes:
-                try:
-                    await self._mark_reachable(node)
-                except RETRIABLE:
-                    self._look_soon()
-            for zone in self.zone_states:
-                self.tainters[zone].swap_limiter(0, now_ns)
-                self.zone_states[zone] = FULL_DISRUPTION
-            return
-        if all_were:
-            for node in nodes:
-                health = self.health.get(meta.name(node))
-                if health is not None:
-                    health.probe_ns = now_ns
-        for zone, state in self.zone_states.items():
-            if all_were or state != new[zone]:
-                self._limit(zone, len(zones[zone]), new[zone])
-                self.zone_states[zone] = new[zone]
-        self._taint_soon()
-
-    def _limit(self, zone: str, size: int, state: str) -> None:
-        if state in {NORMAL, FULL_DISRUPTION}:
-            qps = self.qps
-        elif state == PARTIAL_DISRUPTION:
-            qps = self.secondary_qps if size > self.large_cluster else 0
-        else:
-            return
-        self.tainters[zone].swap_limiter(qps, self.kernel.now_ns)
 
     # -- pods ---------------------------------------------------------------------------------
 

@@ -10,12 +10,10 @@ Follows `pkg/controller/volume/persistentvolume/{pv_controller,pv_controller_bas
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, ClassVar
 
 from pytest_kubesim.apimachinery import meta, quantity, status
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.client_go.resources import (
     NODES,
     PERSISTENTVOLUMECLAIMS,
@@ -23,12 +21,15 @@ from pytest_kubesim.client_go.resources import (
     PODS,
     STORAGECLASSES,
 )
-from pytest_kubesim.client_go.store import Store, key_of
+from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.client_go.workqueue import RateLimitingQueue
 from pytest_kubesim.controller_manager import fields, pod_claims
 from pytest_kubesim.controller_manager import volume_binding as binding
+from pytest_kubesim.controller_manager.claim_provisioning import ClaimProvisioning
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, SyncError
+from pytest_kubesim.controller_manager.volume_cache import VolumeCache, store
 from pytest_kubesim.controller_manager.volume_operations import Operations
+from pytest_kubesim.controller_manager.volume_reclaimer import VolumeReclaimer
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -39,24 +40,8 @@ RESYNC_NS = 15 * NS
 
 FAILED_BINDING = "FailedBinding"
 VOLUME_MISMATCH = "VolumeMismatch"
-VOLUME_FAILED_DELETE = "VolumeFailedDelete"
-PROVISIONING_FAILED = "ProvisioningFailed"
-EXTERNAL_PROVISIONING = "ExternalProvisioning"
 WAIT_FOR_FIRST_CONSUMER = "WaitForFirstConsumer"
 WAIT_FOR_POD_SCHEDULED = "WaitForPodScheduled"
-
-NO_DELETER = "no deletable volume plugin matched"
-NO_PLUGIN = "no volume plugin matched"
-NO_RECYCLER = "No recycler plugin found for the volume!"
-HOST_PATH = "kubernetes.io/host-path"
-_DELETABLE = re.compile("/tmp/.+")  # noqa: S108 - upstream's rule for host paths
-
-_CLAIM_INDEX = "claim"
-
-
-def _by_claim(volume: Object) -> tuple[str]:
-    reference = binding.claim_ref(volume)
-    return ("",) if reference is None else (binding.claim_key(reference),)
 
 
 class PersistentVolumeBinderController(Controller):
@@ -69,12 +54,8 @@ class PersistentVolumeBinderController(Controller):
 
     def setup(self) -> None:
         """Listen to claims and volumes; read classes, pods and nodes."""
-        self.operations = Operations(self.process, self.name)
+        self.cache = VolumeCache(self.client, self.event)
         self.volume_queue: RateLimitingQueue[str] = RateLimitingQueue(self.process, "volumes")
-        self.claims = Store()
-        """Claims as this controller knows them: as shown, or as it has written them."""
-        self.volumes = Store()
-        self.volumes.add_indexer(_CLAIM_INDEX, _by_claim)
         self.waiting_claims: dict[str, None] = {}
         self.waiting_volumes: dict[str, None] = {}
         self._start_ns = self.kernel.now_ns
@@ -89,7 +70,10 @@ class PersistentVolumeBinderController(Controller):
         )
         self.pods = self.informer(PODS).store
         pod_claims.add_claim_index(self.pods)
-        self.nodes = self.informer(NODES).store
+        self.informer(NODES)
+        operations = Operations(self.process, self.name)
+        self.reclaimer = VolumeReclaimer(self.cache, operations, self.pods, self.kernel.journal)
+        self.provisioning = ClaimProvisioning(self.cache, operations, self.classes)
 
     def _volume(self, volume: Object) -> None:
         self.volume_queue.add(key_of(volume))
@@ -103,9 +87,9 @@ class PersistentVolumeBinderController(Controller):
         """Work on volumes; claims are what `reconcile` works on."""
         self._start_ns = self.kernel.now_ns
         for volume in self.shown_volumes.list():
-            self._store(self.volumes, volume)
+            store(self.cache.volumes, volume)
         for claim in self.shown_claims.list():
-            self._store(self.claims, claim)
+            store(self.cache.claims, claim)
         queue = self.volume_queue
         while True:
             key = await queue.get()
@@ -123,19 +107,19 @@ class PersistentVolumeBinderController(Controller):
         claim = self.shown_claims.get(key)
         if claim is None:
             self.waiting_claims.pop(key, None)
-            gone = self.claims.remove(key)
+            gone = self.cache.claims.remove(key)
             name = "" if gone is None else fields.text(fields.spec(gone), "volumeName")
             if name:
                 self.volume_queue.add(name)
             return
-        if not self._store(self.claims, claim):
+        if not store(self.cache.claims, claim):
             return
         claim = await self._migrate_claim(claim)
         if binding.has_annotation(claim, binding.BIND_COMPLETED):
             await self._sync_bound_claim(claim)
         else:
             await self._sync_unbound_claim(claim)
-        known = self.claims.get(key)
+        known = self.cache.claims.get(key)
         if known is not None and fields.status(known).get("phase") != "Bound":
             self.waiting_claims[key] = None
             self._arm(expected=False)
@@ -146,14 +130,14 @@ class PersistentVolumeBinderController(Controller):
         volume = self.shown_volumes.get(key)
         if volume is None:
             self.waiting_volumes.pop(key, None)
-            gone = self.volumes.remove(key)
+            gone = self.cache.volumes.remove(key)
             reference = None if gone is None else binding.claim_ref(gone)
             if reference is not None:
                 self.queue.add(binding.claim_key(reference))
             return
-        if self._store(self.volumes, volume):
+        if store(self.cache.volumes, volume):
             await self._sync_volume(volume)
-            known = self.volumes.get(key)
+            known = self.cache.volumes.get(key)
             phase = None if known is None else fields.status(known).get("phase")
             if phase in {"Released", "Failed"} and self._reclaims(volume):
                 self.waiting_volumes[key] = None
@@ -197,29 +181,6 @@ class PersistentVolumeBinderController(Controller):
         for key in self.waiting_volumes:
             self.volume_queue.add(key)
 
-    # -- what is known ------------------------------------------------------------------------
-
-    @staticmethod
-    def _store(store: Store, obj: Object) -> bool:
-        """Remember an object unless a newer one is known; whether it was remembered."""
-        old = store.get(key_of(obj))
-        if old is not None and int(meta.resource_version(old)) > int(meta.resource_version(obj)):
-            return False
-        store.put(obj)
-        return True
-
-    async def _write_claim(self, claim: Object, subresource: str = "") -> Object:
-        new = await self.client.update(
-            PERSISTENTVOLUMECLAIMS, meta.namespace(claim), claim, subresource=subresource
-        )
-        self._store(self.claims, new)
-        return new
-
-    async def _write_volume(self, volume: Object, subresource: str = "") -> Object:
-        new = await self.client.update(PERSISTENTVOLUMES, "", volume, subresource=subresource)
-        self._store(self.volumes, new)
-        return new
-
     def _storage_class(self, claim: Object) -> Object | None:
         name = binding.class_of(claim)
         return self.classes.get(name) if name else None
@@ -228,7 +189,7 @@ class PersistentVolumeBinderController(Controller):
         new = binding.migrated(
             claim, binding.STORAGE_PROVISIONER, binding.BETA_STORAGE_PROVISIONER
         )
-        return claim if new is claim else await self._write_claim(new)
+        return claim if new is claim else await self.cache.write_claim(new)
 
     # -- claims -------------------------------------------------------------------------------
 
@@ -239,8 +200,7 @@ class PersistentVolumeBinderController(Controller):
             return
         storage_class = self._storage_class(claim)
         delay = binding.is_delay_binding(storage_class)
-        candidates = self.volumes.by_index(_CLAIM_INDEX, key_of(claim))
-        candidates += self.volumes.by_index(_CLAIM_INDEX, "")
+        candidates = self.cache.candidates(claim)
         try:
             volume = binding.best_match(claim, candidates, delay_binding=delay)
         except ValueError as problem:
@@ -257,7 +217,7 @@ class PersistentVolumeBinderController(Controller):
         if delay and not binding.has_annotation(claim, binding.SELECTED_NODE):
             self._tell_of_delay(claim)
         elif binding.class_of(claim):
-            self._provision(claim)
+            self.provisioning.provision(claim)
             return
         else:
             self.event(
@@ -268,7 +228,7 @@ class PersistentVolumeBinderController(Controller):
 
     async def _sync_claim_for(self, claim: Object, name: str) -> None:
         """A claim that names its volume."""
-        volume = self.volumes.get(name)
+        volume = self.cache.volumes.get(name)
         if volume is None:
             await self._claim_status(claim, "Pending", None)
         elif binding.claim_ref(volume) is None:
@@ -295,7 +255,7 @@ class PersistentVolumeBinderController(Controller):
 
     async def _sync_bound_claim(self, claim: Object) -> None:
         name = fields.text(fields.spec(claim), "volumeName")
-        volume = self.volumes.get(name) if name else None
+        volume = self.cache.volumes.get(name) if name else None
         if volume is None:
             lost = "its PersistentVolume" if name else "reference to PersistentVolume"
             await self._lose(
@@ -366,7 +326,7 @@ class PersistentVolumeBinderController(Controller):
                 changes["currentVolumeAttributesClassName"] = attributes
         if not changes:
             return claim
-        return await self._write_claim(meta.with_status(claim, **changes), "status")
+        return await self.cache.write_claim(meta.with_status(claim, **changes), "status")
 
     @staticmethod
     def _capacity(claim: Object, volume: Object) -> Object:
@@ -388,50 +348,26 @@ class PersistentVolumeBinderController(Controller):
     async def _bind(self, volume: Object, claim: Object) -> None:
         new_volume = binding.bound_volume(volume, claim)
         if new_volume is not volume:
-            volume = await self._write_volume(new_volume)
-        volume = await self._volume_phase(volume, "Bound")
+            volume = await self.cache.write_volume(new_volume)
+        volume = await self.cache.volume_phase(volume, "Bound")
         new_claim = binding.bound_claim(claim, volume)
         if new_claim is not claim:
-            claim = await self._write_claim(new_claim)
+            claim = await self.cache.write_claim(new_claim)
         await self._claim_status(claim, "Bound", volume)
-
-    async def _unbind(self, volume: Object) -> None:
-        if binding.has_annotation(volume, binding.BOUND_BY_CONTROLLER):
-            new = meta.delete_path(volume, ("spec", "claimRef"))
-            kept = {
-                name: value
-                for name, value in meta.annotations(volume).items()
-                if name != binding.BOUND_BY_CONTROLLER
-            }
-            new = meta.with_metadata(new, annotations=kept or None)
-        else:
-            new = meta.delete_path(volume, ("spec", "claimRef", "uid"))
-        await self._volume_phase(await self._write_volume(new), "Available")
-
-    async def _volume_phase(self, volume: Object, phase: str, message: str = "") -> Object:
-        if fields.status(volume).get("phase") == phase:
-            return volume
-        new = meta.with_status(volume, phase=phase, message=message or None)
-        return await self._write_volume(new, "status")
-
-    async def _fail(self, volume: Object, reason: str, message: str) -> None:
-        if fields.status(volume).get("phase") != "Failed":
-            new = await self._volume_phase(volume, "Failed", message)
-            self.event(new, "Warning", reason, message)
 
     # -- volumes ------------------------------------------------------------------------------
 
     async def _sync_volume(self, volume: Object) -> None:
         new = binding.migrated(volume, binding.DYNAMICALLY_PROVISIONED)
         if new is not volume:
-            volume = await self._write_volume(new)
+            volume = await self.cache.write_volume(new)
         reference = binding.claim_ref(volume)
         if reference is None or not reference.get("uid"):
-            await self._volume_phase(volume, "Available")
+            await self.cache.volume_phase(volume, "Available")
             return
         claim = await self._claim_of(volume, reference)
         if claim is None:
-            await self._release(volume)
+            await self.reclaimer.release(volume)
             return
         name = fields.text(fields.spec(claim), "volumeName")
         if not name:
@@ -440,18 +376,18 @@ class PersistentVolumeBinderController(Controller):
             else:
                 self.queue.add(key_of(claim))
         elif name == meta.name(volume):
-            await self._volume_phase(volume, "Bound")
+            await self.cache.volume_phase(volume, "Bound")
         elif (
             binding.has_annotation(volume, binding.DYNAMICALLY_PROVISIONED)
             and fields.spec(volume).get("persistentVolumeReclaimPolicy") == "Delete"
         ):
-            await self._release(volume)
+            await self.reclaimer.release(volume)
         else:
-            await self._unbind(volume)
+            await self.cache.unbind(volume)
 
     async def _claim_of(self, volume: Object, reference: Object) -> Object | None:
         key = binding.claim_key(reference)
-        claim = self.claims.get(key)
+        claim = self.cache.claims.get(key)
         settled = fields.status(volume).get("phase") in {"Released", "Failed"}
         if claim is None and not settled:
             claim = self.shown_claims.get(key) or await self._live_claim(reference)
@@ -482,155 +418,6 @@ class PersistentVolumeBinderController(Controller):
             f"Cannot bind PersistentVolume {quote(meta.name(volume))} to requested "
             "PersistentVolumeClaim due to incompatible volumeMode.",
         )
-
-    # -- reclaiming ---------------------------------------------------------------------------
-
-    async def _release(self, volume: Object) -> None:
-        if fields.status(volume).get("phase") not in {"Released", "Failed"}:
-            volume = await self._volume_phase(volume, "Released")
-        if meta.annotations(volume).get(binding.MIGRATED_TO):
-            return
-        policy = fields.spec(volume).get("persistentVolumeReclaimPolicy")
-        name = f"{meta.name(volume)}[{meta.uid(volume)}]"
-        if policy == "Delete":
-            self.operations.run(f"delete-{name}", lambda: self._delete(volume))
-        elif policy == "Recycle":
-            self.operations.run(f"recycle-{name}", lambda: self._recycle(volume))
-        elif policy != "Retain":
-            await self._fail(
-                volume, "VolumeUnknownReclaimPolicy",
-                "Volume has unrecognized PersistentVolumeReclaimPolicy",
-            )
-
-    async def _delete(self, volume: Object) -> None:
-        """Delete what only host paths let this controller delete; others have a driver."""
-        problem = _deleter_problem(volume)
-        if problem:
-            await self._fail(volume, VOLUME_FAILED_DELETE, problem)
-            return
-        if not _has_deleter(volume) or await self._released(volume) is None:
-            return
-        path = fields.text(fields.mapping(fields.spec(volume), "hostPath"), "path")
-        if not _DELETABLE.search(path):
-            problem = f"host_path deleter only supports /tmp/.+ but received provided {path}"
-            await self._fail(volume, VOLUME_FAILED_DELETE, problem)
-            raise SyncError(problem)
-        try:
-            await self.client.delete(PERSISTENTVOLUMES, "", meta.name(volume))
-        except RETRIABLE as error:
-            # The volume stays and will be deleted at the next resync.
-            self.kernel.journal.record(
-                "sync failed", self.name, key=meta.name(volume), error=str(error)
-            )
-
-    async def _recycle(self, volume: Object) -> None:
-        """Empty a volume.  The pod that does it upstream is not made: files are not simulated."""
-        fresh = await self._released(volume)
-        if fresh is None:
-            return
-        key = binding.claim_key(fresh["spec"]["claimRef"])
-        used = sorted(
-            key_of(pod)
-            for pod in self.pods.by_index(pod_claims.CLAIM_INDEX, key)
-            if not pod_claims.is_terminated(pod)
-        )
-        if used and self.claims.get(key) is None:
-            message = f"Volume is used by pods: {','.join(used)}"
-            self.event(volume, "Normal", "VolumeFailedRecycle", message)
-            return
-        if not ({"hostPath", "nfs"} & fresh["spec"].keys()):
-            await self._fail(fresh, "VolumeFailedRecycle", NO_RECYCLER)
-            return
-        self.event(fresh, "Normal", "VolumeRecycled", "Volume recycled")
-        await self._unbind(fresh)
-
-    async def _released(self, volume: Object) -> Object | None:
-        """The volume as it is now, if no claim has it (`isVolumeReleased`)."""
-        try:
-            fresh = await self.client.get(PERSISTENTVOLUMES, "", meta.name(volume))
-        except RETRIABLE:
-            return None
-        reference = binding.claim_ref(fresh)
-        if reference is None or not reference.get("uid"):
-            return None
-        claim = self.claims.get(binding.claim_key(reference))
-        if claim is not None and meta.uid(claim) == reference["uid"]:
-            name = fields.text(fields.spec(claim), "volumeName")
-            return fresh if name and name != meta.name(fresh) else None
-        return fresh
-
-    # -- provisioning -------------------------------------------------------------------------
-
-    def _provision(self, claim: Object) -> None:
-        name = binding.class_of(claim)
-        storage_class = self.classes.get(name)
-        if storage_class is None:
-            missing = status.new_not_found(GroupResource("storage.k8s.io", "storageclasses"), name)
-            message = missing.message.replace("storageclasses", "storageclass", 1)
-            self.event(claim, "Warning", PROVISIONING_FAILED, message)
-            return
-        provisioner: str = storage_class["provisioner"]
-        operation = self._external
-        if provisioner.startswith("kubernetes.io/") and provisioner not in binding.IN_TREE_DRIVERS:
-            if provisioner != HOST_PATH:
-                message = f"no volume plugin matched name: {provisioner}"
-                self.event(claim, "Warning", PROVISIONING_FAILED, message)
-                return
-            operation = self._host_path
-        self.operations.run(
-            f"provision-{key_of(claim)}[{meta.uid(claim)}]",
-            lambda: operation(claim, provisioner),
-        )
-
-    async def _host_path(self, claim: Object, provisioner: str) -> None:
-        await self._set_provisioner(claim, provisioner)
-        problem = f"provisioning in volume plugin {quote(provisioner)} is disabled"
-        message = f"Failed to create provisioner: {problem}"
-        self.event(claim, "Warning", PROVISIONING_FAILED, message)
-        raise SyncError(problem)
-
-    async def _external(self, claim: Object, provisioner: str) -> None:
-        provisioner = binding.IN_TREE_DRIVERS.get(provisioner, provisioner)
-        try:
-            claim = await self._set_provisioner(claim, provisioner)
-        except RETRIABLE as error:
-            self.event(claim, "Warning", PROVISIONING_FAILED, f"Error saving claim: {error}")
-            raise
-        message = (
-            "Waiting for a volume to be created either by the external provisioner "
-            f"'{provisioner}' or manually by the system administrator. If volume creation is "
-            "delayed, please verify that the provisioner is running and correctly registered."
-        )
-        self.event(claim, "Normal", EXTERNAL_PROVISIONING, message)
-
-    async def _set_provisioner(self, claim: Object, provisioner: str) -> Object:
-        if meta.annotations(claim).get(binding.STORAGE_PROVISIONER) == provisioner:
-            return claim
-        new = binding.with_annotation(claim, binding.BETA_STORAGE_PROVISIONER, provisioner)
-        new = binding.with_annotation(new, binding.STORAGE_PROVISIONER, provisioner)
-        return await self._write_claim(new)
-
-
-def _has_deleter(volume: Object) -> bool:
-    """Whether this controller deletes what a volume stands for (`findDeletablePlugin`)."""
-    provisioner = meta.annotations(volume).get(binding.DYNAMICALLY_PROVISIONED)
-    if provisioner:
-        return provisioner == HOST_PATH
-    return "hostPath" in fields.spec(volume)
-
-
-def _deleter_problem(volume: Object) -> str:
-    """Why nobody can delete what a volume stands for; empty if somebody can."""
-    provisioner = meta.annotations(volume).get(binding.DYNAMICALLY_PROVISIONED)
-    if provisioner:
-        if provisioner.startswith("kubernetes.io/") and provisioner != HOST_PATH:
-            return f"no volume plugin matched name: {provisioner}"
-        return ""
-    spec = fields.spec(volume)
-    if binding.has_annotation(volume, binding.MIGRATED_TO) or "csi" in spec or "hostPath" in spec:
-        return ""
-    problem = NO_DELETER if "nfs" in spec else NO_PLUGIN
-    return f"error getting deleter volume plugin for volume {quote(meta.name(volume))}: {problem}"
 
 
 CONTROLLER = PersistentVolumeBinderController
