@@ -71,11 +71,6 @@ class KubeletProxy:
         protocol = remote_command.protocol_of(offered)
         if kind == "portforward":
             raise NotSimulated("portforward is not simulated.", "Call the pod's program.")
-        if not protocol:
-            raise NotSimulated(
-                f"{kind} over SPDY is not simulated.",
-                f"Use a client that speaks WebSocket ({' or '.join(remote_command.PROTOCOLS)}).",
-            )
         meta = pod["metadata"]
         server = self._server(node, f"/{kind}/{meta['namespace']}/{meta['name']}/{container}")
         command = tuple(value for name, value in options if name == "command")
@@ -88,6 +83,11 @@ class KubeletProxy:
             raise NotSimulated(
                 f'The program of container "{container}" does not simulate commands.',
                 "Give it a hook: `kubesim.images[...] = runs_forever().having(exec=...)`.",
+            )
+        if not protocol:
+            raise NotSimulated(
+                f"{kind} over SPDY is not simulated.",
+                f"Use a client that speaks WebSocket ({' or '.join(remote_command.PROTOCOLS)}).",
             )
 
         async def begin(stream: RemoteCommand) -> Object:
