@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.cri.images import Images
 from pytest_kubesim.errors import UsageError
@@ -94,6 +95,7 @@ class Nodes(Mapping[str, Node]):
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._nodes: dict[str, Node] = {}
+        self._played: set[str] = set()
         self._count = 0
         self.images = Images()
         """What images, pods and containers run, on all nodes."""
@@ -153,12 +155,16 @@ class Nodes(Mapping[str, Node]):
 
         Such a machine changes nothing of its object but the status, and goes when the object goes.
         Its kubelet is hollow, as those of kubemark and kwok: pods run and end, without events.
+        A Node that comes with a condition `Ready` has a kubelet already: somebody plays it.
         """
         self._cluster.control_plane.on_node(self._object_written, self._object_deleted)
 
     def _object_written(self, node: Any) -> None:
         name: str = node["metadata"]["name"]
-        if name in self._nodes:
+        if name in self._nodes or name in self._played:
+            return
+        if meta.condition(node, "Ready") is not None:
+            self._played.add(name)
             return
         self._count += 1
         spec = NodeSpec(name=name, index=self._count)
@@ -168,6 +174,7 @@ class Nodes(Mapping[str, Node]):
         made.power_on()
 
     def _object_deleted(self, name: str) -> None:
+        self._played.discard(name)
         gone = self._nodes.get(name)
         if gone is not None and gone.adopted:
             del self._nodes[name]

@@ -18,6 +18,7 @@ from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet import admission, pod_conditions
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.eviction_manager import EvictionManager
+from pytest_kubesim.kubelet.hand_placed import HandPlaced
 from pytest_kubesim.kubelet.host import NOTHING, WARNING, Host
 from pytest_kubesim.kubelet.image_manager import ImageManager
 from pytest_kubesim.kubelet.kuberuntime import MINIMUM_GRACE_SECONDS, KubeRuntime
@@ -137,6 +138,7 @@ class ActiveKubelet:
             self._relist,
         ))
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
+        self.hand_placed = HandPlaced(host, self._take)
         self.server = KubeletServer(host, self.workers, self.statuses)
         self._images = 0
 
@@ -184,6 +186,10 @@ class ActiveKubelet:
     # -- pods ---------------------------------------------------------------------------------
 
     def _pod_added(self, pod: Object) -> None:
+        if not self.hand_placed.added(pod):
+            self._take(pod)
+
+    def _take(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
         self.statuses.observe(pod)
         status: Object = pod.get("status") or NOTHING
@@ -203,6 +209,8 @@ class ActiveKubelet:
         if before["uid"] != meta["uid"]:
             self._pod_deleted(old)
             self._pod_added(pod)
+            return
+        if self.hand_placed.updated(pod):
             return
         self.statuses.observe(pod)
         if self._same_wish(old, pod):
@@ -233,7 +241,9 @@ class ActiveKubelet:
         )
 
     def _pod_deleted(self, pod: Object) -> None:
-        self.workers.remove_pod(pod["metadata"]["uid"])
+        uid = pod["metadata"]["uid"]
+        if not self.hand_placed.deleted(uid):
+            self.workers.remove_pod(uid)
 
     def _admit(self, pod: Object) -> admission.Rejection | None:
         pressed = self.eviction.admit(pod)

@@ -138,12 +138,13 @@ def play_cluster(file: Path, *, kubelets: bool | None = None) -> list[tuple[str,
 
 
 if __name__ == "__main__":
+    import os
     import sys
     import time
 
     for name in sys.argv[1:]:
         began = time.time()
-        results = play_cluster(Path(name))
+        results = play_cluster(Path(name), kubelets=True if "KUBELETS" in os.environ else None)
         for step_name, differences in results:
             if differences:
                 print(f"{Path(name).stem}: {step_name}")

@@ -119,13 +119,9 @@ class DefaultPreemption:
         best = pick_one(candidates, self.handle.process.now_ns())
         assert self._executor is not None
         self._executor.evict(pod, best.node_name, best.victims)
-        return NominatingInfo(best.node_name), Status(
-            fwk.SUCCESS,
-            (
-                f"found a potential placement for pod on node {best.node_name}, preempting "
-                f"{len(best.victims)} victims",
-            ),
-        )
+        note = f"found a potential placement for pod on node {best.node_name}, preempting "
+        outcome = Status(fwk.SUCCESS, (f"{note}{len(best.victims)} victims",))
+        return NominatingInfo(best.node_name), outcome
 
     def _not_eligible(self, pod: PodInfo, statuses: NodeToStatus) -> str:
         if pod.spec.get("preemptionPolicy") == "Never":
