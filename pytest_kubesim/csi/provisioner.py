@@ -19,6 +19,7 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.client_go.informer import SharedInformerFactory
 from pytest_kubesim.client_go.record import EventRecorder
 from pytest_kubesim.client_go.resources import (
+    CSIDRIVERS,
     NODES,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -110,6 +111,7 @@ class _Run:
     async def main(self) -> None:
         """Work for ever."""
         self.informers.start()
+        await self._register()
         await self.informers.wait_for_cache_sync()
         for number in range(WORKERS):
             self.process.spawn(
@@ -119,6 +121,20 @@ class _Run:
                 self._work(self.volume_queue, self._delete), name=f"volumes {number}"
             )
         await self.process.kernel.future()
+
+    async def _register(self) -> None:
+        """Say what the driver can, as its deployment does: its disks need no attaching."""
+        driver = {
+            "kind": "CSIDriver",
+            "apiVersion": "storage.k8s.io/v1",
+            "metadata": {"name": self.driver},
+            "spec": {"attachRequired": False, "podInfoOnMount": False},
+        }
+        try:
+            await self.client.create(CSIDRIVERS, "", driver)
+        except (status.APIStatus, ConnectionLost):
+            # It is there already, or nobody asks for it before the server is back.
+            return
 
     async def _work(
         self, queue: RateLimitingQueue[str], sync: Callable[[str], Awaitable[None]]
