@@ -116,8 +116,7 @@ def test_a_dry_run_draws_nothing() -> None:
             [
                 (
                     'spec.clusterIPs: Invalid value: ["1.2.3.4"]: failed to allocate IP 1.2.3.4: the '
-                    "provided IP (1.2.3.4) is not in the valid range. The range of valid IPs is "
-                    "10.96.0.0/16"
+                    "provided network does not match the current range"
                 )
             ],
         ),

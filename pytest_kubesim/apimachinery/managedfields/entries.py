@@ -9,7 +9,7 @@ Follows ``apimachinery/pkg/util/managedfields/internal/managedfields.go``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import attrs
 
@@ -152,8 +152,8 @@ def _entry(who: Manager, owned: Owned) -> Object:
 
 def of_object(obj: Object) -> list[Object] | None:
     """``metadata.managedFields`` as it stands; None where there is none."""
-    metadata = cast("Object", obj.get("metadata") or {})
-    return metadata.get("managedFields")
+    metadata: Any = obj.get("metadata")
+    return cast("Object", metadata).get("managedFields") if isinstance(metadata, dict) else None
 
 
 def with_entries(obj: Object, entries: list[Object]) -> Object:

@@ -341,11 +341,20 @@ class _Apply:
         try:
             return _update(self.updater, self.empty, self.live, {}, self.first, self.now)
         except (SchemaMismatch, ValueError, Failed) as problem:
+            problem = self._mismatch() or problem
             message = (
                 "failed to create manager for existing fields: failed to convert new object "
                 f"({_described(self.live)}) to smd typed: {problem}"
             )
             raise _internal(message) from problem
+
+    def _mismatch(self) -> SchemaMismatch | None:
+        """What is wrong with the live object, and where."""
+        try:
+            typed.validate(self.updater.type_, self.live, allow_duplicates=True)
+        except SchemaMismatch as problem:
+            return problem
+        return None
 
     def _check(self, live: Object) -> None:
         type_ = self.updater.type_
@@ -365,7 +374,13 @@ class _Apply:
 
 
 def _described(obj: Object) -> str:
-    return f"{meta.namespace(obj)}/{meta.name(obj)}; {meta.gvk(obj)}"
+    metadata: Any = obj.get("metadata")
+    fields = cast("Object", metadata) if isinstance(metadata, dict) else {}
+    # An unstructured object has no name where that is no string.
+    namespace, name = (
+        found if isinstance(found := fields.get(key), str) else "" for key in ("namespace", "name")
+    )
+    return f"{namespace}/{name}; {meta.gvk(obj)}"
 
 
 def _stripped(managers: Managers, who: Manager) -> Managers:

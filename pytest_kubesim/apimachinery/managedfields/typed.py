@@ -171,8 +171,18 @@ def _set_list(made: Type, schema: Schema) -> None:
     if made.keys and item is not None:
         for name in made.keys:
             declared = item.properties.get(name)
-            if declared is not None and declared.has_default:
+            if declared is None:
+                continue
+            if declared.has_default:
                 made.key_defaults[name] = declared.default
+            elif declared.go.kind in _ZEROS and (declared.go.always or item.name == _REFERENCE):
+                # The published schemas give what is always printed its zero value as default.
+                made.key_defaults[name] = _ZEROS[declared.go.kind]
+
+
+_ZEROS: dict[str, Any] = {"string": "", "int": 0}
+_REFERENCE = "io.k8s.api.core.v1.LocalObjectReference"
+"""Its name may be left out, and yet has an empty default."""
 
 
 UNTYPED = Type(scalar="untyped", is_list=True, is_map=True, map_atomic=True)

@@ -40,9 +40,11 @@ def object_meta(metadata: Any, *, drop_invalid: bool = False) -> tuple[Object, l
         return {}, []
     if not isinstance(metadata, dict):
         kind = validation.golang.type_name(metadata)
-        raise ValueError(  # noqa: TRY004 -- upstream's answer to a client
-            f"invalid metadata: expected object, got {kind}"
-        )
+        if drop_invalid:
+            text = f"invalid metadata: expected object, got {kind}"
+        else:
+            text = go_decoding.check_types(schema, metadata) or ""
+        raise ValueError(text)  # noqa: TRY004 -- upstream's answer to a client
     given = cast("Object", metadata)
     problem = go_decoding.check_types(schema, given)
     if problem is not None:

@@ -73,6 +73,12 @@ class DaemonSetStrategy(WithStatus):
                 if rolling.get(key) is None:
                     rolling[key] = value
             strategy["rollingUpdate"] = rolling
+        elif strategy.get("rollingUpdate") is not None:
+            # Its fields are no pointers inside: what is left out comes back as nothing.
+            zeros = {"maxUnavailable": 0, "maxSurge": 0}
+            given: Object = strategy["rollingUpdate"]
+            present = {k: v for k, v in given.items() if v is not None}
+            strategy["rollingUpdate"] = {**zeros, **present}
         spec["updateStrategy"] = strategy
         if spec.get("revisionHistoryLimit") is None:
             spec["revisionHistoryLimit"] = 10

@@ -202,7 +202,7 @@ def _template(spec: Object, old: Object | None) -> ErrorList:
     metadata: Object = template.get("metadata") or {}
     where = TEMPLATE.child("annotations")
     errors: ErrorList = []
-    changed = old is None or template != old["spec"].get("template")
+    changed = old is None or _with_claims(spec) != _with_claims(old["spec"])
     if changed and not (old is not None and _is_invalid(old["spec"], options)):
         errors += validate_template(_with_claims(spec), TEMPLATE, options)
     # Upstream checks the metadata of the template once more.

@@ -319,6 +319,9 @@ def _asked(text: str, taken: _Taken) -> str | None:
     address = addresses.parse_ip_sloppy(text)
     shown = addresses.ip_string(address) if address is not None else text
     if address is None or address.version != 4 or not _FIRST <= int(address) <= _LAST:
+        if not taken.ctx.dry_run:
+            # Only an allocator that has the address is asked, and none has.
+            return "the provided network does not match the current range"
         return (
             f"the provided IP ({shown}) is not in the valid range. "
             f"The range of valid IPs is {RANGE}"
