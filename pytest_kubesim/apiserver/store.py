@@ -77,8 +77,8 @@ class Store:
 
     @property
     def kind(self) -> GroupKind:
-        """Group and kind: how invalid objects are named."""
-        return GroupKind(self.resource.group, self.resource.kind)
+        """Group and kind, those it is stored as: how invalid objects are named."""
+        return GroupKind(self.storage_resource.group, self.resource.kind)
 
     def kind_of(self, obj: Object) -> GroupKind:
         """The kind that an object says it is: a custom resource may say anything."""
