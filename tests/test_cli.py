@@ -22,7 +22,8 @@ def test_the_version(capsys):
 
 def test_help_names_the_commands_and_the_options_of_serve(capsys):
     _, out, _ = run(capsys, "--help")
-    assert "demo" in out and "serve" in out
+    assert "demo" in out
+    assert "serve" in out
     _, out, _ = run(capsys, "serve", "--help")
     for option in (
         "--port", "--token", "--kubeconfig", "--components", "--nodes", "--manage-all-nodes",

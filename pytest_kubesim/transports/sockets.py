@@ -285,14 +285,21 @@ class Loop:
                 self._accept()
             elif isinstance(peer, Peer):
                 self._kernel.catch_up_to(self._clock)
-                if mask & selectors.EVENT_WRITE:
-                    peer.writable()
-                if mask & selectors.EVENT_READ:
-                    peer.readable()
+                self._attend(peer, mask)
             else:
                 peer()
         self._run_due()
         self._sweep()
+
+    def _attend(self, peer: Peer, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                peer.writable()
+            if mask & selectors.EVENT_READ:
+                peer.readable()
+        except Exception as failure:  # noqa: BLE001 - a mistake of ours; the others serve on
+            peer.close()
+            self.front.on_failure(failure)
 
     def _sleep_s(self) -> float:
         kernel = self._kernel
@@ -306,9 +313,12 @@ class Loop:
     def _run_due(self) -> None:
         until_s = time.monotonic() + TURN_S
         step = self._kernel.step
-        while step():
-            if time.monotonic() > until_s:
-                return
+        try:
+            while step():
+                if time.monotonic() > until_s:
+                    return
+        except Exception as failure:  # noqa: BLE001 - a mistake of ours; the others serve on
+            self.front.on_failure(failure)
         self._kernel.catch_up_to(self._clock)
 
     def _accept(self) -> None:

@@ -82,7 +82,7 @@ class Load:
             await self.ask(reader, writer, "POST", "/api/v1/namespaces", {"metadata": {"name": f"load-{number}"}})
         self.failures.clear()  # they may be there already
         tasks = [asyncio.create_task(self.watch(n)) for n in range(watches)]
-        while self.watching < watches and not self.failures:
+        while self.watching < watches and not self.failures:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         queues = [asyncio.Queue() for _ in range(CONNECTIONS)]
         workers = [asyncio.create_task(self.work(n, q)) for n, q in enumerate(queues)]

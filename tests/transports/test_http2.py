@@ -102,7 +102,8 @@ def test_a_request_is_answered_at_once(client, server):
 def test_a_slow_answer_holds_up_nobody(client, kernel):
     slow = client.request("/slow")
     fast = client.request("/fast")
-    assert fast in client.ended and slow not in client.ended
+    assert fast in client.ended
+    assert slow not in client.ended
     kernel.run(until_ns=kernel.now_ns + 6 * NS)
     client.exchange()
     assert slow in client.ended
@@ -111,7 +112,8 @@ def test_a_slow_answer_holds_up_nobody(client, kernel):
 
 def test_head_and_204_have_no_body(client):
     for number in (client.request("/a", method="HEAD"), client.request("/none")):
-        assert number in client.ended and not client.body[number]
+        assert number in client.ended
+        assert not client.body[number]
 
 
 def test_a_body_is_read_whole(client, server):
@@ -159,7 +161,8 @@ def test_watch_events_come_as_they_happen(client, server, kernel):
     server.stream.queue.put(None)
     kernel.run(until_ns=kernel.now_ns)
     client.exchange()
-    assert number in client.ended and server.stream.closed
+    assert number in client.ended
+    assert server.stream.closed
 
 
 def test_a_watch_that_the_client_resets_is_closed(client, server, kernel):
@@ -167,7 +170,9 @@ def test_a_watch_that_the_client_resets_is_closed(client, server, kernel):
     client.h2.reset_stream(number)
     client.exchange()
     kernel.run(until_ns=kernel.now_ns)
-    assert server.stream.closed and client.connection.idle and client.end is None
+    assert server.stream.closed
+    assert client.connection.idle
+    assert client.end is None
 
 
 def test_a_watch_that_nobody_reads_is_reset(client, server, kernel, monkeypatch):

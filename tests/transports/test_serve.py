@@ -128,7 +128,8 @@ def test_http_1_0_gets_its_answer_and_the_end(server):
     with raw(server) as sock:
         sock.sendall(f"GET /healthz HTTP/1.0\r\n{AUTHORIZED}\r\n".encode())
         answer = everything(sock)
-    assert answer.startswith(b"HTTP/1.1 200 OK") and answer.endswith(b"\r\n\r\nok")
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert answer.endswith(b"\r\n\r\nok")
 
 
 def test_a_watch_over_http_1_0_has_no_chunks(server):
@@ -244,7 +245,7 @@ def test_a_client_that_never_reads_is_not_read_from(server):
     before = memory_of(server.process)
     with raw(server, timeout=0.5) as sock:
         request = f"GET {CONFIG_MAPS} HTTP/1.1\r\n{AUTHORIZED}\r\n".encode()
-        with pytest.raises((TimeoutError, ssl.SSLError, ConnectionError)):
+        with pytest.raises((TimeoutError, ssl.SSLError, ConnectionError)):  # noqa: PT012
             for _ in range(10_000):
                 sock.sendall(request * 100)
         assert server.ask("GET", "/healthz") == (200, "ok")
