@@ -31,6 +31,7 @@ CONTROLLERS = (
     "serviceaccount-controller",
     "root-ca-certificate-publisher-controller",
     "clusterrole-aggregation-controller",
+    "service-cidr-controller",
 )
 """Those that have something to do in a cluster without nodes and workloads."""
 
