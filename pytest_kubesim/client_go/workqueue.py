@@ -24,6 +24,8 @@ K = TypeVar("K")
 
 BASE_DELAY_NS, MAX_DELAY_NS = 5_000_000, 1000 * NS
 QPS, BURST = 10, 100
+STUBBORN = 12
+"""After so many failures in a row (20 s of back-off) the next is no news."""
 
 
 class ShutDown(Exception):
@@ -95,8 +97,12 @@ class RateLimitingQueue(Generic[K]):
         )
 
     def add_rate_limited(self, key: K) -> None:
-        """Queue `key` after its back-off."""
-        self.add_after(key, self._when_ns(key))
+        """Queue `key` after its back-off.
+
+        What has failed so often that it fails for ever need not be waited for.
+        """
+        delay_ns = self._when_ns(key)
+        self.add_after(key, delay_ns, periodic=self._failures[key] > STUBBORN)
 
     def forget(self, key: K) -> None:
         """`key` has succeeded: its back-off begins anew."""

@@ -69,6 +69,7 @@ def test_what_is_owned_by_an_unknown_kind_stays():
     w.create(r.CONFIGMAPS, config_map("waits", owner))
     w.settle(60)
     assert names(w) == ["waits"]
+    assert w.kernel.idle()
     assert set(w.errors()) == {'no matches for kind "Nope" in version "nope.example.com/v1"'}
 
 

@@ -142,3 +142,18 @@ def test_a_refusal_is_told_in_a_condition():
     controller.client = original
     w.settle(30)
     assert not exists(w)
+
+
+def test_a_namespace_that_is_stuck_keeps_nobody_waiting():
+    w = World("namespace-controller")
+    w.create(r.NAMESPACES, NAMESPACE, namespace="")
+    held = {"metadata": {"name": "held", "finalizers": ["a.b/c"]}}
+    w.create(r.CONFIGMAPS, held, namespace="x")
+    delete(w)
+    w.settle(6)
+    assert not w.kernel.idle()
+    w.settle(20)
+    assert w.kernel.idle()
+    release(w, r.CONFIGMAPS, "held")
+    w.settle(9)
+    assert not exists(w)

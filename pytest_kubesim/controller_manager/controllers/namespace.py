@@ -20,12 +20,7 @@ from pytest_kubesim.apimachinery.meta import GroupVersionResource
 from pytest_kubesim.client_go.discovery import preferred, server_resources
 from pytest_kubesim.client_go.resources import NAMESPACES, PODS
 from pytest_kubesim.controller_manager import fields
-from pytest_kubesim.controller_manager.controller import (
-    RETRIABLE,
-    Controller,
-    Result,
-    SyncError,
-)
+from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, SyncError
 from pytest_kubesim.controller_manager.controller_ref_manager import aggregate
 from pytest_kubesim.sim.clock import NS
 
@@ -114,6 +109,8 @@ class NamespaceController(Controller):
 
     def setup(self) -> None:
         """Listen to namespaces."""
+        self._remaining: dict[str, object] = {}
+        """What remained in namespaces at the last look."""
         self.namespaces = self.watch(NAMESPACES, add=self._added, update=self._updated)
 
     def _added(self, namespace: Object) -> None:
@@ -123,33 +120,38 @@ class NamespaceController(Controller):
     def _updated(self, _old: Object, namespace: Object) -> None:
         self._added(namespace)
 
-    async def reconcile(self, key: str) -> Result | None:
+    async def reconcile(self, key: str) -> None:
         """Delete what one namespace contains, then let it go."""
         if self.namespaces.get(key) is None:
-            return None
+            self._remaining.pop(key, None)
+            return
         try:
             namespace = await self.client.get(NAMESPACES, "", key)
             if not meta.deletion_timestamp(namespace):
-                return None
+                return
             namespace = await self._retrying(namespace, self._mark_terminating)
         except status.APIStatus as error:
             if status.is_not_found(error):
-                return None
+                return
             raise
         if not meta.deletion_timestamp(namespace) or not fields.texts(
             fields.spec(namespace), "finalizers"
         ):
-            return None
-        estimate = await self._delete_content(namespace)
-        if estimate > 0:
-            # Not forgotten by upstream; it makes no difference since this is no failure.
-            return Result((estimate // 2 + 1) * NS)
+            return
+        deletion = await self._delete_content(namespace)
+        if deletion.estimate_seconds > 0:
+            # What remains as it was at the last look may remain for ever: nobody waits for that.
+            found = (deletion.remaining, deletion.finalizers)
+            stuck = self._remaining.get(key) == found
+            self._remaining[key] = found
+            delay_ns = (deletion.estimate_seconds // 2 + 1) * NS
+            self.queue.add_after(key, delay_ns, periodic=stuck)
+            return
         try:
             await self._retrying(namespace, self._finalize)
         except status.APIStatus as error:
             if not status.is_not_found(error):
                 raise
-        return None
 
     # -- the namespace ------------------------------------------------------------------------
 
@@ -229,8 +231,8 @@ class NamespaceController(Controller):
 
     # -- its content --------------------------------------------------------------------------
 
-    async def _delete_content(self, namespace: Object) -> int:
-        """Delete what can be; seconds that the rest is estimated to need.
+    async def _delete_content(self, namespace: Object) -> _Deletion:
+        """Delete what can be; what remains, and how long it is estimated to need.
 
         Raises: what failed, all of it.
         """
@@ -265,10 +267,10 @@ class NamespaceController(Controller):
         return self._result(deletion)
 
     @staticmethod
-    def _result(deletion: _Deletion) -> int:
+    def _result(deletion: _Deletion) -> _Deletion:
         if deletion.errors:
             raise aggregate(deletion.errors)
-        return deletion.estimate_seconds
+        return deletion
 
     async def _deletable(self) -> list[APIResource]:
         found = preferred(await server_resources(self.client))
