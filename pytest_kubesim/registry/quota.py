@@ -361,6 +361,18 @@ def _attributes_classes(claim: Object) -> set[str]:
     return {name for name in names if name}
 
 
+def requires_replenish(claim: Object, old: Object) -> bool:
+    """Whether a claim's status has changed what it uses (`RequiresQuotaReplenish`)."""
+
+    def allocated(each: Object) -> Any:
+        return _mapping(each, "status", "allocatedResources").get("storage")
+
+    before, after = allocated(old), allocated(claim)
+    if (before is None) != (after is None) or (before and quantity.cmp(before, after)):
+        return True
+    return _attributes_classes(claim) != _attributes_classes(old)
+
+
 # -- sums --------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,28 @@
+"""What a real Kubernetes answered of admission and the smaller groups, and how much is answered so.
+
+`MATCHING` only goes up: a change that matches more steps raises the number with it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import transcript_player as play
+
+EXTEND = Path(__file__).parent / "transcripts" / "extend"
+
+MATCHING = {
+    "builtin-admission": 30,
+    "other-groups": 29,
+    "pod-security": 23,
+    "rbac-authz": 39,
+    "workload-validation": 33,
+}
+"""By scenario: how many steps match at least."""
+
+
+@pytest.mark.parametrize("name", sorted(MATCHING))
+def test_a_scenario_of_admission_is_answered_as_kubernetes_did(name: str) -> None:
+    results = [found for _, found in play.play(EXTEND / f"{name}.yaml") if found is not None]
+    assert sum(not found for found in results) >= MATCHING[name]
