@@ -120,7 +120,6 @@ class _Checker:
         name = node.name.removeprefix(".")
         declared = self.environment.variables.get(name)
         if declared is not None:
-            node.name = name
             return declared
         named = self.environment.type_named(name)
         if named is not None:

@@ -79,7 +79,8 @@ class _Coster:
                 return NOTHING
             case Ident():
                 local = self.local(node.name)
-                self.paths[node] = (node.name,) if local is None else local.path
+                name = node.name.removeprefix(".")
+                self.paths[node] = (name,) if local is None else local.path
                 return ONE
             case Select():
                 return self.select(node)

@@ -10,7 +10,7 @@ Follows ``cel-go/common/decls/decls.go``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 from pytest_kubesim.apimachinery.cel import types, values
@@ -29,7 +29,6 @@ _TOTAL = frozenset(
     (
         *("!_", "-_", "_+_", "_-_", "_*_", "_/_", "_%_", "_==_", "_!=_", "_<_", "_<=_", "_>_"),
         *("_>=_", "@in", "size", "dyn", "type"),
-        *("bool", "bytes", "double", "duration", "int", "timestamp", "uint"),
     )
 )
 """Functions whose overloads are one function that takes anything."""
@@ -48,8 +47,20 @@ def choose(function: Function, ids: Sequence[str], arg_types: Sequence[Type]) ->
     return _trying(name, candidates)
 
 
-def _no_overload(name: str, args: Iterable[Any]) -> CELError:
-    return no_such_overload(name, [values.type_name(arg) for arg in args])
+_SILENT = frozenset(("contains", "startsWith", "endsWith", "matches"))
+"""Functions that do not say what they do not take."""
+
+
+def _no_overload(name: str, args: Sequence[Any]) -> CELError:
+    if name in _SILENT:
+        return no_such_overload()
+    shown = [values.type_name(arg) for arg in args]
+    if name == "sort":
+        return CELError("no such overload: sort")
+    if name == "flatten":
+        receiver = types.format_type(values.type_of(args[0]))
+        return CELError(f"no such overload: {receiver}.flatten({', '.join(shown[1:])})")
+    return no_such_overload(name, shown)
 
 
 def _trusting(name: str, run: Run) -> Run:
@@ -70,14 +81,6 @@ def _trying(name: str, candidates: list[Overload]) -> Run:
         raise _no_overload(name, args)
 
     return call
-
-
-def matching(candidates: Iterable[Overload], args: Sequence[Any]) -> str:
-    """The identifier of the overload that takes those values; empty if none does."""
-    for overload in candidates:
-        if len(overload.args) == len(args) and all(map(fits, overload.args, args)):
-            return overload.id
-    return ""
 
 
 def fits(type_: Type, value: Any) -> bool:

@@ -114,7 +114,8 @@ class Environment:
     functions: Mapping[str, Function]
     variables: Mapping[str, Type] = attrs.field(factory=dict[str, Type])
     structs: Mapping[str, StructType] = attrs.field(factory=dict[str, StructType])
-    constants: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    type_names: Mapping[str, Type] = attrs.field(factory=dict[str, Type])
+    """Types of libraries that expressions may name."""
     open_structs: Callable[[str], StructType | None] | None = None
     """Finds messages whose names are not known beforehand."""
 
@@ -124,6 +125,7 @@ class Environment:
         functions: Iterable[Function] = (),
         variables: Mapping[str, Type] | None = None,
         structs: Mapping[str, StructType] | None = None,
+        type_names: Mapping[str, Type] | None = None,
         open_structs: Callable[[str], StructType | None] | None = None,
     ) -> Environment:
         """An environment with more in it."""
@@ -135,7 +137,7 @@ class Environment:
             functions=known,
             variables={**self.variables, **(variables or {})},
             structs={**self.structs, **(structs or {})},
-            constants=self.constants,
+            type_names={**self.type_names, **(type_names or {})},
             open_structs=open_structs or self.open_structs,
         )
 
@@ -149,7 +151,7 @@ class Environment:
     def type_named(self, name: str) -> Type | None:
         """The type that a name stands for."""
         name = name.removeprefix(".")
-        found = _TYPE_NAMES.get(name)
+        found = _TYPE_NAMES.get(name) or self.type_names.get(name)
         if found is not None:
             return found
         return types.struct(name) if self.struct(name) is not None else None

@@ -229,8 +229,7 @@ def accumulated(slot: int) -> Step:
 
 def insert(entries: dict[Any, Any], key: Any, value: Any) -> None:
     """Adds an entry to a map that is being made. Raises ``CELError`` for keys that cannot be."""
-    if isinstance(key, (float, list, Mapping)) or key is None:
-        raise CELError(f"unsupported key type: {values.type_name(key)}")
-    if not values.is_missing(values.find(entries, key)):
-        raise CELError(f"insert failed: key {values.show(key)} already exists")
-    entries[key] = value
+    try:
+        entries[key] = value
+    except TypeError:
+        raise CELError(f"unsupported key type: {values.type_name(key)}") from None

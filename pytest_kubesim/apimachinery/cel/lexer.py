@@ -59,8 +59,8 @@ def tokenize(source: str) -> tuple[list[Token], list[Issue]]:
         found = _TOKEN.match(source, at)
         if found is None:
             end = _unreadable(source, at)
-            shown = _shown(source[at:end])
-            issues.append(Issue(at, f"Syntax error: token recognition error at: '{shown}'"))
+            message = f"Syntax error: token recognition error at: '{source[at:end]}'"
+            issues.append(Issue(at, message))
             at = end
             continue
         kind = found.lastgroup or ""
@@ -81,6 +81,9 @@ def _unreadable(source: str, at: int) -> int:
     char = source[at]
     if char in "|&=":
         return min(at + 2, len(source))
+    if char == "`":
+        inside = re.compile(r"[A-Za-z0-9_.\-/ ]*").match(source, at + 1)
+        return min((inside.end() if inside else at) + 1, len(source))
     if char in "\"'":
         inside = re.compile(rf"(?:{_ESCAPE}|[^\\{char}\n\r])*").match(source, at + 1)
         end = inside.end() if inside else at + 1
@@ -90,9 +93,7 @@ def _unreadable(source: str, at: int) -> int:
             if source[end - 1 : end] in ("x", "X", "u", "U"):
                 digits = re.compile("[0-9a-fA-F]*").match(source, end)
                 end = (digits.end() if digits else end) + 1
+        elif source[end : end + 1] in ("\n", "\r"):
+            end += 1
         return min(max(end, at + 1), len(source))
     return at + 1
-
-
-def _shown(text: str) -> str:
-    return text.replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")

@@ -22,6 +22,7 @@ from pytest_kubesim.apimachinery.cel.syntax import (
     MapNode,
     Node,
     Select,
+    Struct,
 )
 
 _Macro = Callable[[int, Node, list[Node]], "Node | Issue"]
@@ -207,11 +208,39 @@ def _make_optional(*, flat: bool) -> _Macro:
     return macro
 
 
+_SORT_INPUT = "@__sortBy_input__"
+
+
+def _sort_by(offset: int, target: Node, args: list[Node]) -> Node | Issue:
+    """``sortBy``: the list is sorted as the list of its keys would be."""
+    if isinstance(target, (Literal, MapNode, Struct)):
+        message = (
+            "sortBy can only be applied to a list, identifier, comprehension, call or select "
+            "expression"
+        )
+        return Issue(target.offset, message)
+    keys = _map(offset, Ident(offset, _SORT_INPUT), args)
+    if isinstance(keys, Issue):
+        return keys
+    call = Call(offset, "@sortByAssociatedKeys", Ident(offset, _SORT_INPUT), [keys])
+    return Comprehension(
+        offset,
+        ListNode(offset, []),
+        "#unused",
+        "",
+        _SORT_INPUT,
+        target,
+        Literal(offset, False),
+        Ident(offset, _SORT_INPUT),
+        call,
+        "bind",
+    )
+
+
 _MACROS: dict[tuple[str, int], _Macro] = {
     ("all", 2): _make_quantifier("all"),
     ("exists", 2): _make_quantifier("exists"),
     ("exists_one", 2): _make_quantifier("existsOne"),
-    ("existsOne", 2): _make_quantifier("existsOne"),
     ("all", 3): _make_quantifier2("all"),
     ("exists", 3): _make_quantifier2("exists"),
     ("exists_one", 3): _make_quantifier2("existsOne"),
@@ -225,6 +254,7 @@ _MACROS: dict[tuple[str, int], _Macro] = {
     ("transformMap", 4): _make_transform_map(entries=False),
     ("transformMapEntry", 3): _make_transform_map(entries=True),
     ("transformMapEntry", 4): _make_transform_map(entries=True),
+    ("sortBy", 2): _sort_by,
     ("optMap", 2): _make_optional(flat=False),
     ("optFlatMap", 2): _make_optional(flat=True),
 }

@@ -67,6 +67,9 @@ _MAP_START = (
     *_OPERANDS[6:],
 )
 _LIST_START = ("'['", "']'", "'{'", "'('", "'.'", "','", "'-'", "'!'", "'?'", *_OPERANDS[6:])
+_SILENT = frozenset((EOF, "')'", "']'", "'}'", "ESC_IDENTIFIER"))
+"""After these in an operand's place ANTLR says nothing about the end of the text."""
+_INDEX_START = (*_OPERANDS[:6], "'?'", *_OPERANDS[6:])
 _ARGS_START = ("'['", "'{'", "'('", "')'", *_OPERANDS[3:])
 _RELATIONS = {
     "'<'": "_<_",
@@ -95,9 +98,16 @@ def parse(source: str) -> Node:
         node = parser.start()
     except _Stop:
         node = None
+    except RecursionError:
+        raise too_deep(source) from None
     if parser.issues or node is None:
         raise CompileError(source, parser.issues)
     return node
+
+
+def too_deep(source: str) -> CompileError:
+    """What an expression gets that is nested deeper than we can go."""
+    return CompileError(source, [Issue(-1, f"expression recursion limit exceeded: {_MAX_DEPTH}")])
 
 
 class _Stop(Exception):
@@ -110,6 +120,8 @@ class _Parser:
         self.issues = issues
         self.at = 0
         self.depth = 0
+        self.brackets: list[str] = []
+        """What closes the brackets around this place, the innermost last."""
 
     # -- tokens ------------------------------------------------------------------------------------
 
@@ -134,8 +146,23 @@ class _Parser:
             self.unexpected("extraneous", shown or kind)
             self.take()
             return self.take()
+        if not shown and self.may_be_missing(kind):
+            token = self.token
+            self.issues.append(
+                Issue(token.offset, f"Syntax error: missing {kind} at '{token.text}'")
+            )
+            return token
         self.unexpected("mismatched", shown or kind)
         raise _Stop
+
+    def may_be_missing(self, kind: str) -> bool:
+        """Whether what stands here could come after a token of that kind."""
+        if kind == "':'":
+            return self.token.kind in _OPERANDS
+        if kind not in ("')'", "']'"):
+            return False
+        around = self.brackets[-1] if self.brackets else EOF
+        return self.token.kind in (around, "','" if around == "')'" else around)
 
     def expect_operand(self, expected: tuple[str, ...] = _OPERANDS) -> None:
         """Stands at the beginning of an operand, or reports that there is none."""
@@ -148,6 +175,8 @@ class _Parser:
             self.take()
             return
         self.unexpected("mismatched", shown)
+        if self.take().kind not in _SILENT and self.token.kind == EOF:
+            self.unexpected("mismatched", shown)
         raise _Stop
 
     def unexpected(self, how: str, expected: str) -> None:
@@ -227,23 +256,32 @@ class _Parser:
     def unary(self) -> Node:
         self.expect_operand()
         token = self.token
-        if token.kind == "'-'" and self.tokens[self.at + 1].kind in ("NUM_INT", "NUM_FLOAT"):
-            return self.member()
         if token.kind not in ("'!'", "'-'"):
+            return self.member()
+        following = self.tokens[self.at + 1].kind
+        if token.kind == "'-'" and following in ("NUM_INT", "NUM_FLOAT"):
+            # The sign of a number, which is part of the literal.
             return self.member()
         count = 0
         while self.token.kind == token.kind:
-            negative = self.tokens[self.at + 1].kind in ("NUM_INT", "NUM_FLOAT")
-            if token.kind == "'-'" and count and negative:
-                break
             self.take()
             count += 1
+        if self.token.kind == EOF:
+            self.unfinished(token)
         self.expect_operand()
         node = self.member()
         if count % 2 == 0:
             return node
         function = "!_" if token.kind == "'!'" else "-_"
         return Call(token.offset, function, None, [node])
+
+    def unfinished(self, sign: Token) -> None:
+        """Reports that nothing follows a sign, in the way of each."""
+        if sign.kind == "'!'":
+            self.unexpected("extraneous", "{" + ", ".join(_OPERANDS) + "}")
+            raise _Stop
+        message = "Syntax error: no viable alternative at input '-'"
+        self.issues.append(Issue(self.token.offset, message))
 
     def member(self) -> Node:
         node = self.primary()
@@ -253,8 +291,10 @@ class _Parser:
                 node = self.selection(node)
             elif token.kind == "'['":
                 self.take()
+                if self.token.kind != "'?'":
+                    self.expect_operand(_INDEX_START)
                 optional = self.accept("'?'") is not None
-                index = self.expr()
+                index = self.inside("']'")
                 self.expect("']'")
                 node = Call(token.offset, "_[?_]" if optional else "_[_]", None, [node, index])
             else:
@@ -266,9 +306,10 @@ class _Parser:
             name = self.field_name(dot)
             field = Literal(self.tokens[self.at - 1].offset, name)
             return Call(dot.offset, "_?._", None, [node, field])
+        escaped = self.token.kind == "ESC_IDENTIFIER"
         name = self.field_name(dot)
         opening = self.token
-        if opening.kind == "'('":
+        if opening.kind == "'('" and not escaped:
             self.take()
             args = self.arguments()
             return self.call(opening.offset, name, node, args)
@@ -279,32 +320,35 @@ class _Parser:
         if token.kind == "IDENTIFIER":
             return self.take().text
         if token.kind == "ESC_IDENTIFIER":
-            self.take()
-            self.fail(token.offset, "unsupported syntax: '`'")
-            return token.text[1:-1]
+            return self.take().text[1:-1]
         if token.kind in ("'true'", "'false'", "'null'", "'in'"):
             self.unexpected("mismatched", "IDENTIFIER")
             raise _Stop
         shown = dot.text + ("" if token.kind == EOF else token.text)
-        if token.kind == EOF:
-            shown += EOF
         raise self.stopped(token.offset, f"Syntax error: no viable alternative at input '{shown}'")
 
     def arguments(self) -> list[Node]:
         if self.accept("')'") is not None:
             return []
         self.expect_operand(_ARGS_START)
-        args = [self.expr()]
+        args = [self.inside("')'")]
         while self.accept("','") is not None:
-            args.append(self.expr())
-        self.expect("')'", shown=_after_value("')'", "','"))
+            args.append(self.inside("')'"))
+        self.expect("')'")
         return args
+
+    def inside(self, closing: str) -> Node:
+        """An expression in brackets."""
+        self.brackets.append(closing)
+        node = self.expr()
+        self.brackets.pop()
+        return node
 
     def primary(self) -> Node:
         token = self.token
         if token.kind == "'('":
             self.take()
-            node = self.expr()
+            node = self.inside("')'")
             self.expect("')'")
             return node
         if token.kind == "'['":
@@ -327,10 +371,11 @@ class _Parser:
                 self.expect_operand(_LIST_START)
             if self.accept("'?'") is not None:
                 optional.add(len(elements))
-            elements.append(self.expr())
-            if self.accept("','") is None:
+            elements.append(self.inside("']'"))
+            if self.accept("','") is None or self.token.kind == "','":
                 break
-        self.expect("']'", shown=_after_value("']'", "','"))
+        two = self.tokens[self.at - 1].kind == "','"
+        self.expect("']'", shown="']'" if two else _after_value("']'", "','"))
         return ListNode(opening.offset, elements, frozenset(optional))
 
     def map_entries(self) -> list[Entry]:
@@ -341,9 +386,9 @@ class _Parser:
                     break
                 self.expect_operand(_MAP_START)
             optional = self.accept("'?'") is not None
-            key = self.expr()
+            key = self.inside("'}'")
             colon = self.expect("':'")
-            entries.append(Entry(colon.offset, key, self.expr(), optional))
+            entries.append(Entry(colon.offset, key, self.inside("'}'"), optional))
             if self.accept("','") is None:
                 break
         self.expect("'}'", shown=_after_value("'}'", "','"))
@@ -382,14 +427,19 @@ class _Parser:
             if not fields and self.accept("','") is not None:
                 break
             optional = self.accept("'?'") is not None
-            field = self.expect("IDENTIFIER", shown="{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}")
+            field = self.struct_field()
             colon = self.expect("':'")
-            key = Literal(field.offset, field.text)
-            fields.append(Entry(colon.offset, key, self.expr(), optional))
+            key = Literal(field.offset, field.text.strip("`"))
+            fields.append(Entry(colon.offset, key, self.inside("'}'"), optional))
             if self.accept("','") is None:
                 break
         self.expect("'}'", shown="{'}', ','}")
         return Struct(opening.offset, ".".join(parts), fields)
+
+    def struct_field(self) -> Token:
+        escaped = self.accept("ESC_IDENTIFIER")
+        shown = "{'}', ',', '?', IDENTIFIER, ESC_IDENTIFIER}"
+        return escaped or self.expect("IDENTIFIER", shown=shown)
 
     def call(self, offset: int, function: str, target: Node | None, args: list[Node]) -> Node:
         expanded = macros.expand(offset, function, target, args)

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
 from pytest_kubesim.apimachinery.cel import dispatch, folds, steps, types
 from pytest_kubesim.apimachinery.cel.environment import Environment, StructType
-from pytest_kubesim.apimachinery.cel.errors import CELError, CostLimitExceeded
+from pytest_kubesim.apimachinery.cel.errors import CELError
 from pytest_kubesim.apimachinery.cel.syntax import (
     ACCUMULATOR,
     Call,
@@ -39,11 +39,8 @@ from pytest_kubesim.apimachinery.cel.syntax import (
 Frame: TypeAlias = list[Any]
 Step: TypeAlias = Callable[[Frame], Any]
 
-COST, LIMIT, FIRST_VARIABLE = 0, 1, 2
+FIRST_VARIABLE = 2
 _LIST_COST, _MAP_COST, _STRUCT_COST = 10, 30, 40
-_CONVERSIONS = frozenset(
-    ("bool", "bytes", "double", "duration", "int", "string", "timestamp", "uint", "quantity")
-)
 
 
 class Costs(Protocol):
@@ -71,6 +68,76 @@ def plan(
     return Plan(step, planner.size)
 
 
+_CONVERSIONS = frozenset(
+    (
+        *("bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type"),
+        "uint",
+    )
+)
+
+
+@attrs.frozen
+class Constant:
+    """The value of a part of an expression that does not depend on variables."""
+
+    value: Any
+
+
+def constant(node: Node, environment: Environment) -> Constant | None:
+    """What a node always evaluates to, if it is written in constants.
+
+    Raises ``CELError`` for conversions that cannot be.
+    """
+    match node:
+        case Literal():
+            return Constant(node.value)
+        case Ident():
+            return None if node.constant is None else Constant(node.constant)
+        case Select():
+            return None if node.field else constant(node.operand, environment)
+        case ListNode():
+            items = [constant(element, environment) for element in node.elements]
+            return None if node.optional else _all_constant(items)
+        case MapNode():
+            return _constant_map(node, environment)
+        case Call(function=name, target=None, args=[arg]) if name in _CONVERSIONS:
+            known = constant(arg, environment)
+            if known is None:
+                return None
+            function = environment.functions[name]
+            run = dispatch.choose(function, node.overloads, [arg.type or types.DYN])
+            return Constant(run(known.value))
+        case _:
+            return None
+
+
+def _all_constant(items: list[Constant | None]) -> Constant | None:
+    found = [item.value for item in items if item is not None]
+    return Constant(found) if len(found) == len(items) else None
+
+
+def _constant_map(node: MapNode, environment: Environment) -> Constant | None:
+    made: dict[Any, Any] = {}
+    for entry in node.entries:
+        key, value = constant(entry.key, environment), constant(entry.value, environment)
+        if key is None or value is None or entry.optional:
+            return None
+        folds.insert(made, key.value, value.value)
+    return Constant(made)
+
+
+_ATTRIBUTES = frozenset(("_[_]", "_[?_]", "_?._", "_?_:_"))
+
+
+def _is_attribute(node: Node) -> bool:
+    """Whether a node is a variable with fields and positions, or a choice between such."""
+    if isinstance(node, Select):
+        return not node.test_only
+    if isinstance(node, Call):
+        return node.function in _ATTRIBUTES
+    return isinstance(node, Ident) and node.constant is None
+
+
 class _Planner:
     def __init__(
         self, environment: Environment, slots: Mapping[str, int], costs: Costs | None
@@ -81,16 +148,24 @@ class _Planner:
         self.size = FIRST_VARIABLE + len(slots)
         self.scopes: list[dict[str, int]] = []
 
-    def plan(self, node: Node) -> Step:
+    def plan(self, node: Node, *, rooted: bool = True) -> Step:
+        """The step of a node.
+
+        Without ``rooted`` the variable that an attribute begins with costs nothing: branches of
+        ``? :`` and positions in ``[]`` are resolved unseen.
+        """
+        known = constant(node, self.environment)
+        if known is not None:
+            return steps.constant(known.value)
         match node:
             case Literal():
                 return steps.constant(node.value)
             case Ident():
-                return self.ident(node)
+                return self.ident(node, rooted=rooted)
             case Select():
-                return self.select(node)
+                return self.select(node, rooted=rooted)
             case Call():
-                return self.call(node)
+                return self.call(node, rooted=rooted)
             case ListNode():
                 return self.charged(self.list(node), _LIST_COST)
             case MapNode():
@@ -101,16 +176,37 @@ class _Planner:
                 return self.comprehension(node)
 
     def charged(self, step: Step, cost: int) -> Step:
-        """The step, which costs so much each time it runs."""
+        """The step, which costs so much each time it runs, whatever comes of it."""
         if self.costs is None or not cost:
             return step
 
         def counted(frame: Frame) -> Any:
+            steps.pay(frame, cost)
+            return step(frame)
+
+        return counted
+
+    def charging(self, operand: Step, cost: int) -> Step:
+        """What something is done with, which costs so much if there is anything to do it with."""
+        if self.costs is None or not cost:
+            return operand
+
+        def counted(frame: Frame) -> Any:
+            value = operand(frame)
+            steps.pay(frame, cost)
+            return value
+
+        return counted
+
+    def if_present(self, step: Step) -> Step:
+        """A step that gives an optional, and costs one if that has a value."""
+        if self.costs is None:
+            return step
+
+        def counted(frame: Frame) -> Any:
             value = step(frame)
-            total = frame[COST] + cost
-            frame[COST] = total
-            if total > frame[LIMIT]:
-                raise CostLimitExceeded
+            if value.has_value:
+                steps.pay(frame, 1)
             return value
 
         return counted
@@ -127,82 +223,110 @@ class _Planner:
                 return scope[name]
         return None
 
-    def ident(self, node: Ident) -> Step:
+    def ident(self, node: Ident, *, rooted: bool) -> Step:
         slot = self.local(node.name)
         if slot is not None and node.name == ACCUMULATOR:
-            return self.charged(folds.accumulated(slot), 1)
+            return self.charged(folds.accumulated(slot), rooted)
         if slot is None:
             if node.constant is not None:
                 return steps.constant(node.constant)
-            slot = self.slots[node.name]
-        return self.charged(operator.itemgetter(slot), 1)
+            slot = self.slots[node.name.removeprefix(".")]
+        return self.charged(operator.itemgetter(slot), rooted)
 
-    def select(self, node: Select) -> Step:
+    def operand(self, node: Node, *, rooted: bool) -> Step:
+        """What a field or an element is taken of; what is no attribute is made into one."""
+        step = self.plan(node, rooted=rooted)
+        return self.charging(step, rooted and not _is_attribute(node))
+
+    def select(self, node: Select, *, rooted: bool) -> Step:
         if not node.field:
             # A name with dots in it.
-            return self.plan(node.operand)
-        operand = self.plan(node.operand)
-        operand_type = node.operand.type or types.DYN
+            return self.plan(node.operand, rooted=rooted)
+        operand_type, is_optional = types.unwrap_optional(node.operand.type or types.DYN)
         struct = self.struct_type(operand_type)
         field = node.field
         key = struct.keys.get(field, field) if struct is not None else field
+        is_struct = struct is not None
         if node.test_only:
-            return steps.presence(operand, key, null_is_missing=struct is not None)
-        if struct is not None:
+            operand = self.operand(node.operand, rooted=True)
+            return steps.presence(operand, key, null_is_missing=is_struct)
+        operand = self.operand(node.operand, rooted=rooted)
+        if is_optional:
+            return self.if_present(steps.optional_field(operand, key, null_is_missing=is_struct))
+        operand = self.charging(operand, 1)
+        if is_struct:
             fallible = node.type is None or node.type.kind in steps.FALLIBLE
-            step = steps.declared_field(operand, field, key, fallible=fallible)
-        elif operand_type.kind == "map":
-            step = steps.map_entry(operand, field)
-        else:
-            step = steps.any_field(operand, field)
-        return self.charged(step, 1)
+            return steps.declared_field(operand, field, key, fallible=fallible)
+        if operand_type.kind == "map":
+            return steps.map_entry(operand, field)
+        return steps.any_field(operand, field)
 
     def struct_type(self, type_: types.Type) -> StructType | None:
         return self.environment.struct(type_.name) if type_.kind == "struct" else None
 
     # -- calls -------------------------------------------------------------------------------------
 
-    def call(self, node: Call) -> Step:
+    def call(self, node: Call, *, rooted: bool) -> Step:
         nodes = [*([node.target] if node.target is not None else ()), *node.args]
-        special = self.special(node, nodes)
+        special = self.special(node, nodes, rooted=rooted)
         if special is not None:
             return special
-        args = [self.plan(arg) for arg in nodes]
+        is_index = node.function == "_[_]"
+        if is_index:
+            args = [self.operand(nodes[0], rooted=rooted), self.plan(nodes[1], rooted=False)]
+        else:
+            args = [self.plan(arg) for arg in nodes]
         types_ = [arg.type or types.DYN for arg in nodes]
         function = self.environment.functions[node.function]
         run = dispatch.choose(function, node.overloads, types_)
+        if is_index and types.unwrap_optional(types_[0])[1]:
+            return self.if_present(steps.apply(run, args))
         if self.costs is not None:
             return self.counted_call(node, args, run)
         fast = dispatch.inlined(node.function, nodes, args, types_)
         if fast is not None:
             return fast
-        if node.function in _CONVERSIONS and all(isinstance(arg, Literal) for arg in nodes):
+        if node.function == "quantity" and isinstance(nodes[0], Literal):
             try:
-                return steps.constant(run(*[arg([]) for arg in args]))
+                return steps.constant(run(nodes[0].value))
             except CELError:
                 pass
         return steps.apply(run, args)
 
     def counted_call(self, node: Call, args: list[Step], run: Callable[..., Any]) -> Step:
+        """A call that is paid for, with what it costs for arguments that are errors, too."""
         assert self.costs is not None
         of_call = self.costs.of_call
         function = node.function
-        candidates = self.environment.functions[function].overloads
-        known = node.overloads[0] if len(node.overloads) == 1 else ""
+        overload = node.overloads[0] if len(node.overloads) == 1 else ""
+        stops = len(args) > 2
 
         def counted(frame: Frame) -> Any:
-            evaluated = [arg(frame) for arg in args]
-            value = run(*evaluated)
-            chosen = known or dispatch.matching(candidates, evaluated)
-            total = frame[COST] + of_call(function, chosen, evaluated, value)
-            frame[COST] = total
-            if total > frame[LIMIT]:
-                raise CostLimitExceeded
+            evaluated: list[Any] = []
+            problem: CELError | None = None
+            value: Any = None
+            for arg in args:
+                try:
+                    evaluated.append(arg(frame))
+                except CELError as raised:
+                    problem = problem or raised
+                    evaluated.append(None)
+                    if stops:
+                        break
+            if problem is None:
+                try:
+                    value = run(*evaluated)
+                except CELError as raised:
+                    problem = raised
+            if len(evaluated) == len(args):
+                steps.pay(frame, of_call(function, overload, evaluated, value))
+            if problem is not None:
+                raise problem
             return value
 
         return counted
 
-    def special(self, node: Call, nodes: list[Node]) -> Step | None:
+    def special(self, node: Call, nodes: list[Node], *, rooted: bool) -> Step | None:
         """Operators that do not evaluate all their operands, or that see errors."""
         name = node.function
         if name == "_&&_":
@@ -210,31 +334,46 @@ class _Planner:
         if name == "_||_":
             return steps.logical(self.plan(nodes[0]), self.plan(nodes[1]), decides=True)
         if name == "_?_:_":
-            return steps.conditional(*[self.plan(arg) for arg in nodes])
+            branches = [self.plan(branch, rooted=False) for branch in nodes[1:]]
+            return steps.conditional(self.plan(nodes[0]), *branches)
+        if node.overloads == ["in_list"]:
+            return self.member_of_constants(nodes)
         if name == "_?._":
-            operand, field = nodes
-            assert isinstance(field, Literal), node
-            struct = self.struct_type(types.unwrap_optional(operand.type or types.DYN)[0])
-            key = field.value if struct is None else struct.keys.get(field.value, field.value)
-            step = steps.optional_field(self.plan(operand), key, null_is_missing=struct is not None)
-            return self.charged(step, 1)
+            return self.optional_select(nodes, rooted=rooted)
         if name == "_[?_]":
-            return self.charged(steps.optional_index(self.plan(nodes[0]), self.plan(nodes[1])), 1)
+            operand = self.operand(nodes[0], rooted=rooted)
+            position = self.plan(nodes[1], rooted=False)
+            return self.if_present(steps.optional_index(operand, position))
         if name == "@not_strictly_false":
-            step = steps.not_strictly_false(self.plan(nodes[0]))
-            return self.charged(step, 1)
+            return self.charged(steps.not_strictly_false(self.plan(nodes[0])), 1)
         if node.target is not None and name in ("or", "orValue"):
-            either = steps.either(
-                self.plan(nodes[0]), self.plan(nodes[1]), unwrap=name == "orValue"
-            )
-            return self.charged(either, 1)
+            unwrap = name == "orValue"
+            return steps.either(self.plan(nodes[0]), self.plan(nodes[1]), unwrap=unwrap)
         return None
+
+    def optional_select(self, nodes: list[Node], *, rooted: bool) -> Step:
+        operand, field = nodes
+        assert isinstance(field, Literal), nodes
+        struct = self.struct_type(types.unwrap_optional(operand.type or types.DYN)[0])
+        key = field.value if struct is None else struct.keys.get(field.value, field.value)
+        step = self.operand(operand, rooted=rooted)
+        return self.if_present(steps.optional_field(step, key, null_is_missing=struct is not None))
+
+    def member_of_constants(self, nodes: list[Node]) -> Step | None:
+        """``in`` for a list of constants, which is a set and costs nothing."""
+        known = constant(nodes[1], self.environment)
+        if known is None:
+            return None
+        items: list[Any] = known.value
+        if not items:
+            return steps.constant(False)
+        if not all(isinstance(item, (str, bool, int, float)) for item in items):
+            return None
+        return steps.member(self.plan(nodes[0]), items)
 
     # -- aggregates --------------------------------------------------------------------------------
 
     def list(self, node: ListNode) -> Step:
-        if not node.optional and all(isinstance(item, Literal) for item in node.elements):
-            return steps.constant([cast("Literal", item).value for item in node.elements])
         planned = [self.plan(item) for item in node.elements]
         if not node.optional:
             return lambda frame: [step(frame) for step in planned]

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_kubesim.apimachinery.cel import checker, parser, planner, validators
+from pytest_kubesim.apimachinery.cel import checker, parser, planner, steps, validators
 from pytest_kubesim.apimachinery.cel.environment import Environment
 from pytest_kubesim.apimachinery.cel.errors import CELError, CompileError
 from pytest_kubesim.apimachinery.cel.library import costs
@@ -63,15 +63,15 @@ class Program:
             value = compiled.step(frame)
         except CELError as problem:
             value = problem
-        return value, frame[planner.COST]
+        return value, frame[steps.COST]
 
     def _slots(self) -> dict[str, int]:
         return {name: planner.FIRST_VARIABLE + at for at, name in enumerate(self._names)}
 
     def _frame(self, activation: Mapping[str, Any], size: int, limit: int) -> list[Any]:
         frame: list[Any] = [None] * size
-        frame[planner.LIMIT] = limit
-        frame[planner.COST] = 0
+        frame[steps.LIMIT] = limit
+        frame[steps.COST] = 0
         for at, name in enumerate(self._names, planner.FIRST_VARIABLE):
             frame[at] = activation.get(name)
         return frame
@@ -80,8 +80,11 @@ class Program:
 @functools.lru_cache(maxsize=4096)
 def _compiled(source: str, environment: Environment) -> Program:
     node = parser.parse(source)
-    type_ = checker.check(source, node, environment)
-    issues = validators.validate(node)
+    try:
+        type_ = checker.check(source, node, environment)
+        issues = validators.validate(node)
+    except RecursionError:
+        raise parser.too_deep(source) from None
     if issues:
         raise CompileError(source, issues)
     return Program(source, node, type_, environment)

@@ -11,13 +11,24 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
 from pytest_kubesim.apimachinery.cel import dispatch, values
-from pytest_kubesim.apimachinery.cel.errors import CELError, no_such_overload
+from pytest_kubesim.apimachinery.cel.errors import CELError, CostLimitExceeded, no_such_overload
 from pytest_kubesim.apimachinery.cel.values import NONE, ErrorValue, Optional
 
 Frame: TypeAlias = list[Any]
 Step: TypeAlias = Callable[[Frame], Any]
 
+COST, LIMIT = 0, 1
+"""Where a frame has what its evaluation has cost, and what it may cost."""
 _MISSING: Any = object()
+
+
+def pay(frame: Frame, cost: int) -> None:
+    """Adds to the cost. Raises ``CostLimitExceeded``."""
+    total = frame[COST] + cost
+    frame[COST] = total
+    if total > frame[LIMIT]:
+        raise CostLimitExceeded
+
 
 FALLIBLE = frozenset(("bytes", "timestamp", "duration", "dyn"))
 
@@ -88,9 +99,13 @@ def field_of(holder: Any, field: str) -> Any:
         value = cast("Mapping[Any, Any]", holder).get(field, _MISSING)
         if value is not _MISSING:
             return _read(value)
-    elif isinstance(holder, list):
-        raise CELError("unsupported index type 'string' in list")
+    _refuse_list(holder)
     raise _no_key(field)
+
+
+def _refuse_list(holder: Any) -> None:
+    if isinstance(holder, list):
+        raise CELError("unsupported index type 'string' in list")
 
 
 def _field_if_present(holder: Any, field: str, *, null_is_missing: bool) -> Optional:
@@ -99,6 +114,7 @@ def _field_if_present(holder: Any, field: str, *, null_is_missing: bool) -> Opti
             return NONE
         holder = holder.value
     if not isinstance(holder, Mapping):
+        _refuse_list(holder)
         return NONE
     value = cast("Mapping[Any, Any]", holder).get(field, _MISSING)
     if value is _MISSING or (null_is_missing and value is None):
@@ -118,9 +134,9 @@ def presence(operand: Step, field: str, *, null_is_missing: bool) -> Step:
 
     def known(frame: Frame) -> bool:
         holder = operand(frame)
-        if isinstance(holder, Optional):
-            return _field_if_present(holder, field, null_is_missing=False).has_value
-        return isinstance(holder, Mapping) and field in holder
+        if isinstance(holder, Mapping):
+            return field in holder
+        return _field_if_present(holder, field, null_is_missing=False).has_value
 
     return declared if null_is_missing else known
 
@@ -175,6 +191,20 @@ def _try(step: Step, frame: Frame) -> Any:
         return None
 
 
+def member(operand: Step, items: list[Any]) -> Step:
+    """``in`` for plain constants."""
+    texts = frozenset(item for item in items if isinstance(item, str))
+    only_texts = len(texts) == len(set(items)) and all(isinstance(item, str) for item in items)
+
+    def found(frame: Frame) -> bool:
+        value = operand(frame)
+        if only_texts:
+            return isinstance(value, str) and value in texts
+        return values.contains(items, value)
+
+    return found
+
+
 def conditional(condition: Step, first: Step, second: Step) -> Step:
     """``? :``."""
 
@@ -207,8 +237,7 @@ def either(left: Step, right: Step, *, unwrap: bool) -> Step:
     def chosen(frame: Frame) -> Any:
         value = left(frame)
         if not isinstance(value, Optional):
-            name = "orValue" if unwrap else "or"
-            raise no_such_overload(name, [values.type_name(value), ""])
+            raise no_such_overload()
         if value.has_value:
             return value.value if unwrap else value
         return right(frame)

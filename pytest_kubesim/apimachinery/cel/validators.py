@@ -147,7 +147,7 @@ def _format(call: Call) -> list[Issue]:
         return []
     args = listed.elements
     try:
-        parts = formatting.clauses(template.value, len(args))
+        parts = formatting.clauses(template.value, len(args), static=True)
     except ValueError as problem:
         return [Issue(call.offset, str(problem))]
     letters = [part[0] for part in parts if not isinstance(part, str)]

@@ -84,33 +84,27 @@ def _ip(args: list[Any], _result: Any) -> int:
 
 
 def _equality(args: list[Any], _result: Any) -> int:
-    if isinstance(args[0], values.Opaque):
-        return 1
-    return _walk(STRING_FACTOR, min(_size(args[0]), _size(args[1])))
+    return 1 if isinstance(args[0], values.Opaque) else _minimum(args, None)
 
 
 def _minimum(args: list[Any], _result: Any) -> int:
-    if not isinstance(args[0], (str, bytes)):
-        return 1
     return _walk(STRING_FACTOR, min(_size(args[0]), _size(args[1])))
 
 
 def _addition(args: list[Any], _result: Any) -> int:
-    if not isinstance(args[0], (str, bytes)):
-        return 1
     return _walk(STRING_FACTOR, _size(args[0]) + _size(args[1]))
+
+
+def _second(args: list[Any], _result: Any) -> int:
+    return _walk(STRING_FACTOR, _size(args[1]))
+
+
+def _matches(args: list[Any], _result: Any) -> int:
+    return _regex(_size(args[0]), _size(args[1]))
 
 
 def _contains(args: list[Any], _result: Any) -> int:
     return _walk(STRING_FACTOR, _size(args[0])) * _walk(STRING_FACTOR, _size(args[1]))
-
-
-def _to_string(args: list[Any], _result: Any) -> int:
-    return _walk(STRING_FACTOR, _size(args[0])) if isinstance(args[0], bytes) else 1
-
-
-def _to_bytes(args: list[Any], _result: Any) -> int:
-    return _walk(STRING_FACTOR, _size(args[0])) if isinstance(args[0], str) else 1
 
 
 def _sets(args: list[Any], _result: Any, factor: int = 1) -> int:
@@ -132,7 +126,7 @@ def _flatten(args: list[Any], _result: Any) -> int:
 def _self_compare(items: Any) -> int:
     size = _size(items)
     factor = 2.0
-    if size and isinstance(items[0], (str, bytes)):
+    if isinstance(items, list) and items and isinstance(items[0], (str, bytes)):
         factor += STRING_FACTOR
     return _allocating(factor, size * size)
 
@@ -147,62 +141,66 @@ CONSTANT_COSTS = (
     "getQuery",
 )
 """Functions that cost one."""
+_FIRST_WALKED = (
+    *("url", "lowerAscii", "upperAscii", "substring", "trim", "jsonpatch.escapeKey", "cidr"),
+    *("isIP", "isCIDR", "quantity", "isQuantity", "semver", "isSemver"),
+)
+_FIRST_WALKED_TWICE = ("replace", "split", "ip.isCanonical")
+_TRAVERSED = ("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes")
+_TEXT_TYPES = ("string", "bytes")
+_RELATIONS = ("less", "less_equals", "greater", "greater_equals")
+ELEMENT_TYPES = (
+    *("int", "uint", "double", "bool", "google.protobuf.Duration"),
+    *("google.protobuf.Timestamp", "string", "bytes"),
+)
+"""The types that can be sorted, by the names that overloads have."""
+
 _BY_FUNCTION: dict[str, _Cost] = {
     **{name: _constant(1) for name in CONSTANT_COSTS},
     "check": _constant(CHECK_COST),
     "fieldSelector": _selector,
     "labelSelector": _selector,
-    **dict.fromkeys(
-        ("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf", "includes"),
-        lambda args, _result: traversal(args[0]),
-    ),
-    **dict.fromkeys(
-        (
-            *(
-                "url",
-                "lowerAscii",
-                "upperAscii",
-                "substring",
-                "trim",
-                "jsonpatch.escapeKey",
-                "cidr",
-            ),
-            *("isIP", "isCIDR", "quantity", "isQuantity", "semver", "isSemver"),
-        ),
-        _first(STRING_FACTOR),
-    ),
-    **dict.fromkeys(("replace", "split", "ip.isCanonical"), _first(2 * STRING_FACTOR)),
+    **dict.fromkeys(_TRAVERSED, lambda args, _result: traversal(args[0])),
+    **dict.fromkeys(_FIRST_WALKED, _first(STRING_FACTOR)),
+    **dict.fromkeys(_FIRST_WALKED_TWICE, _first(2 * STRING_FACTOR)),
     "join": lambda _args, result: _walk(2 * STRING_FACTOR, _size(result)),
-    **dict.fromkeys(
-        ("find", "findAll", "matches"),
-        lambda args, _result: _regex(_size(args[0]), _size(args[1])),
-    ),
+    "find": _matches,
+    "findAll": _matches,
     "ip": _ip,
     "containsIP": _contains_ip,
     "containsCIDR": _contains_cidr,
     "validate": _validate,
-    "_==_": _equality,
-    "_!=_": lambda args, _result: _walk(STRING_FACTOR, min(_size(args[0]), _size(args[1]))),
-    **dict.fromkeys(("_<_", "_<=_", "_>_", "_>=_"), _minimum),
-    "_+_": _addition,
-    **dict.fromkeys(
-        ("startsWith", "endsWith"), lambda args, _result: _walk(STRING_FACTOR, _size(args[1]))
-    ),
-    "contains": _contains,
-    "bytes": _to_bytes,
-    "string": _to_string,
-    "format": _first(STRING_FACTOR),
-    "strings.quote": _first(STRING_FACTOR),
-    "@in": lambda args, _result: _size(args[1]) if isinstance(args[1], list) else 1,
-    "sets.contains": _sets,
-    "sets.intersects": _sets,
-    "sets.equivalent": lambda args, result: _sets(args, result, 2),
-    **dict.fromkeys(("slice", "lists.range", "reverse"), _made_list),
-    "flatten": _flatten,
-    "distinct": lambda args, _result: _self_compare(args[0]),
-    "sort": lambda args, _result: _self_compare(args[0]),
-    "@sortByAssociatedKeys": lambda args, _result: _self_compare(args[1]),
 }
+_BY_OVERLOAD: dict[str, _Cost] = {
+    "equals": _equality,
+    "not_equals": _minimum,
+    **{f"{relation}_{kind}": _minimum for relation in _RELATIONS for kind in _TEXT_TYPES},
+    "add_string": _addition,
+    "add_bytes": _addition,
+    "starts_with_string": _second,
+    "ends_with_string": _second,
+    "contains_string": _contains,
+    "matches": _matches,
+    "matches_string": _matches,
+    "string_to_bytes": _first(STRING_FACTOR),
+    "bytes_to_string": _first(STRING_FACTOR),
+    "string_format": _first(STRING_FACTOR),
+    "strings_quote": _first(STRING_FACTOR),
+    "in_list": lambda args, _result: _size(args[1]),
+    "list_sets_contains_list": _sets,
+    "list_sets_intersects_list": _sets,
+    "list_sets_equivalent_list": lambda args, result: _sets(args, result, 2),
+    **dict.fromkeys(("list_slice", "lists_range", "list_reverse"), _made_list),
+    "list_flatten": _flatten,
+    "list_flatten_int": _flatten,
+    "list_distinct": lambda args, _result: _self_compare(args[0]),
+    **{f"list_{name}_sort": lambda args, _result: _self_compare(args[0]) for name in ELEMENT_TYPES},
+    **{
+        f"list_{name}_sortByAssociatedKeys": lambda args, _result: _self_compare(args[1])
+        for name in ELEMENT_TYPES
+    },
+}
+"""What is told by the overload, and costs one where it is known only at run time."""
 
 
 class _Runtime:
@@ -210,8 +208,7 @@ class _Runtime:
 
     def of_call(self, function: str, overload: str, args: list[Any], result: Any) -> int:
         """What one call cost."""
-        del overload
-        cost = _BY_FUNCTION.get(function)
+        cost = _BY_OVERLOAD.get(overload) or _BY_FUNCTION.get(function)
         return 1 if cost is None else cost(args, result)
 
 

@@ -18,6 +18,7 @@ from pytest_kubesim.apimachinery.cel.estimates import MOST, NOTHING, ONE, UNKNOW
 from pytest_kubesim.apimachinery.cel.library.costs import (
     CHECK_COST,
     CONSTANT_COSTS,
+    ELEMENT_TYPES,
     LIST_COST,
     REGEX_FACTOR,
     REQUIREMENTS_PER_CHARACTER,
@@ -332,11 +333,6 @@ def _compare(_target: Operand | None, args: Sequence[Operand]) -> Call | None:
 
 _KEPT = ("lowerAscii", "upperAscii", "substring", "trim")
 _WALKED = ("cidr", "isIP", "isCIDR", "ip", "quantity", "isQuantity", "semver", "isSemver")
-_TYPE_NAMES = (
-    *("int", "uint", "double", "bool", "google.protobuf.Duration"),
-    *("google.protobuf.Timestamp", "string", "bytes"),
-)
-
 _BY_FUNCTION: dict[str, _Estimator] = {
     **{name: _constant(1) for name in CONSTANT_COSTS},
     "check": _constant(CHECK_COST),
@@ -377,13 +373,13 @@ _BY_OVERLOAD: dict[str, _Estimator] = {
     "list_distinct": _distinct,
     **{
         f"list_{name}_sort": _sort(by_text=name in ("string", "bytes"), by_keys=False)
-        for name in _TYPE_NAMES
+        for name in ELEMENT_TYPES
     },
     **{
         f"list_{name}_sortByAssociatedKeys": _sort(
             by_text=name in ("string", "bytes"), by_keys=True
         )
-        for name in _TYPE_NAMES
+        for name in ELEMENT_TYPES
     },
 }
 _STANDARD: dict[str, _Estimator] = {

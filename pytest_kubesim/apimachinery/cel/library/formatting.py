@@ -35,10 +35,11 @@ PROBLEMS = {
 """What is wrong with the type of an argument, by its clause."""
 
 
-def clauses(template: str, count: int) -> list[str | tuple[str, int]]:
+def clauses(template: str, count: int, *, static: bool = False) -> list[str | tuple[str, int]]:
     """A template cut into texts and clauses, each a letter and a precision (-1: none).
 
-    ``count`` is how many arguments there are. Raises ``ValueError``.
+    ``count`` is how many arguments there are; ``static`` is for a look at an expression that does
+    not run. Raises ``ValueError``.
     """
     parts: list[str | tuple[str, int]] = []
     at = used = 0
@@ -52,7 +53,7 @@ def clauses(template: str, count: int) -> list[str | tuple[str, int]]:
             parts.append("%")
             at += 2
             continue
-        if used >= count:
+        if used >= count and not (static and at + 1 >= len(template)):
             raise ValueError(f"index {used} out of range")
         if at + 1 >= len(template):
             raise ValueError("unexpected end of string")
@@ -147,17 +148,18 @@ def _number(letter: str, precision: int, value: Any) -> str:
         value = float(value.replace("Infinity", "inf"))
     if not isinstance(value, float):
         raise _wrong(letter, value)
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
     places = _DEFAULT_PRECISION if precision < 0 else precision
+    # The precision of this clause is a width, as upstream leaves out the dot.
+    width = places if letter == "e" else 0
+    if math.isnan(value):
+        return "NaN".rjust(width)
+    if math.isinf(value):
+        return ("∞" if value > 0 else "-∞").rjust(width)
     if letter == "f":
         return f"{value:,.{places}f}"
-    # The precision of this clause is a width, as upstream leaves out the dot.
     mantissa, _, exponent = f"{value:.6e}".partition("e")
     power = f"{int(exponent):+03d}".lstrip("+").translate(_SUPERSCRIPTS)
-    return f"{mantissa}\u202f\u00d7\u202f10{power}".rjust(places)
+    return f"{mantissa}\u00d710{power}".rjust(width)
 
 
 def _string(value: Any) -> str:

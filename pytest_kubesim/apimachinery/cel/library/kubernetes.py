@@ -42,7 +42,7 @@ def _base() -> Environment:
         lists.CEL_GO,
     ):
         found = found.extend(functions=table)
-    return found
+    return found.extend(type_names={type_.name: type_ for type_ in networks.TYPES})
 
 
 NEW = _base()

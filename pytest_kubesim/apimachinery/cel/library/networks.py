@@ -118,7 +118,11 @@ def _is_link_local_multicast(ip: IP) -> bool:
 
 
 def _contains_ip(cidr: CIDR, other: IP | str) -> bool:
-    ip = _parse_ip(other) if isinstance(other, str) else other
+    try:
+        ip = _parse_ip(other) if isinstance(other, str) else other
+    except CELError:
+        # Upstream takes the error for a value that is no address.
+        raise CELError("no such overload") from None
     if cidr.address.version != ip.address.version:
         return False
     return CIDR(ip.address, cidr.bits).network(cidr.bits) == cidr.network(cidr.bits)

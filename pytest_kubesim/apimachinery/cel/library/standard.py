@@ -113,12 +113,21 @@ def _concatenated(left: list[Any], right: list[Any]) -> list[Any]:
     return left + right
 
 
+_OPERANDS: dict[str, tuple[type[Any], ...]] = {
+    "_+_": (int, UInt, float, str, bytes, list, SetList, MapList, Timestamp, Duration),
+    "_-_": (int, UInt, float, Timestamp, Duration),
+    "_*_": (int, UInt, float),
+    "_/_": (int, UInt, float),
+    "_%_": (int, UInt),
+    "-_": (int, float, Duration),
+}
+"""What operators are made for, if not with any other operand."""
+
+
 def _no_operator(left: Any, operator: str) -> CELError:
-    # Values without the trait name the operator; those that have it, and not for these operands,
-    # do not.
-    if isinstance(left, (bool, type(None))):
-        return CELError(f"no such overload: {operator}")
-    return CELError(NO_OVERLOAD)
+    if values.kind_of(left) in _OPERANDS[operator]:
+        return CELError(NO_OVERLOAD)
+    return CELError(f"no such overload: {operator}")
 
 
 def subtract(left: Any, right: Any) -> Any:
@@ -134,7 +143,7 @@ def subtract(left: Any, right: Any) -> Any:
         if kind is Duration:
             return values.checked_duration(left.duration_ns - right.duration_ns)
         if kind is Timestamp:
-            return values.checked_duration(left.time_ns - right.time_ns)
+            return Duration(integer(left.time_ns - right.time_ns))
     if isinstance(left, Timestamp) and isinstance(right, Duration):
         moved = left.time_ns - right.duration_ns
         return values.checked_timestamp(moved, left.offset_seconds)
@@ -198,7 +207,7 @@ def negate(value: Any) -> Any:
         return -value
     if isinstance(value, Duration):
         return values.checked_duration(-value.duration_ns)
-    raise CELError(NO_OVERLOAD)
+    raise _no_operator(value, "-_")
 
 
 def logical_not(value: Any) -> bool:
@@ -210,24 +219,30 @@ def logical_not(value: Any) -> bool:
     raise CELError(NO_OVERLOAD)
 
 
+def _order(left: Any, right: Any, operator: str) -> int:
+    if not isinstance(left, (bool, int, float, str, bytes, Timestamp, Duration)):
+        raise CELError(f"no such overload: {operator}")
+    return values.compare(left, right)
+
+
 def less(left: Any, right: Any) -> bool:
     """``<``."""
-    return values.compare(left, right) < 0
+    return _order(left, right, "_<_") < 0
 
 
 def less_equals(left: Any, right: Any) -> bool:
     """``<=``."""
-    return values.compare(left, right) <= 0
+    return _order(left, right, "_<=_") <= 0
 
 
 def greater(left: Any, right: Any) -> bool:
     """``>``."""
-    return values.compare(left, right) > 0
+    return _order(left, right, "_>_") > 0
 
 
 def greater_equals(left: Any, right: Any) -> bool:
     """``>=``."""
-    return values.compare(left, right) >= 0
+    return _order(left, right, "_>=_") >= 0
 
 
 def not_equal(left: Any, right: Any) -> bool:
@@ -242,7 +257,10 @@ def size(value: Any) -> int:
     """How many characters, bytes, items or entries there are."""
     if isinstance(value, (str, bytes, list, Mapping)):
         return len(cast("Any", value))
-    raise CELError(NO_OVERLOAD)
+    found = getattr(value, "cel_size", None)
+    if found is None:
+        raise CELError("no such overload: size")
+    return int(found)
 
 
 def is_in(value: Any, container: Any) -> bool:

@@ -126,10 +126,10 @@ _FORMATS: dict[str, NamedFormat] = {
     ),
     "labelValue": NamedFormat("LabelValue", formats.is_valid_label_value, 40),
     "uri": NamedFormat("URI", _uri, 1103),
-    "uuid": NamedFormat("uuid", _strfmt("uuid", "does not match the UUID format"), 88),
+    "uuid": NamedFormat("uuid", _strfmt("uuid", "does not match the UUID format"), 70),
     "byte": NamedFormat("byte", _strfmt("byte", "invalid base64"), 84),
-    "date": NamedFormat("date", _strfmt("date", "invalid date"), 116),
-    "datetime": NamedFormat("datetime", _strfmt("datetime", "invalid datetime"), 116),
+    "date": NamedFormat("date", _strfmt("date", "invalid date"), 71),
+    "datetime": NamedFormat("datetime", _strfmt("datetime", "invalid datetime"), 71),
 }
 
 
