@@ -49,7 +49,8 @@ class StorageVersionMigrationStrategy(WithStatus):
         if group and (wrong := formats.is_dns1123_subdomain(group)):
             errors.append(field.invalid(_RESOURCE.child("group"), group, ",".join(wrong)))
         if old is not None and not semantically_equal(spec, parts.spec(old)):
-            shown = field.Printed(golang.json_text(spec))
+            which = {"group": group, "resource": name}
+            shown = field.Printed(golang.json_text({"Resource": which}))
             errors.append(field.invalid(SPEC, shown, field.FIELD_IMMUTABLE))
         return errors
 
