@@ -21,7 +21,7 @@ pytest.importorskip("pytest_benchmark")
 BenchmarkFixture: TypeAlias = Any
 
 FIRST = """
-import importlib, pkgutil, time
+import gc, importlib, pkgutil, time
 clock = [time.perf_counter]
 import freezegun
 import pytest_kubesim
@@ -31,6 +31,7 @@ for module in pkgutil.walk_packages(pytest_kubesim.__path__, "pytest_kubesim."):
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.transports.driver import Driver
+gc.collect()
 start = clock[0]()
 cluster = Cluster(ClusterConfig(), doors=Driver.shared())
 made = clock[0]()
