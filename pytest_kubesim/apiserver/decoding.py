@@ -170,7 +170,19 @@ def complete(
         obj = resource.strategy.default(obj)
         if resource.custom:
             return obj
-    return go_encoding.roundtrip(schema, obj, base)
+    printed = _with_empty_lists(go_encoding.roundtrip(schema, obj, base), obj)
+    spec, given = printed.get("spec"), obj.get("spec")
+    if isinstance(spec, dict) and isinstance(given, dict):
+        fields = cast("Object", spec)
+        full = _with_empty_lists(fields, cast("Object", given))
+        return printed if full is fields else {**printed, "spec": full}
+    return printed
+
+
+def _with_empty_lists(printed: Object, given: Object) -> Object:
+    """Empty lists that are always printed: Go holds and owns them until the store makes them null."""
+    empty = {k: v for k, v in given.items() if v == [] and k in printed and printed[k] is None}
+    return {**printed, **empty} if empty else printed
 
 
 def report(

@@ -72,7 +72,7 @@ class Real:
         headers = {"Accept": "application/json", "Authorization": f"Bearer {self._token}"}
         body = None
         if "body" in req:
-            body = json.dumps(req["body"]).encode()
+            body = json.dumps(req["body"], separators=(",", ":")).encode()
             headers["Content-Type"] = req.get("type", "application/json")
         try:
             self._connection.request(req.get("method", "GET"), path, body=body, headers=headers)

@@ -6,6 +6,7 @@ Follows `apimachinery/pkg/runtime/converter.go` (`fromUnstructured`).
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import go_decoding
@@ -47,6 +48,9 @@ def typed(schema: Schema, value: Any) -> Any:
     if kind == "int" and isinstance(value, int | float) and not isinstance(value, bool):
         half = 1 << (31 if schema.format == "int32" else 63)
         return (int(value) + half) % (2 * half) - half
+    if kind == "bytes" and isinstance(value, list):
+        numbers = (int(each) % 256 for each in cast("list[Any]", value))
+        return base64.b64encode(bytes(numbers)).decode()
     if kind == "struct" and isinstance(value, dict):
         known = schema.properties
         fields = cast("Object", value)

@@ -27,6 +27,7 @@ class EventStrategy(Strategy):
     """`/events` of both groups."""
 
     ttl_seconds = TTL_SECONDS
+    validates_metadata = True
     allow_create_on_update = True
     default_garbage_collection_policy = "Unsupported"
     selectable = (
@@ -80,6 +81,7 @@ class ModernEventStrategy(EventStrategy):
     """`/apis/events.k8s.io/v1/events`."""
 
     modern = True
+    validates_metadata = False
     selectable = (
         *(f"regarding.{name}" for name in _REFERENCE),
         "reason",

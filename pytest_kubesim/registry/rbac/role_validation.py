@@ -63,7 +63,7 @@ def default_binding(obj: Object) -> Object:
     role = parts.struct(obj, "roleRef")
     if not role.get("apiGroup"):
         obj = {**obj, "roleRef": {**role, "apiGroup": GROUP}}
-    subjects = parts.structs(obj, "subjects")
+    subjects = [subject or {} for subject in parts.structs(obj, "subjects")]
     if any(_lacks_group(subject) for subject in subjects):
         full = [{**s, "apiGroup": GROUP} if _lacks_group(s) else s for s in subjects]
         obj = {**obj, "subjects": full}
