@@ -86,7 +86,16 @@ class Connection2:
         self._name = name
         self._streams: dict[int, _Stream] = {}
         self._count = 0
-        config = H2Configuration(client_side=False, header_encoding="latin-1")
+        self._feeding = False
+        # What h2 checks of headers costs more than all else; what matters of it `_begin` checks.
+        config = H2Configuration(
+            client_side=False,
+            header_encoding="latin-1",
+            validate_inbound_headers=False,
+            normalize_inbound_headers=False,
+            validate_outbound_headers=False,
+            normalize_outbound_headers=False,
+        )
         self._h2 = H2Connection(config)
         self._h2.local_settings = Settings(
             client=False,
@@ -123,12 +132,15 @@ class Connection2:
         """Bytes from the client; may call `output` before it returns."""
         if self.closed:
             return
+        self._feeding = True  # what is answered at once is sent at once, in one piece
         try:
             for event in self._h2.receive_data(data):
                 self._take(event)
         except ProtocolError:
             self.end()  # h2 has written the reason into its farewell
             return
+        finally:
+            self._feeding = False
         self._flush()
 
     def client_closed(self) -> None:
@@ -140,6 +152,9 @@ class Connection2:
     def end(self, kind: str = "eof") -> None:
         """End the connection from the server's side, whatever is under way on it."""
         if not self.closed:
+            self._feeding = False
+            with suppress(ProtocolError):
+                self._h2.close_connection()  # clients send what they have not begun elsewhere
             self._flush()
             self.client_closed()
             self._on_close(kind)
@@ -193,16 +208,20 @@ class Connection2:
 
     def _begin(self, stream: _Stream) -> None:
         stream.answered = True
-        fields = dict(stream.headers[:8])
-        path, _, query = fields[":path"].partition("?")
+        fields = dict(stream.headers)
+        method, target = fields.get(":method"), fields.get(":path", "")
+        if not method or not target.startswith("/"):
+            self._reset(stream, ErrorCodes.PROTOCOL_ERROR)
+            return
+        path, _, query = target.partition("?")
         headers = tuple(
-            ("host" if name == ":authority" else name, value)
+            ("host" if name == ":authority" else name.lower(), value)
             for name, value in stream.headers
             if name == ":authority" or not name.startswith(":")
         )
         identity = self.front.identify(headers)
         request = Request(
-            fields[":method"],
+            method,
             path,
             parse_query(query) if query else (),
             headers,
@@ -336,6 +355,8 @@ class Connection2:
             self._flush()
 
     def _flush(self) -> None:
+        if self._feeding or self.closed:
+            return
         data = self._h2.data_to_send()
-        if data and not self.closed:
+        if data:
             self._output(data)

@@ -204,6 +204,13 @@ class Peer:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.close()
 
+    def expire(self) -> None:
+        """It took too long: an idle client is told, one that is slow is cut off."""
+        if self._shaken and not self._ending and self._connection.idle:
+            self._connection.end()
+        else:
+            self.close()
+
     def close(self) -> None:
         """Forget the client."""
         if self._closed:
@@ -341,7 +348,7 @@ class Loop:
             return
         self._swept_s = now_s
         for peer in [peer for peer in self._peers if peer.overdue(now_s)]:
-            peer.close()
+            peer.expire()
 
     def _woken(self) -> None:
         with suppress(OSError):

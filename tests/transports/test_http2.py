@@ -194,6 +194,22 @@ def test_a_client_that_leaves_ends_its_watches(client, server, kernel):
     assert server.stream.closed
 
 
+def test_a_request_without_a_path_is_reset(client):
+    client.h2.config.validate_outbound_headers = False
+    number = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(number, [(":method", "GET"), (":scheme", "https")], end_stream=True)
+    client.exchange()
+    assert client.resets == {number: 1}
+    assert client.request("/a") in client.ended
+
+
+def test_the_end_is_announced(client):
+    client.connection.end()
+    client.exchange()
+    assert client.h2.state_machine.state.name == "CLOSED"
+    assert client.end == "eof"
+
+
 def test_garbage_ends_the_connection(client):
     client.connection.feed(b"\x00\x00\x01\x00\x00\x00\x00\x00\x01\x00")  # data of no stream
     assert client.end == "eof"

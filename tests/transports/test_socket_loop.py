@@ -14,8 +14,6 @@ from pytest_kubesim.transports import certificates, sockets
 from pytest_kubesim.transports.http import Front
 from pytest_kubesim.wire import Response
 
-pytestmark = pytest.mark.slow
-
 
 class Server:
     def __init__(self, kernel):
