@@ -10,7 +10,7 @@ Follows `plugin/pkg/auth/authorizer/rbac/rbac.go` and `pkg/registry/rbac/validat
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -196,7 +196,7 @@ class RBACAuthorizer:
         self._caches = tuple(found)
         self._stamp = sum(cache.revision for cache in found)
         self._bindings = {}
-        self._verdicts = {}
+        self._verdicts = _verdicts_of(found)
 
     # -- `registry.rbac.escalation.Grants` -------------------------------------------------------
 
@@ -258,6 +258,32 @@ class RBACAuthorizer:
             error = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
             answer["evaluationError"] = error
         return answer
+
+
+_remembered: dict[tuple[Any, ...], tuple[list[Any], dict[_Key, _Verdict]]] = {}
+_REMEMBERED = 32
+"""How many policies are remembered: those that were used last."""
+
+
+def _verdicts_of(caches: list[Cacher]) -> dict[_Key, _Verdict]:
+    """What has been decided by a policy, in whichever cluster it was: fresh clusters have the same.
+
+    Policies are one where their parts are the same Python objects, as they are in clusters that
+    begin with one snapshot; what is remembered holds on to them.
+    """
+    held: list[Any] = []
+    key: list[Any] = []
+    for cache in caches:
+        for where, obj in cache.objects.items():
+            deciding = (obj.get("rules"), obj.get("roleRef"), obj.get("subjects"))
+            held.append(deciding)
+            key += (where, *map(id, deciding))
+    policy = tuple(key)
+    found = _remembered.pop(policy, None) or (held, {})
+    _remembered[policy] = found
+    if len(_remembered) > _REMEMBERED:
+        del _remembered[next(iter(_remembered))]
+    return found[1]
 
 
 def _matches(rule: Object, attributes: Attributes) -> bool:
