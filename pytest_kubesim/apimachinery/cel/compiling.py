@@ -16,7 +16,7 @@ import attrs
 from pytest_kubesim.apimachinery.cel import cost, program, types
 from pytest_kubesim.apimachinery.cel.declared import MAX_REQUEST_BYTES, Declared, Source
 from pytest_kubesim.apimachinery.cel.environment import Environment
-from pytest_kubesim.apimachinery.cel.errors import CompileError
+from pytest_kubesim.apimachinery.cel.errors import CompileError, InstantiationError
 from pytest_kubesim.apimachinery.cel.program import Program
 from pytest_kubesim.apimachinery.cel.syntax import Ident, Node, children
 from pytest_kubesim.apimachinery.structural import fieldpaths
@@ -116,6 +116,8 @@ def _rule(
         compiled = program.compile(expression, environments.of_rule(expression))
     except CompileError as problem:
         return Rule(rule, error=f"compilation failed: {problem}")
+    except InstantiationError as problem:
+        return Rule(rule, error=f"program instantiation failed: {problem}")
     if compiled.type != types.BOOL:
         return Rule(rule, error="cel expression must evaluate to a bool")
     made = Rule(
@@ -139,6 +141,9 @@ def _with_message(
         compiled = program.compile(expression, environments.of_message(expression))
     except CompileError as problem:
         detail = f"messageExpression compilation failed: {problem}"
+        return attrs.evolve(rule, message_error=detail)
+    except InstantiationError as problem:
+        detail = f"messageExpression instantiation failed: {problem}"
         return attrs.evolve(rule, message_error=detail)
     if compiled.type != types.STRING:
         detail = "messageExpression must evaluate to a string"

@@ -28,7 +28,7 @@ Run: TypeAlias = Callable[..., Any]
 _TOTAL = frozenset(
     (
         *("!_", "-_", "_+_", "_-_", "_*_", "_/_", "_%_", "_==_", "_!=_", "_<_", "_<=_", "_>_"),
-        *("_>=_", "@in", "size", "dyn", "type"),
+        *("_>=_", "@in", "size", "dyn", "type", "sort"),
     )
 )
 """Functions whose overloads are one function that takes anything."""
@@ -55,8 +55,6 @@ def _no_overload(name: str, args: Sequence[Any]) -> CELError:
     if name in _SILENT:
         return no_such_overload()
     shown = [values.type_name(arg) for arg in args]
-    if name == "sort":
-        return CELError("no such overload: sort")
     if name == "flatten":
         receiver = types.format_type(values.type_of(args[0]))
         return CELError(f"no such overload: {receiver}.flatten({', '.join(shown[1:])})")
@@ -84,11 +82,21 @@ def _trying(name: str, candidates: list[Overload]) -> Run:
 
 
 def fits(type_: Type, value: Any) -> bool:
-    """Whether a value is of a type, as far as one sees without looking into it."""
+    """Whether a value is of a type; of lists and maps only the first element is looked at."""
     if type_.kind in ("dyn", "any", "param"):
         return True
     found = values.type_of(value)
-    return found.kind == type_.kind and found.name == type_.name
+    if found.kind != type_.kind or found.name != type_.name:
+        return False
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return not items or fits(type_.params[0], items[0])
+    if isinstance(value, Mapping):
+        for key, item in cast("Mapping[Any, Any]", value).items():
+            return fits(type_.params[0], key) and fits(type_.params[1], item)
+    if isinstance(value, Optional) and value.has_value:
+        return fits(type_.params[0], value.value)
+    return True
 
 
 # -- indexing --------------------------------------------------------------------------------------
@@ -98,6 +106,10 @@ def index(holder: Any, position: Any) -> Any:
     """``[]`` of any value. Raises ``CELError``."""
     if isinstance(holder, Optional):
         return index_if_present(holder, position)
+    if position is None or isinstance(position, (list, Mapping)):
+        shown = {type(None): "<nil>", list: "[]interface {}"}
+        name = shown.get(values.kind_of(position), "map[string]interface {}")
+        raise CELError(f"invalid qualifier type: {name}")
     return standard.index(holder, position)
 
 

@@ -51,6 +51,10 @@ class CompileError(Exception):
         super().__init__(display(source, self.issues))
 
 
+class InstantiationError(Exception):
+    """A part of an expression that is constant is an error; ``str()`` is the error's text."""
+
+
 def display(source: str, issues: Sequence[Issue]) -> str:
     """The issues as cel-go shows them, sorted by their places."""
     lines = source.split("\n")

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 
 import attrs
 
+from pytest_kubesim.apimachinery import go_regexp
 from pytest_kubesim.apimachinery.cel import dispatch, folds, steps, types
 from pytest_kubesim.apimachinery.cel.environment import Environment, StructType
 from pytest_kubesim.apimachinery.cel.errors import CELError
@@ -62,7 +63,10 @@ class Plan:
 def plan(
     node: Node, environment: Environment, slots: Mapping[str, int], costs: Costs | None = None
 ) -> Plan:
-    """The closure of a checked tree. ``slots`` says where in a frame the variables are."""
+    """The closure of a checked tree. ``slots`` says where in a frame the variables are.
+
+    Raises ``CELError`` for constants that are errors.
+    """
     planner = _Planner(environment, slots, costs)
     step = planner.plan(node)
     return Plan(step, planner.size)
@@ -74,6 +78,16 @@ _CONVERSIONS = frozenset(
         "uint",
     )
 )
+
+
+_PATTERNS = frozenset(("find", "findAll", "matches"))
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        go_regexp.compile(pattern)
+    except go_regexp.RegexpError as problem:
+        raise CELError(str(problem)) from None
 
 
 @attrs.frozen
@@ -280,7 +294,9 @@ class _Planner:
         function = self.environment.functions[node.function]
         run = dispatch.choose(function, node.overloads, types_)
         if is_index and types.unwrap_optional(types_[0])[1]:
-            return self.if_present(steps.apply(run, args))
+            return self.if_present(steps.optional_index(*args))
+        if node.function in _PATTERNS and isinstance(nodes[1], Literal):
+            _check_pattern(nodes[1].value)
         if self.costs is not None:
             return self.counted_call(node, args, run)
         fast = dispatch.inlined(node.function, nodes, args, types_)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_kubesim.apimachinery.cel import checker, parser, planner, steps, validators
 from pytest_kubesim.apimachinery.cel.environment import Environment
-from pytest_kubesim.apimachinery.cel.errors import CELError, CompileError
+from pytest_kubesim.apimachinery.cel.errors import CELError, CompileError, InstantiationError
 from pytest_kubesim.apimachinery.cel.library import costs
 from pytest_kubesim.apimachinery.cel.syntax import Node
 from pytest_kubesim.apimachinery.cel.types import Type
@@ -33,7 +33,7 @@ class Program:
         self.type = type_
         self.environment = environment
         self._names = tuple(environment.variables)
-        self._fast: planner.Plan | None = None
+        self._fast = planner.plan(node, environment, self._slots())
         self._counted: planner.Plan | None = None
 
     def evaluate(self, activation: Mapping[str, Any]) -> Any:
@@ -42,8 +42,6 @@ class Program:
         Raises ``CELError`` if the value is an error.
         """
         compiled = self._fast
-        if compiled is None:
-            compiled = self._fast = planner.plan(self.node, self.environment, self._slots())
         return compiled.step(self._frame(activation, compiled.size, _NO_LIMIT))
 
     def evaluate_counted(
@@ -87,9 +85,16 @@ def _compiled(source: str, environment: Environment) -> Program:
         raise parser.too_deep(source) from None
     if issues:
         raise CompileError(source, issues)
-    return Program(source, node, type_, environment)
+    try:
+        return Program(source, node, type_, environment)
+    except CELError as problem:
+        raise InstantiationError(str(problem)) from None
 
 
 def compile(source: str, environment: Environment) -> Program:  # noqa: A001 -- the verb of the room
-    """The program for an expression. Raises ``CompileError``."""
+    """The program for an expression.
+
+    Raises ``CompileError`` for what it must not be, ``InstantiationError`` for constants that are
+    errors.
+    """
     return _compiled(source, environment)

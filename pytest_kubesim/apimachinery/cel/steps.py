@@ -150,8 +150,10 @@ def optional_index(operand: Step, position: Step) -> Step:
     """``[?]``: an element or an entry, if it is there."""
 
     def found(frame: Frame) -> Optional:
-        holder, at = operand(frame), position(frame)
-        return dispatch.index_if_present(holder, at)
+        holder = operand(frame)
+        if holder is NONE:
+            return NONE
+        return dispatch.index_if_present(holder, position(frame))
 
     return found
 

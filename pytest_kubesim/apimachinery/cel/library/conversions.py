@@ -153,11 +153,9 @@ def to_timestamp(value: Any) -> Timestamp:
 
 
 def to_duration(value: Any) -> Duration:
-    """``duration``: of a text as Go writes it, or of nanoseconds."""
+    """``duration``: of a text as Go writes it."""
     if isinstance(value, Duration):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Duration(int(value))
     if isinstance(value, str):
         try:
             return values.checked_duration(timestamps.parse_duration(value))
@@ -224,7 +222,6 @@ FUNCTIONS: tuple[Function, ...] = (
     function(
         "duration",
         overload("duration_to_duration", (DURATION,), DURATION, to_duration),
-        overload("int64_to_duration", (INT,), DURATION, to_duration),
         overload("string_to_duration", (STRING,), DURATION, to_duration),
     ),
     function("dyn", overload("to_dyn", (types.param("A"),), DYN, _same)),

@@ -34,7 +34,7 @@ from pytest_kubesim.apimachinery.cel.types import (
 )
 from pytest_kubesim.apimachinery.cel.values import Duration, UInt
 
-_MAX_RANGE = 10_000_000
+_MAX_RANGE = 1_000_000
 _A = types.param("A")
 _T = types.param("T")
 _LIST = types.list_of(_T)
@@ -52,8 +52,16 @@ COMPARABLE = {
 _ZEROS: dict[str, Any] = {"int": 0, "uint": UInt(0), "double": 0.0, "duration": Duration(0)}
 
 
+def _compare(left: Any, right: Any) -> int:
+    try:
+        return values.compare(left, right)
+    except CELError:
+        # What has no order, as NaN, is no less than anything.
+        return 0
+
+
 def _is_sorted(items: list[Any]) -> bool:
-    return all(values.compare(a, b) <= 0 for a, b in itertools.pairwise(items))
+    return all(_compare(a, b) <= 0 for a, b in itertools.pairwise(items))
 
 
 def _sum(name: str) -> Callable[[list[Any]], Any]:
@@ -67,7 +75,7 @@ def _extreme(name: str, sign: int) -> Callable[[list[Any]], Any]:
             raise CELError(f"{name} called on empty list")
         best = items[0]
         for item in items[1:]:
-            if values.compare(best, item) == -sign:
+            if _compare(best, item) == -sign:
                 best = item
         return best
 
@@ -132,8 +140,11 @@ def _distinct(items: list[Any]) -> list[Any]:
     return found
 
 
-def _sort(items: list[Any]) -> list[Any]:
-    return _sort_by(items, items)
+def _sort(items: Any) -> list[Any]:
+    if not isinstance(items, list):
+        raise CELError("no such overload: sort")
+    found = cast("list[Any]", items)
+    return _sort_by(found, found)
 
 
 def _sort_by(items: list[Any], keys: list[Any]) -> list[Any]:
@@ -153,7 +164,7 @@ def _sort_by(items: list[Any], keys: list[Any]) -> list[Any]:
         raise CELError("list elements must be comparable")
     if len(items) > 1 and any(values.type_of(key) != first for key in keys):
         raise CELError("list elements must have the same type")
-    by_key = functools.cmp_to_key(values.compare)
+    by_key = functools.cmp_to_key(_compare)
     order = sorted(range(len(items)), key=lambda at: by_key(keys[at]))
     return [items[at] for at in order]
 

@@ -26,6 +26,8 @@ def _in_zone(timestamp: Timestamp, zone: str) -> dt.datetime:
     if zone in ("", "UTC"):
         return moment
     if ":" not in zone:
+        if ".." in zone or zone[0] in "/\\":
+            raise CELError("time: invalid location name")
         try:
             return moment.astimezone(zoneinfo.ZoneInfo(zone))
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):
@@ -75,7 +77,8 @@ _UNITS_NS = {
 }
 
 
-def _milliseconds(timestamp: Timestamp, _zone: str = "") -> int:
+def _milliseconds(timestamp: Timestamp, zone: str = "") -> int:
+    _in_zone(timestamp, zone)
     return timestamp.time_ns % SECOND_NS // 1_000_000
 
 
@@ -94,8 +97,10 @@ def _whole(name: str) -> Callable[[Duration], int]:
     unit = _UNITS_NS[name]
 
     def run(duration: Duration) -> int:
-        whole = abs(duration.duration_ns) // unit
-        return -whole if duration.duration_ns < 0 else whole
+        whole, rest = divmod(abs(duration.duration_ns), unit)
+        # Go makes a double of it first, which may round up.
+        found = whole if name == "getMilliseconds" else int(float(whole) + float(rest) / unit)
+        return -found if duration.duration_ns < 0 else found
 
     return run
 
