@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MAX_PORT = 65535
 JOURNAL_ENTRIES = 10_000
 """What is kept of the journal: a served cluster has no end at which to read it."""
-ADMIN = UserInfo("kubernetes-admin", (MASTERS,))
+ADMIN = UserInfo("admin", (MASTERS,))
 
 
 def run(options: argparse.Namespace) -> int:

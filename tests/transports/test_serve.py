@@ -96,7 +96,7 @@ def test_a_client_certificate_names_user_and_groups(server):
         )
         answer = everything(sock)
     told = json.loads(answer.partition(b"\r\n\r\n")[2])["status"]["userInfo"]
-    assert told["username"] == "kubernetes-admin"
+    assert told["username"] == "admin"
     assert set(told["groups"]) == {"system:masters", "system:authenticated"}
 
 
