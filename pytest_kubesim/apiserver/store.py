@@ -26,6 +26,7 @@ from pytest_kubesim.apiserver.metadata import (
 )
 from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
+from pytest_kubesim.registry import looked_at_again
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.status import APIStatus
@@ -213,6 +214,11 @@ class Store:
             name_check=name_check,
             path=_METADATA,
         )
+
+    def check_generate_name(self, prefix: str) -> list[FieldError]:
+        """What is wrong with the beginning of names."""
+        details = self.strategy.validate_name(prefix, True)
+        return validation.invalid_each(_METADATA.child("generateName"), prefix, details)
 
     def in_namespace(self, obj: Object, namespace: str) -> Object:
         """The object in the request's namespace.  Raises `APIStatus` (400) if it names another."""
@@ -417,14 +423,16 @@ def before_update(
     grace = old_metadata.get("deletionGracePeriodSeconds")
     if grace is not None and metadata.get("deletionGracePeriodSeconds") is None:
         kept["deletionGracePeriodSeconds"] = grace
-    if kept:
-        obj = with_metadata(obj, **kept)
+    if kept or metadata.get("selfLink"):
+        obj = with_metadata(obj, selfLink=None, **kept)
     problems: list[FieldError] = []
     if not _handed_back(obj["metadata"], old_metadata):
         problems = store.check_metadata(_NAMES_AS_PATHS, obj)
         problems += objectmeta.validate_object_meta_update(
             obj["metadata"], old_metadata, _METADATA
         )
+        if strategy is store.strategy and _is_looked_at_again(store, metadata):
+            problems += store.check_generate_name(metadata["generateName"])
         if not (store.resource.custom or store.resource.group == _EXTENSIONS):
             problems = _once(problems)
     problems += strategy.validate_update(context, obj, old)
@@ -458,6 +466,11 @@ class _PathNames:
         if name in (".", ".."):
             return [f"may not be '{name}'"]
         return [f"may not contain '{part}'" for part in "/%" if part in name]
+
+
+def _is_looked_at_again(store: Store, metadata: Object) -> bool:
+    kind = (store.resource.group, store.resource.kind)
+    return bool(metadata.get("generateName")) and kind in looked_at_again.KINDS
 
 
 _EXTENSIONS = "apiextensions.k8s.io"

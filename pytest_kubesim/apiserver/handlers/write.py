@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.golang import bracketed
 from pytest_kubesim.apiserver import apiextensions
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.filters.authorization import Attributes as AccessAttributes
@@ -56,7 +55,7 @@ def dedup_owners(scope: RequestScope, obj: Object, *, after_admission: bool) -> 
     if not duplicates:
         return obj
     where = " after mutating admission happens" if after_admission else ""
-    scope.warn(_DUPLICATES.format(where, bracketed(duplicates)))
+    scope.warn(_DUPLICATES.format(where, ", ".join(duplicates)))
     return {**obj, "metadata": {**metadata, "ownerReferences": kept}}
 
 

@@ -66,13 +66,19 @@ def _without_old_label(obj: Object, old: Object | None) -> Object:
     return {**obj, "spec": {**spec, "selector": {**selector, "matchExpressions": kept}}}
 
 
+def _ordered(selector: Object | None) -> Object | None:
+    """The selector with its labels as Go prints them."""
+    pairs: dict[str, str] | None = (selector or {}).get("matchLabels")
+    return selector if not pairs else {**(selector or {}), "matchLabels": dict(sorted(pairs.items()))}
+
+
 def _spec(spec: Object, *, lenient: bool) -> ErrorList:
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
     errors: ErrorList = []
     if least is not None and most is not None:
         shown: Object = {
             "MinAvailable": least,
-            "Selector": spec.get("selector"),
+            "Selector": _ordered(spec.get("selector")),
             "MaxUnavailable": most,
             "UnhealthyPodEvictionPolicy": spec.get("unhealthyPodEvictionPolicy"),
         }
