@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.handlers.connect import NodeProxy
     from pytest_kubesim.apiserver.handlers.reviews import RuleResolver
     from pytest_kubesim.apiserver.storage.watch import CacheWatcher
+    from pytest_kubesim.apiserver.webhook_client import CallWebhook
     from pytest_kubesim.etcd.client import Client
     from pytest_kubesim.registry.generic import Catalog
     from pytest_kubesim.registry.rest import Resource, Strategy
@@ -117,6 +118,8 @@ class APIServer:
         """Called when the process starts: controllers that live inside the API server."""
         self.conversion_webhook: Callable[[Object, Object], Object] | None = None
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
+        self.call_webhook: CallWebhook | None = None
+        """Carries calls to admission webhooks; None: all refuse connections."""
         self.state: dict[str, Any] = {}
         """What registries and plugins keep in memory, by the name of who keeps it."""
         self._cachers: dict[str, Cacher] = {}

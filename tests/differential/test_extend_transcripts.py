@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import transcript_player as play
+from webhook_answers import play_with_webhook
 
 EXTEND = Path(__file__).parent / "transcripts" / "extend"
 
 MATCHING = {
+    "admission-webhook": 30,
     "builtin-admission": 30,
     "other-groups": 29,
     "pod-security": 23,
@@ -26,3 +28,8 @@ MATCHING = {
 def test_a_scenario_of_admission_is_answered_as_kubernetes_did(name: str) -> None:
     results = [found for _, found in play.play(EXTEND / f"{name}.yaml") if found is not None]
     assert sum(not found for found in results) >= MATCHING[name]
+
+
+def test_a_webhook_is_asked_and_answers_as_with_kubernetes() -> None:
+    results = play_with_webhook(EXTEND / "admission-webhook-live.yaml")
+    assert [step for step, found in results if found] == []

@@ -104,6 +104,16 @@ DEFAULT_ON = (
 """Those that are on unless told otherwise (`DefaultOffAdmissionPlugins`, inverted)."""
 
 
+@attrs.define
+class Reinvocation:
+    """What mutating plugins tell each other of a second round (`ReinvocationContext`)."""
+
+    is_reinvoke: bool = False
+    should_reinvoke: bool = False
+    values: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    """What a plugin keeps between the rounds, by its name."""
+
+
 @attrs.frozen(eq=False)
 class Attributes:
     """What is being done: to which resource, by whom, with which options (`admission.Attributes`).
@@ -123,6 +133,7 @@ class Attributes:
     dry_run: bool
     obj: Object | None = None
     old: Object | None = None
+    reinvocation: Reinvocation = attrs.field(factory=Reinvocation)
 
     @property
     def server(self) -> APIServer:
@@ -163,9 +174,14 @@ class Chain:
             )
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
-        """What the mutating plugins make of the object."""
+        """What the mutating plugins make of the object, in a second round if one asks for it."""
         for plugin in self._mutating[attributes.operation]:
             obj = await plugin.admit(attributes, obj)
+        reinvocation = attributes.reinvocation
+        if reinvocation.should_reinvoke:
+            reinvocation.is_reinvoke = True
+            for plugin in self._mutating[attributes.operation]:
+                obj = await plugin.admit(attributes, obj)
         return obj
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
