@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.errors import UsageError
+
 if TYPE_CHECKING:
     from faker import Faker
 
 
 def fake(seed: int) -> Faker:
-    """A `faker.Faker` with the Kubernetes provider, seeded: equal seeds give equal values."""
-    from faker import Faker
+    """A `faker.Faker` with the Kubernetes provider, seeded: equal seeds give equal values.
+
+    Raises: `UsageError` where the `faker` package is missing.
+    """
+    try:
+        from faker import Faker
+    except ImportError:
+        raise UsageError(
+            "kubesim.fake: the package 'faker' is missing;",
+            "install it with: python -m pip install 'pytest-kubesim[fake]'",
+        ) from None
 
     from pytest_kubesim.builders.provider import KubernetesProvider
 
