@@ -18,7 +18,7 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver import webhook_client
-from pytest_kubesim.apiserver.admission import conditions, matching, reviews
+from pytest_kubesim.apiserver.admission import matching, reviews
 from pytest_kubesim.apiserver.admission.matching import Match, Versioned
 
 if TYPE_CHECKING:
@@ -90,6 +90,11 @@ def match_of(attributes: Attributes, hook: Hook, obj: Object | None) -> Match | 
         return None
     if missing is not None:
         raise missing
+    if not webhook.get("matchConditions"):
+        return match
+    # CEL is loaded by the first configuration that has conditions, not by every cluster.
+    from pytest_kubesim.apiserver.admission import conditions
+
     try:
         held = conditions.webhook_conditions_hold(attributes, webhook, match, obj)
     except conditions.ConditionError as error:
