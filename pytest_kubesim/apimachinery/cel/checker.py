@@ -168,7 +168,10 @@ class _Checker:
         elif target.kind == "struct":
             struct = self.environment.struct(target.name)
             found = struct.fields.get(field) if struct is not None else None
-            if found is None:
+            if struct is None:
+                self.report(node, f"unexpected failed resolution of '{target.name}'")
+                result = ERROR
+            elif found is None:
                 self.report(node, f"undefined field '{field}'")
                 result = ERROR
             else:

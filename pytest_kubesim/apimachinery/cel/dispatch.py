@@ -28,7 +28,7 @@ Run: TypeAlias = Callable[..., Any]
 _TOTAL = frozenset(
     (
         *("!_", "-_", "_+_", "_-_", "_*_", "_/_", "_%_", "_==_", "_!=_", "_<_", "_<=_", "_>_"),
-        *("_>=_", "@in", "size", "dyn", "type", "sort"),
+        *("_>=_", "@in", "size", "dyn", "type", "sort", "flatten"),
     )
 )
 """Functions whose overloads are one function that takes anything."""
@@ -55,9 +55,6 @@ def _no_overload(name: str, args: Sequence[Any]) -> CELError:
     if name in _SILENT:
         return no_such_overload()
     shown = [values.type_name(arg) for arg in args]
-    if name == "flatten":
-        receiver = types.format_type(values.type_of(args[0]))
-        return CELError(f"no such overload: {receiver}.flatten({', '.join(shown[1:])})")
     return no_such_overload(name, shown)
 
 

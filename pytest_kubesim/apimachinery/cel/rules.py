@@ -70,7 +70,7 @@ def validate(
         return []
     ratchet = _Ratchet(correlation, None)
     for counts in (False, True):
-        run = _Run(counts=counts, warnings=[])
+        run = _Run(counts=counts, warnings=[], left=BUDGET)
         try:
             errors = run.validate(validator, path, obj, old, ratchet)
         except _MustCountError:
@@ -226,7 +226,7 @@ class _Run:
 
     counts: bool
     warnings: list[str]
-    left: int = BUDGET
+    left: int
     errors: ErrorList = attrs.field(factory=list[FieldError])
 
     def validate(

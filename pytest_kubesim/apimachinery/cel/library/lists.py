@@ -108,16 +108,24 @@ def _slice(items: list[Any], start: int, end: int) -> list[Any]:
     return list(items[start:end])
 
 
-def _flatten(items: list[Any], depth: int = 1) -> list[Any]:
+def _flatten(holder: Any, *depth: Any) -> list[Any]:
+    if not isinstance(holder, list) or any(type(levels) is not int for levels in depth):
+        receiver = types.format_type(values.type_of(holder))
+        shown = ", ".join(map(values.type_name, depth))
+        raise CELError(f"no such overload: {receiver}.flatten({shown})")
+    return _flat(cast("list[Any]", holder), *depth)
+
+
+def _flat(items: list[Any], depth: int = 1) -> list[Any]:
     if depth < 0:
         raise CELError("level must be non-negative")
-    flat: list[Any] = []
+    found: list[Any] = []
     for item in items:
         if isinstance(item, list) and depth:
-            flat += _flatten(cast("list[Any]", item), depth - 1)
+            found += _flat(cast("list[Any]", item), depth - 1)
         else:
-            flat.append(item)
-    return flat
+            found.append(item)
+    return found
 
 
 def _range(count: int) -> list[int]:
