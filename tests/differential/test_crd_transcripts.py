@@ -14,6 +14,7 @@ EXTEND = Path(__file__).parent / "transcripts" / "extend"
 
 MATCHING = {
     "crd-apply": 31,
+    "crd-cel": 39,
     "crd-invalid": 38,
     "crd-lifecycle": 38,
     "crd-objects": 27,
