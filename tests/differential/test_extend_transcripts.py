@@ -14,6 +14,8 @@ from webhook_answers import play_with_webhook
 EXTEND = Path(__file__).parent / "transcripts" / "extend"
 
 MATCHING = {
+    "admission-mutating-policy": 25,
+    "admission-policy": 32,
     "admission-webhook": 30,
     "builtin-admission": 30,
     "other-groups": 29,

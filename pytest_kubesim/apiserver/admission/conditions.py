@@ -85,7 +85,7 @@ def activation(
         "oldObject": old,
         "params": params,
         "request": request,
-        "namespaceObject": None if namespace is None else _bare(namespace),
+        "namespaceObject": bare(namespace),
         "authorizer": authorization.Authorizer(authorize),
         "authorizer.requestResource": authorization.resource_check(
             authorize,
@@ -98,7 +98,10 @@ def activation(
     }
 
 
-def _bare(namespace: Object) -> Object:
+def bare(namespace: Object | None) -> Object | None:
+    """A namespace as expressions see it."""
+    if namespace is None:
+        return None
     metadata = {k: v for k, v in namespace["metadata"].items() if k != "managedFields"}
     return {**namespace, "metadata": metadata}
 

@@ -12,13 +12,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from pytest_kubesim.apimachinery import go_decoding, go_encoding, jsonpatch, status
+from pytest_kubesim.apimachinery import jsonpatch, status
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import json_syntax
-from pytest_kubesim.apiserver.admission import webhooks
+from pytest_kubesim.apiserver.admission import patching, webhooks
 from pytest_kubesim.apiserver.admission.chain import (
     CONNECT,
     CREATE,
@@ -28,6 +25,7 @@ from pytest_kubesim.apiserver.admission.chain import (
     Plugin,
 )
 from pytest_kubesim.apiserver.admission.matching import Versioned
+from pytest_kubesim.apiserver.admission.rounds import Rounds
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object
@@ -41,22 +39,6 @@ MUTATION_ANNOTATION = "mutation.webhook.admission.k8s.io/"
 FAILED_OPEN = f"failed-open.{MUTATION_ANNOTATION}"
 
 
-@attrs.define
-class _Rounds:
-    """What one request's first round left for the second."""
-
-    output: Object | None = None
-    called: dict[str, None] = attrs.field(factory=dict[str, None])
-    """Webhooks that want to see later changes."""
-    again: dict[str, None] = attrs.field(factory=dict[str, None])
-    """Those of them that there were later changes for."""
-
-    def changed(self) -> None:
-        """The object has changed: who has seen it is to see it again."""
-        self.again |= self.called
-        self.called = {}
-
-
 class MutatingAdmissionWebhook(Plugin):
     """The plugin."""
 
@@ -68,7 +50,7 @@ class MutatingAdmissionWebhook(Plugin):
         if not hooks:
             return obj
         reinvocation = attributes.reinvocation
-        rounds: _Rounds = reinvocation.values.setdefault(NAME, _Rounds())
+        rounds: Rounds = reinvocation.values.setdefault(NAME, Rounds())
         again = reinvocation.is_reinvoke
         if again and rounds.output != obj:
             rounds.changed()
@@ -145,26 +127,7 @@ def _patched(
         patched: Any = jsonpatch.apply(obj, patch)
     except jsonpatch.JSONPatchError as error:
         raise status.new_internal_error(error) from None
-    return decoded(attributes, patched, kind)
-
-
-def decoded(attributes: Attributes, patched: Object, kind: GroupVersionKind) -> Object:
-    """A patched object as the server decodes it, with its defaults.  Raises `APIStatus` (500)."""
-    served = attributes.scope.served
-    is_own = kind.group_kind == served.gvk.group_kind
-    resource = attributes.server.catalog.by_kind(kind) if is_own else None
-    if is_own and served.custom:
-        return (resource or served).strategy.default(patched)
-    schema = schema_for(*kind)
-    if schema is None:
-        return patched
-    wrong = go_decoding.check_types(schema, patched)
-    if wrong is not None:
-        raise status.new_internal_error(wrong)
-    patched = go_decoding.drop_unknown(schema, patched)
-    if resource is not None:
-        patched = resource.strategy.default(patched)
-    return go_encoding.roundtrip(schema, patched)
+    return patching.decoded(attributes, patched, kind)
 
 
 PLUGIN = MutatingAdmissionWebhook()
