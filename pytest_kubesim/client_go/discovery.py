@@ -40,6 +40,7 @@ class APIResource:
     kind: str
     namespaced: bool
     verbs: tuple[str, ...]
+    singular: str = ""
 
     def supports(self, *verbs: str) -> bool:
         """Whether it has all of these verbs."""
@@ -74,6 +75,7 @@ def _resources(group: str, version: Object) -> Iterable[APIResource]:
                 kind,
                 resource["scope"] == "Namespaced",
                 tuple(resource["verbs"]),
+                resource.get("singularResource", ""),
             )
 
 
@@ -135,6 +137,19 @@ class RESTMapper:
         if found is None:
             raise NoMatch(f'no matches for kind "{kind}" in group "{group}"')
         return found
+
+    async def kinds_of(self, gvr: GroupVersionResource) -> list[APIResource]:
+        """What a resource's name can mean in that version: of any group if it names none."""
+        if self._period != self._now_period():
+            self.fill(await server_resources(self._client))
+        wanted = gvr.resource.lower()
+        return [
+            resource
+            for (group, version, _kind), resource in self._kinds.items()
+            if version == gvr.version
+            and wanted in (resource.gvr.resource, resource.singular)
+            and gvr.group in ("", group)
+        ]
 
     def _first_of(self, group: str, kind: str) -> APIResource | None:
         for (its_group, _version, its_kind), resource in self._kinds.items():

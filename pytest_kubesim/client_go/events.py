@@ -1,8 +1,9 @@
 """Events of events.k8s.io/v1, as the scheduler records them: repeats become a series.
 
 The law (`client-go/tools/events/event_broadcaster.go`): the second event alike within six minutes
-(about the object in the same version) turns the first into a series of two, by a patch; further ones are only counted, and written when
-the series is refreshed (every 30 minutes) or over (six minutes without another).
+(about the object in the same version) turns the first into a series of two, by a patch; further
+ones are only counted, and written when the series is refreshed (every 30 minutes) or over (six
+minutes without another).
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ Follows `client-go/rest/request.go` and the generated typed clients.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import status
@@ -305,6 +306,8 @@ class RESTClient:
         assert isinstance(answer, Response)
         if answer.status >= 400:
             raise _refusal(method, path, answer)
+        if answer.obj is None and answer.body:
+            return json.loads(answer.body)
         return cast("Object", answer.obj)
 
     async def _send(self, request: Request) -> Response | WatchStream:

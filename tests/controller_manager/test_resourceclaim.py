@@ -24,8 +24,10 @@ def test_a_pod_gets_its_claim_once_its_template_is_there():
     w.settle(1)
     assert w.events("p")[0] == (
         "FailedResourceClaimCreation",
-        'PodResourceClaim gpu: resource claim template "gpu": '
-        'resourceclaimtemplate.resource.k8s.io "gpu" not found',
+        (
+            'PodResourceClaim gpu: resource claim template "gpu": '
+            'resourceclaimtemplate.resource.k8s.io "gpu" not found'
+        ),
     )
     template(w)
     w.settle(1)

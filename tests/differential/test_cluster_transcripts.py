@@ -16,7 +16,7 @@ MATCHING = {
     "daemonset": 27,
     "deployment": 40,
     "gc": 31,
-    "hpa-misc": 30,
+    "hpa-misc": 31,
     "job-cronjob": 37,
     "namespace-lifecycle": 27,
     "node-lifecycle": 29,
