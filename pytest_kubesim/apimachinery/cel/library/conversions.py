@@ -37,7 +37,10 @@ _NUMBER = re.compile(
 )
 
 
-def _failed(value: Any, wanted: Type) -> CELError:
+def _failed(value: Any, wanted: Type) -> Exception:
+    if value is None:
+        # Null where the checker expected a value: no overload takes it.
+        return TypeError("null")
     source = values.type_name(value)
     return CELError(f"type conversion error from '{source}' to '{wanted.name}'")
 
