@@ -114,10 +114,10 @@ def _rule(
         return Rule(rule)
     try:
         compiled = program.compile(expression, environments.of_rule(expression))
-    except CompileError as problem:
-        return Rule(rule, error=f"compilation failed: {problem}")
     except InstantiationError as problem:
         return Rule(rule, error=f"program instantiation failed: {problem}")
+    except CompileError as problem:
+        return Rule(rule, error=f"compilation failed: {problem}")
     if compiled.type != types.BOOL:
         return Rule(rule, error="cel expression must evaluate to a bool")
     made = Rule(
@@ -140,11 +140,9 @@ def _with_message(
     try:
         compiled = program.compile(expression, environments.of_message(expression))
     except CompileError as problem:
-        detail = f"messageExpression compilation failed: {problem}"
-        return attrs.evolve(rule, message_error=detail)
-    except InstantiationError as problem:
-        detail = f"messageExpression instantiation failed: {problem}"
-        return attrs.evolve(rule, message_error=detail)
+        was_compiled = isinstance(problem, InstantiationError)
+        what = "instantiation" if was_compiled else "compilation"
+        return attrs.evolve(rule, message_error=f"messageExpression {what} failed: {problem}")
     if compiled.type != types.STRING:
         detail = "messageExpression must evaluate to a string"
         return attrs.evolve(rule, message_error=detail)

@@ -51,8 +51,12 @@ class CompileError(Exception):
         super().__init__(display(source, self.issues))
 
 
-class InstantiationError(Exception):
+class InstantiationError(CompileError):
     """A part of an expression that is constant is an error; ``str()`` is the error's text."""
+
+    def __init__(self, source: str, text: str) -> None:
+        super().__init__(source, ())
+        self.args = (text,)
 
 
 def display(source: str, issues: Sequence[Issue]) -> str:

@@ -88,7 +88,7 @@ def _compiled(source: str, environment: Environment) -> Program:
     try:
         return Program(source, node, type_, environment)
     except CELError as problem:
-        raise InstantiationError(str(problem)) from None
+        raise InstantiationError(source, str(problem)) from None
 
 
 def compile(source: str, environment: Environment) -> Program:  # noqa: A001 -- the verb of the room
