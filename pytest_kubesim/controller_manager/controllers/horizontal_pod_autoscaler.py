@@ -449,10 +449,7 @@ class _Sync:
             and any(other.matches(meta.labels(pod)) for pod in mine)
         ]
         if others:
-            shown = " ".join(
-                f"{{{name} {space}}}"
-                for space, name in map(meta.split_key, sorted([self.key, *others])[:2])
-            )
+            shown = " ".join(sorted([self.key, *others])[:2])
             message = (
                 f"pods by selector {text} are controlled by more than one HPA (e.g. [{shown}])"
             )
