@@ -180,7 +180,7 @@ def complete(
 
 
 def _with_empty_lists(printed: Object, given: Object) -> Object:
-    """Empty lists that are always printed: Go holds and owns them until the store makes them null."""
+    """Empty lists that are always printed: held and owned until the store makes them null."""
     empty = {k: v for k, v in given.items() if v == [] and k in printed and printed[k] is None}
     return {**printed, **empty} if empty else printed
 

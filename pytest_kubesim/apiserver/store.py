@@ -423,8 +423,11 @@ def before_update(
     grace = old_metadata.get("deletionGracePeriodSeconds")
     if grace is not None and metadata.get("deletionGracePeriodSeconds") is None:
         kept["deletionGracePeriodSeconds"] = grace
-    if kept or metadata.get("selfLink"):
-        obj = with_metadata(obj, selfLink=None, **kept)
+    if metadata.get("selfLink") and not context.dry_run:
+        # It is not stored: the answer to a dry run still has it.
+        kept["selfLink"] = None
+    if kept:
+        obj = with_metadata(obj, **kept)
     problems: list[FieldError] = []
     if not _handed_back(obj["metadata"], old_metadata):
         problems = store.check_metadata(_NAMES_AS_PATHS, obj)

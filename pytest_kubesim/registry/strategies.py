@@ -255,6 +255,9 @@ def once(errors: list[FieldError]) -> list[FieldError]:
 class Plain(Strategy):
     """A kind without status and generation: what is particular goes into `check`."""
 
+    any_finalizer = False
+    """Its group validates metadata without the core group's rule for finalizers."""
+
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """What is wrong with the object apart from its metadata; `old` on update."""
         del obj, old
@@ -263,12 +266,15 @@ class Plain(Strategy):
     def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
         """All that is wrong with a new object."""
         del ctx
-        return once(kube_finalizers(obj) + self.check(obj, None))
+        return once(self._finalizers(obj) + self.check(obj, None))
 
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """All that is wrong with a change."""
         del ctx
-        return once(kube_finalizers(obj) + self.check(obj, old))
+        return once(self._finalizers(obj) + self.check(obj, old))
+
+    def _finalizers(self, obj: Object) -> list[FieldError]:
+        return [] if self.any_finalizer else kube_finalizers(obj)
 
 
 class WithStatus(Plain):

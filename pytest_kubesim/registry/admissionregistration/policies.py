@@ -59,6 +59,8 @@ ACTIONS = ("Deny", "Allow")
 class Generations(Plain):
     """A kind whose generation counts changes of its spec."""
 
+    any_finalizer = True
+
     allow_unconditional_update = False
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:

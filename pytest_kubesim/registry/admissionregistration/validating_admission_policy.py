@@ -35,6 +35,8 @@ _ONE = "validations or auditAnnotations must contain at least one item"
 class ValidatingAdmissionPolicyStrategy(WithStatus):
     """`/validatingadmissionpolicies`."""
 
+    any_finalizer = True
+
     allow_unconditional_update = False
     generations = True
 

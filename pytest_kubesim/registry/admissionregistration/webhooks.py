@@ -32,6 +32,8 @@ _FORM = "; desired format: https://host[/path]"
 class WebhookConfigurationStrategy(Plain):
     """`/validatingwebhookconfigurations` and `/mutatingwebhookconfigurations`."""
 
+    any_finalizer = True
+
     allow_unconditional_update = False
     mutating = False
 

@@ -35,6 +35,7 @@ _SERVICE = SPEC.child("service")
 class APIServiceStrategy(WithStatus):
     """`/apiservices`."""
 
+    any_finalizer = True
     allow_unconditional_update = False
 
     def default(self, obj: Object) -> Object:

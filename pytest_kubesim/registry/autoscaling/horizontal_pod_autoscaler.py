@@ -50,6 +50,9 @@ class HorizontalPodAutoscalerStrategy(WithStatus):
                     "scaleUp": _rules(behavior.get("scaleUp"), _UP),
                     "scaleDown": _rules(behavior.get("scaleDown"), _DOWN),
                 }
+        elif not versions.has_metrics(obj):
+            # The conversion to the version inside fills it in.
+            spec["targetCPUUtilizationPercentage"] = versions.DEFAULT_CPU_UTILIZATION
         return {**obj, "spec": spec}
 
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:

@@ -254,6 +254,15 @@ def _internal_rules(rules: Object | None) -> Object | None:
 # -- from v1 to v2 ---------------------------------------------------------------------------------
 
 
+def has_metrics(obj: Object) -> bool:
+    """Whether a v1 object says by what to scale, in its spec or in an annotation."""
+    if parts.spec(obj).get("targetCPUUtilizationPercentage") is not None:
+        return True
+    metadata: Object = obj.get("metadata") or {}
+    given: dict[str, str] = metadata.get("annotations") or {}
+    return bool(_read(given.get(METRICS), list))
+
+
 def from_v1(obj: Object) -> Object:
     """A v1 object in v2."""
     spec, status = parts.spec(obj), parts.status(obj)

@@ -74,9 +74,6 @@ def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
             errors += _shares(exempt, SPEC.child("exempt"))
             errors += _lendable(exempt, SPEC.child("exempt"))
     elif kind == "Limited":
-        if exempt is not None:
-            detail = "must be nil if the type is Limited"
-            errors.append(field.forbidden(SPEC.child("exempt"), detail))
         if limited is None:
             declared.append(field.required(SPEC.child("limited")))
         else:
@@ -85,6 +82,11 @@ def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
         errors.append(field.not_supported(where, kind, TYPES))
     else:
         declared.append(field.required(where))
+    if exempt is not None and kind != "Exempt":
+        declared.append(field.forbidden(SPEC.child("exempt"), ""))
+    if limited is not None and kind not in TYPES:
+        declared.append(field.forbidden(SPEC.child("limited"), ""))
+        _limited(limited, SPEC.child("limited"), declared)
     return errors, declared
 
 
@@ -107,18 +109,16 @@ def _limited(level: Object, path: Path, declared: ErrorList) -> ErrorList:
     response, where = parts.struct(level, "limitResponse"), path.child("limitResponse")
     kind = parts.text(response, "type")
     queuing: Object | None = response.get("queuing")
-    if kind == "Reject":
-        if queuing is not None:
-            detail = "must be nil if limited.limitResponse.type is not Limited"
-            errors.append(field.forbidden(where.child("queuing"), detail))
-    elif kind == "Queue":
+    if queuing is not None and kind != "Queue":
+        declared.append(field.forbidden(where.child("queuing"), ""))
+    if kind == "Queue":
         if queuing is None:
             declared.append(field.required(where.child("queuing")))
         else:
             errors += _queuing(queuing, where.child("queuing"))
-    elif kind:
+    elif kind and kind not in RESPONSES:
         errors.append(field.not_supported(where.child("type"), kind, RESPONSES))
-    else:
+    elif not kind:
         declared.append(field.required(where.child("type")))
     errors += _lendable(level, path)
     limit = level.get("borrowingLimitPercent")

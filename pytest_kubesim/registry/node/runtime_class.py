@@ -16,7 +16,7 @@ from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.pod_template import go_structs, options, resources, scheduling
 from pytest_kubesim.registry.pod_template.warnings import NODE_LABELS
 from pytest_kubesim.registry.rest import Context, Kind
-from pytest_kubesim.registry.strategies import Plain, once
+from pytest_kubesim.registry.strategies import Plain
 
 _HANDLER = Path("handler")
 _SCHEDULING = Path("scheduling")
@@ -26,17 +26,8 @@ class RuntimeClassStrategy(Plain):
     """`/runtimeclasses`."""
 
     allow_create_on_update = True
+    any_finalizer = True
     allow_unconditional_update = False
-
-    def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
-        """All that is wrong with a new class: any finalizer will do."""
-        del ctx
-        return once(self.check(obj, None))
-
-    def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
-        """All that is wrong with a change."""
-        del ctx
-        return once(self.check(obj, old))
 
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`ValidateRuntimeClass`; the handler stays."""

@@ -34,6 +34,7 @@ class PodDisruptionBudgetStrategy(WithStatus):
 
     generations = True
     validates_metadata = True
+    any_finalizer = True
     allow_unconditional_update = False
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
@@ -69,7 +70,9 @@ def _without_old_label(obj: Object, old: Object | None) -> Object:
 def _ordered(selector: Object | None) -> Object | None:
     """The selector with its labels as Go prints them."""
     pairs: dict[str, str] | None = (selector or {}).get("matchLabels")
-    return selector if not pairs else {**(selector or {}), "matchLabels": dict(sorted(pairs.items()))}
+    if not pairs:
+        return selector
+    return {**(selector or {}), "matchLabels": dict(sorted(pairs.items()))}
 
 
 def _spec(spec: Object, *, lenient: bool) -> ErrorList:
