@@ -17,7 +17,7 @@ import attrs
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.cel import program, types
 from pytest_kubesim.apimachinery.cel.environment import Environment, StructType
-from pytest_kubesim.apimachinery.cel.errors import CompileError
+from pytest_kubesim.apimachinery.cel.errors import CompileError, InstantiationError
 from pytest_kubesim.apimachinery.cel.library import authorization, kubernetes, texts
 from pytest_kubesim.apimachinery.cel.types import Type
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
@@ -207,7 +207,8 @@ class Compiler:
         except CompileError as error:
             if variable:
                 self.variables[variable] = types.DYN
-            return f"compilation failed: {error}"
+            instantiated = isinstance(error, InstantiationError)
+            return f"{'program instantiation' if instantiated else 'compilation'} failed: {error}"
         if variable:
             self.variables[variable] = found.type
         if not results or found.type in results:
