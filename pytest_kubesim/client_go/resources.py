@@ -33,6 +33,7 @@ JOBS = _R("batch", "v1", "jobs")
 HORIZONTALPODAUTOSCALERS = _R("autoscaling", "v2", "horizontalpodautoscalers")
 
 CERTIFICATESIGNINGREQUESTS = _R("certificates.k8s.io", "v1", "certificatesigningrequests")
+PODCERTIFICATEREQUESTS = _R("certificates.k8s.io", "v1", "podcertificaterequests")
 LEASES = _R("coordination.k8s.io", "v1", "leases")
 ENDPOINTSLICES = _R("discovery.k8s.io", "v1", "endpointslices")
 EVENTS_V1 = _R("events.k8s.io", "v1", "events")
@@ -58,6 +59,7 @@ CSINODES = _R("storage.k8s.io", "v1", "csinodes")
 CSISTORAGECAPACITIES = _R("storage.k8s.io", "v1", "csistoragecapacities")
 STORAGECLASSES = _R("storage.k8s.io", "v1", "storageclasses")
 VOLUMEATTACHMENTS = _R("storage.k8s.io", "v1", "volumeattachments")
+VOLUMEATTRIBUTESCLASSES = _R("storage.k8s.io", "v1", "volumeattributesclasses")
 
 MUTATINGWEBHOOKCONFIGURATIONS = _R(
     "admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations"

@@ -201,3 +201,20 @@ def test_a_service_account_forgets_secrets_that_are_gone():
     w.delete(r.SECRETS, "t")
     w.settle(1)
     assert w.get(r.SERVICEACCOUNTS, "robot")["secrets"] == [{"name": "other"}]
+
+
+def test_requests_of_pods_are_deleted_after_a_quarter_of_an_hour():
+    w = World("podcertificaterequest-cleaner-controller")
+    key = ec.derive_private_key(12345, ec.SECP256R1())
+    stub = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    uid = "11111111-2222-3333-4444-555555555555"
+    w.create(r.PODCERTIFICATEREQUESTS, {"metadata": {"name": "r"}, "spec": {
+        "signerName": "example.com/signer", "podName": "p", "podUID": uid,
+        "serviceAccountName": "default", "serviceAccountUID": uid,
+        "nodeName": "n", "nodeUID": uid, "maxExpirationSeconds": 86400,
+        "stubPKCS10Request": base64.b64encode(stub.public_bytes(serialization.Encoding.DER)).decode(),
+    }})
+    w.settle(14 * 60)
+    assert len(w.list(r.PODCERTIFICATEREQUESTS)) == 1
+    w.settle(7 * 60)
+    assert w.list(r.PODCERTIFICATEREQUESTS) == []
