@@ -26,6 +26,7 @@ from pytest_kubesim.apimachinery.cel.values import NONE, Optional
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.schema import Schema
 from pytest_kubesim.apimachinery.structural.correlation import Correlation, map_key
+from pytest_kubesim.apimachinery.structural.invariants import has_rules
 from pytest_kubesim.apimachinery.validation import (
     NIL,
     OMITTED,
@@ -82,27 +83,13 @@ def validate(
     raise AssertionError("a counted run never asks to be counted")
 
 
-def has_rules(schema: Schema) -> bool:
-    """Whether there is a rule at or below a place of a schema, outside ``allOf`` and its kin."""
-    return validator_of(schema, is_root=True) is not None
-
-
 @functools.lru_cache(maxsize=4096)
 def validator_of(schema: Schema, *, is_root: bool) -> Validator | None:
     """The compiled rules at and below a schema; None if there are none."""
-    if schema.source is None or not _has_rules(schema.source):
+    if schema.source is None or not has_rules(schema.source):
         return None
     declared = declare(schema.source, compiling.TYPE_NAME, is_root=is_root)
     return _validator(schema.source, schema, declared)
-
-
-def _has_rules(source: Source) -> bool:
-    if source.get("x-kubernetes-validations"):
-        return True
-    properties: Mapping[str, Source] = source.get("properties") or {}
-    below: list[Any] = [*properties.values(), source.get("items")]
-    below.append(source.get("additionalProperties"))
-    return any(isinstance(each, dict) and _has_rules(cast("Source", each)) for each in below)
 
 
 # -- compiled --------------------------------------------------------------------------------------

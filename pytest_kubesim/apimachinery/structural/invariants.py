@@ -273,3 +273,13 @@ def _declared(
             _declared(below, declared[name], where, here, errors)
         else:
             errors.append(required(where, f"because it is defined in {here}"))
+
+
+def has_rules(source: Source | None) -> bool:
+    """Whether a rule in CEL stands at or below a schema, outside ``allOf`` and its kin."""
+    if source is None:
+        return False
+    if source.get("x-kubernetes-validations"):
+        return True
+    below = [*_properties(source).values(), _schema(source.get("items"))]
+    return any(map(has_rules, [*below, _schema(source.get("additionalProperties"))]))

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import formats, golang, jsonpath, objectmeta
 from pytest_kubesim.apimachinery import validation as field
-from pytest_kubesim.apimachinery.cel import rules
-from pytest_kubesim.apimachinery.cel.rules import has_rules
 from pytest_kubesim.apimachinery.jsonpath import JSONPathError
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object
 from pytest_kubesim.apimachinery.structural import listtype, openapi
 from pytest_kubesim.apimachinery.structural.correlation import Correlation
+from pytest_kubesim.apimachinery.structural.invariants import has_rules
 from pytest_kubesim.apimachinery.structural.objectmeta import validate_embedded
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.apiserver.apiextensions.coercion import coerce
@@ -51,6 +50,7 @@ class CustomStrategy(Strategy):
         self.kind = kind
         self.schemas = schemas
         self.schema = schemas.by_version[kind.version]
+        self.has_rules = self.schema is not None and has_rules(self.schema.source)
         self.namespaced = namespaced
         self.has_status = has_status
         self.scale = scale
@@ -159,10 +159,13 @@ class CustomStrategy(Strategy):
         correlated: Correlation | None = None,
     ) -> ErrorList:
         """`x-kubernetes-validations`; not checked where the object is wrong in its shape."""
-        if self.schema is None or not has_rules(self.schema):
+        if self.schema is None or not self.has_rules:
             return []
         if any(error.type in _BLOCKING for error in errors):
             return [field.invalid(field.NIL, None, _NOT_CHECKED)]
+        # CEL is loaded by the first definition that has rules, not by every cluster.
+        from pytest_kubesim.apimachinery.cel import rules
+
         return rules.validate(self.schema, obj, old, correlation=correlated, warn=ctx.warn)
 
     # -- warnings -----------------------------------------------------------------------------

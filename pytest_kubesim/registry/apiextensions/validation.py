@@ -16,11 +16,11 @@ import attrs
 
 from pytest_kubesim.apimachinery import formats, golang, meta, objectmeta
 from pytest_kubesim.apimachinery import validation as field
-from pytest_kubesim.apimachinery.cel.definition_rules import DefinitionRules, stored_expressions
 from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.structural import fieldpaths
 from pytest_kubesim.apimachinery.structural.definition import validate_schema
 from pytest_kubesim.apimachinery.structural.fieldpaths import FieldPathError
+from pytest_kubesim.apimachinery.structural.invariants import has_rules
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 from pytest_kubesim.registry.apiextensions import approval
 from pytest_kubesim.registry.apiextensions.conversion_validation import validate_conversion
@@ -195,7 +195,7 @@ def _spec(
     errors += _schema(
         spec.get("validation"),
         _SPEC.child("validation"),
-        attrs.evolve(stored, schemas={}),
+        stored,
         status_enabled=any_status,
     )
     errors += _subresources(spec.get("subresources"), _SPEC.child("subresources"))
@@ -293,10 +293,9 @@ def _has_status(subresources: Object | None) -> bool:
 
 @attrs.frozen
 class _Stored:
-    """What a definition had before an update: its rules, and its schemas by version."""
+    """What a definition had before an update: the schema of all versions, and that of each."""
 
-    rules: frozenset[str] = frozenset()
-    messages: frozenset[str] = frozenset()
+    common: Object | None = None
     schemas: Mapping[str, Object | None] = attrs.field(factory=dict[str, "Object | None"])
 
 
@@ -309,10 +308,7 @@ def _stored(before: Object | None) -> _Stored:
         version.get("name") or "": get_path(version, "schema", "openAPIV3Schema") or common
         for version in versions
     }
-    found = [stored_expressions(schema) for schema in (common, *schemas.values())]
-    rules = frozenset[str]().union(*[pair[0] for pair in found])
-    messages = frozenset[str]().union(*[pair[1] for pair in found])
-    return _Stored(rules, messages, schemas)
+    return _Stored(common, schemas)
 
 
 def _schema(
@@ -324,9 +320,15 @@ def _schema(
     version: str = "",
 ) -> ErrorList:
     source: Object | None = get_path(schema, "openAPIV3Schema")
+    if not has_rules(source):
+        return validate_schema(source, path, status_enabled=status_enabled)
+    # CEL is loaded by the first definition that has rules, not by every cluster.
+    from pytest_kubesim.apimachinery.cel.definition_rules import DefinitionRules, stored_expressions
+
+    found = [stored_expressions(each) for each in (stored.common, *stored.schemas.values())]
     rules = DefinitionRules(
-        stored.rules,
-        stored.messages,
+        frozenset[str]().union(*[pair[0] for pair in found]),
+        frozenset[str]().union(*[pair[1] for pair in found]),
         is_unchanged=version in stored.schemas and stored.schemas[version] == source,
     )
     return validate_schema(source, path, status_enabled=status_enabled, rules=rules)
