@@ -80,10 +80,15 @@ def _table(scope: RequestScope, obj: Object, *, headers: bool) -> Object:
     else:
         cells = [printer.row(each, now_ns) for each in objects]
     result["rows"] = [
-        {"cells": row, "object": _included(scope, each, include)}
+        {"cells": row, **_conditions(printer, each), "object": _included(scope, each, include)}
         for each, row in zip(objects, cells, strict=True)
     ]
     return result
+
+
+def _conditions(printer: Printer, obj: Object) -> Object:
+    found = printer.conditions(obj) if printer.conditions is not None else []
+    return {"conditions": found} if found else {}
 
 
 def _column(column: Column) -> Object:

@@ -197,6 +197,8 @@ class Printer:
     row: Callable[[Object, int], list[Any]]
     rows: Callable[[Sequence[Object], int], list[list[Any]]] | None = None
     """The rows of a list, where they say more than the rows of its objects one by one."""
+    conditions: Callable[[Object], list[Object]] | None = None
+    """What is to be said of the row of an object besides its cells (`TableRowCondition`)."""
 
 
 @attrs.frozen(slots=True)

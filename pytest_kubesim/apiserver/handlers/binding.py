@@ -40,6 +40,7 @@ async def bind(scope: RequestScope) -> Response:
     problems = _problems(given)
     if problems:
         raise plain(validation.aggregate(problems))
+    await write.validator(scope, options, kind=KIND)(given, None)
     scope.context_for(options, "")
     await assign(scope, scope.server.store(scope.served), given)
     return responses.written(

@@ -8,12 +8,14 @@ Follows `pkg/registry/core/pod/{strategy.go,rest}`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.golang import bracketed
 from pytest_kubesim.apimachinery.meta import GroupResource, annotations
 from pytest_kubesim.apiserver import negotiation, responses
+from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.errors import NotSimulated
 
 if TYPE_CHECKING:
@@ -108,8 +110,44 @@ async def logs(scope: RequestScope) -> Response | WatchStream:
     return await proxy.logs(node, pod, container, scope.request.query)
 
 
+_FLAGS = ("stdin", "stdout", "stderr", "tty")
+_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "exec": (*_FLAGS, "container", "command"),
+    "attach": (*_FLAGS, "container"),
+    "portforward": ("ports",),
+    "proxy": ("path",),
+}
+
+
+async def admit(scope: RequestScope) -> None:
+    """Admission of a connection, of its options as an object.  Raises `APIStatus`."""
+    if scope.param("dryRun"):
+        raise status.new_bad_request("dryRun is not supported")
+    kind = scope.served.subresources[scope.subresource].kind
+    obj: Object = {"kind": kind.kind, "apiVersion": kind.api_version}
+    for name in _OPTIONS[scope.subresource]:
+        given = scope.params(name)
+        if name in _FLAGS:
+            obj |= {name: True} if given[:1] in (["true"], ["1"]) else {}
+        elif given:
+            obj[name] = _option(name, given)
+    attributes = chain.attributes_for(scope, chain.CONNECT, {}, obj=obj, kind=kind)
+    admission = scope.server.admission
+    await admission.validate(attributes, await admission.admit(attributes, obj))
+
+
+def _option(name: str, given: list[str]) -> Any:
+    if name == "command":
+        return given
+    if name == "ports":
+        texts = [text for each in given for text in each.split(",")]
+        return [int(text) for text in texts if text.isdecimal()]
+    return given[0]
+
+
 async def stream(scope: RequestScope) -> Response | WatchStream:
     """`pods/exec`, `pods/attach`, `pods/portforward`."""
+    await admit(scope)
     pod = await _pod(scope)
     kind = scope.subresource
     container = "" if kind == "portforward" else _container(scope, pod)
@@ -130,6 +168,7 @@ async def stream(scope: RequestScope) -> Response | WatchStream:
 async def proxy(scope: RequestScope) -> Response | WatchStream:
     """`nodes/proxy`, `pods/proxy`, `services/proxy`."""
     scope.output = negotiation.PLAIN
+    await admit(scope)
     found = scope.server.node_proxy
     if scope.served.group_resource != NODES:
         raise NotSimulated(

@@ -61,6 +61,7 @@ async def evict(scope: RequestScope) -> Response:
     if name != scope.name:
         raise status.new_bad_request("name in URL does not match name in Eviction object")
     given = await write.admit(scope, options, given, None, kind=KIND)
+    await write.validator(scope, options, kind=KIND)(given, None)
     delete_options = _delete_options(given, options)
     scope.context_for(options, "")
     scope.context.dry_run = bool(delete_options.get("dryRun"))

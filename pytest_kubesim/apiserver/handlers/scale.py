@@ -137,7 +137,9 @@ async def _written(
             subresource="scale",
         )
         wanted = await write.admit(scope, options, wanted, current, kind=KIND)
-        return store.stored(_scaled(store, scope, live, wanted, where))
+        scaled = store.stored(_scaled(store, scope, live, wanted, where))
+        await write.validator(scope, options, kind=KIND)(wanted, current)
+        return scaled
 
     obj, _ = await store.update(scope, scope.name, produce, validate=None)
     return obj

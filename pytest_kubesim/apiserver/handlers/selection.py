@@ -12,6 +12,7 @@ import attrs
 from pytest_kubesim.apimachinery import fields, status
 from pytest_kubesim.apimachinery.formats import name_is_dns_label
 from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import GroupResource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.apiserver.store import Store
 
+_JOBS = GroupResource("batch", "jobs")
 _METADATA_FIELDS = ("metadata.name", "metadata.namespace")
 
 
@@ -57,6 +59,8 @@ def check_fields(scope: RequestScope, options: ListOptions) -> None:
 
 def _unknown(scope: RequestScope, field: str) -> str:
     resource = scope.served
+    if resource.group_resource == _JOBS:
+        return f"field label {quote(field)} not supported for Job"
     if resource.custom or resource.strategy.selectable:
         return f"field label not supported: {field}"
     return (

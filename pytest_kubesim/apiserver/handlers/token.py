@@ -45,6 +45,7 @@ async def create(scope: RequestScope) -> Response:
     problems = _problems(spec)
     if problems:
         raise status.new_invalid(GroupKind(KIND.group, KIND.kind), "", problems)
+    await write.validator(scope, options, kind=KIND)({**request, "spec": spec}, None)
     now = scope.context.now_ns // NS
     expires = now + spec["expirationSeconds"]
     metadata: Object = {

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.registry.columns import NONE, age, printer, since
 from pytest_kubesim.registry.strategies import EMPTY
@@ -157,4 +159,18 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     ]
 
 
-PRINTER = printer("Pod", _row)
+_ENDED = {
+    "Succeeded": "The pod has completed successfully.",
+    "Failed": "The pod failed.",
+}
+
+
+def _conditions(obj: Object) -> list[Object]:
+    phase = (obj.get("status") or EMPTY).get("phase") or ""
+    if phase not in _ENDED:
+        return []
+    message = _ENDED[phase]
+    return [{"type": "Completed", "status": "True", "reason": phase, "message": message}]
+
+
+PRINTER = attrs.evolve(printer("Pod", _row), conditions=_conditions)
