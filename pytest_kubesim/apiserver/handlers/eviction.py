@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.wire import Response
 
 KIND = GroupVersionKind("policy", "v1", "Eviction")
+OLD_KIND = GroupVersionKind("policy", "v1beta1", "Eviction")
 BUDGETS = GroupResource("policy", "poddisruptionbudgets")
 BUDGET = GroupResource("policy", "poddisruptionbudget")
 MAX_DISRUPTED_PODS = 2000
@@ -55,7 +56,9 @@ _TOO_MANY_BUDGETS: Object = {
 async def evict(scope: RequestScope) -> Response:
     """Delete a pod if its budget allows.  Raises `APIStatus` (429 where it does not)."""
     options = write_options(scope, "CreateOptions")
-    given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
+    kind = _kind(scope)
+    given = decoding.read_object(scope, kind, schema_for(*KIND), field_validation(options))
+    given = {**given, "apiVersion": KIND.api_version}
     given = ensure_namespace(given, scope.namespace)
     name = get_path(given, "metadata", "name") or ""
     if name != scope.name:
@@ -79,6 +82,16 @@ async def evict(scope: RequestScope) -> Response:
         delete_options = _pinned(delete_options, pod)
     await _mark_and_delete(scope, store, delete_options)
     return responses.written(scope, 201, _SUCCESS)
+
+
+def _kind(scope: RequestScope) -> GroupVersionKind:
+    """What the body says it is: kubectl of long ago sends `policy/v1beta1`, which is the same."""
+    given = scope.request.obj
+    if given is not None:
+        old = given.get("apiVersion") == OLD_KIND.api_version
+    else:
+        old = OLD_KIND.api_version.encode() in (scope.request.body or b"")
+    return OLD_KIND if old else KIND
 
 
 def _delete_options(given: Object, options: dict[str, Any]) -> dict[str, Any]:
