@@ -125,11 +125,13 @@ class ClusterPlayer(play.Player):
 
 
 def play_cluster(file: Path, *, kubelets: bool | None = None) -> list[tuple[str, list[str] | None]]:
-    """Every step of a scenario with its differences; None for a step that was left out."""
-    scenario = yaml.safe_load(file.read_text())
-    if kubelets is None:
-        kubelets = scenario.get("profile") == "nodes"
-    world = ClusterWorld(kubelets=kubelets)
+    """Every step of a scenario with its differences; None for a step that was left out.
+
+    `kubelets`: whether Node objects get one; None: as the scenario's profile says.
+    """
+    scenario: dict[str, Any] = yaml.safe_load(file.read_text())
+    by_profile = scenario.get("profile") == "nodes"
+    world = ClusterWorld(kubelets=by_profile if kubelets is None else kubelets)
     try:
         player = ClusterPlayer(world, scenario, file.stem)
         return play.compare(file, player, player.run())

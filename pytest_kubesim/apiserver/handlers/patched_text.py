@@ -45,7 +45,7 @@ def _encoded(schema: Schema | None, value: Any) -> Any:
         item = None if schema is None else schema.items
         return [_encoded(item, each) for each in cast("list[Any]", value)]
     if not isinstance(value, dict) or (schema is not None and schema.go.kind == "raw"):
-        return value
+        return cast("Any", value)
     fields = cast("Object", value)
     is_struct = schema is not None and schema.go.kind == "struct"
     keys = list(fields) if is_struct else sorted(fields)

@@ -61,7 +61,7 @@ def typed(schema: Schema, value: Any) -> Any:
     if kind == "map" and isinstance(value, dict) and schema.additional_properties is not None:
         values = schema.additional_properties
         return {k: typed(values, v) for k, v in cast("Object", value).items()}
-    return value
+    return cast("Any", value)
 
 
 def _kind(value: Any) -> str:

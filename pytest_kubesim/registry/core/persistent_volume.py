@@ -129,7 +129,7 @@ def _spec(obj: Object, old: Object | None) -> ErrorList:
 def _capacity(given: Object | None, path: Path) -> ErrorList:
     errors: ErrorList = []
     capacity: Object = given or {}
-    shown = None if given is None else {}
+    shown: Object | None = None if given is None else {}
     if not capacity:
         errors.append(field.required(path))
     if "storage" not in capacity or len(capacity) > 1:
