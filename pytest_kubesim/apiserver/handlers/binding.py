@@ -122,7 +122,8 @@ def _bound(scope: RequestScope, pod: Object, node: str, metadata: Object) -> Obj
     else:
         merged = [*kept, entry]
     # The nomination has served its purpose.
-    kept_status = {k: v for k, v in (pod.get("status") or {}).items() if k != "nominatedNodeName"}
+    before: Object = pod.get("status") or {}
+    kept_status = {k: v for k, v in before.items() if k != "nominatedNodeName"}
     return scope.server.store(scope.served).printed(
         {**obj, "status": {**kept_status, "conditions": merged}}, scope.served
     )
