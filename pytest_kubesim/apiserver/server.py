@@ -10,7 +10,7 @@ was answering; the objects are in etcd.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import names, status
@@ -21,6 +21,7 @@ from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
 from pytest_kubesim.apiserver.authenticators import Authenticators
 from pytest_kubesim.apiserver.authorizer_node import NodeAuthorizer
 from pytest_kubesim.apiserver.authorizer_rbac import RBACAuthorizer
+from pytest_kubesim.apiserver.cluster_ips import SERVICES
 from pytest_kubesim.apiserver.filters.authorization import (
     Attributes,
     Authorizer,
@@ -29,8 +30,10 @@ from pytest_kubesim.apiserver.filters.authorization import (
     Union,
 )
 from pytest_kubesim.apiserver.handlers.namespaces import delete_namespace
+from pytest_kubesim.apiserver.in_process import InProcess
 from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
 from pytest_kubesim.apiserver.scope import RequestScope
+from pytest_kubesim.apiserver.service_store import ServiceStore
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy
 from pytest_kubesim.apiserver.storage.cacher import Cacher
 from pytest_kubesim.apiserver.storage.compact import INTERVAL_NS, Compactor
@@ -179,7 +182,7 @@ class APIServer:
                 refused = Response(code, effect.status, headers=effect.headers)
                 self._record(scope, refused)
                 return refused
-        answer = await _InProcess(self, self._serve(scope))
+        answer = await InProcess(self, self._serve(scope))
         self._record(scope, answer)
         if effect is not None:
             await self._strike_back(effect, answer)
@@ -293,7 +296,8 @@ class APIServer:
         """The registry of a resource."""
         found = self._stores.get(resource)
         if found is None:
-            found = self._stores[resource] = Store(self, resource, self.cacher(resource))
+            made = ServiceStore if resource.group_resource == SERVICES else Store
+            found = self._stores[resource] = made(self, resource, self.cacher(resource))
         return found
 
     def cacher(self, resource: Resource) -> Cacher:
@@ -438,64 +442,3 @@ def _reader(field: str) -> Callable[[Object], str]:
         return found.get(leaf) or ""
 
     return read
-
-
-class _InProcess:
-    """Awaits a coroutine as the server's own work: it dies with the process.
-
-    The first steps run at once in the client's task.  If they suspend, a task of the server's
-    process takes over, and the client waits for it or for the end of the process.
-    """
-
-    __slots__ = ("_coro", "_server")
-
-    def __init__(
-        self, server: APIServer, coro: Coroutine[Any, Any, Response | WatchStream]
-    ) -> None:
-        self._server = server
-        self._coro = coro
-
-    def __await__(self) -> Generator[Any, Any, Response | WatchStream]:
-        try:
-            trap = self._coro.send(None)
-        except StopIteration as stop:
-            return stop.value
-        return (yield from self._suspended(trap).__await__())
-
-    async def _suspended(self, trap: Any) -> Response | WatchStream:
-        server = self._server
-        task = server.process.spawn(_resumed(self._coro, trap), name="request", daemon=True)
-        await server.kernel.wait_any(task)
-        if isinstance(task.exception(), BaseException) and not server.process.alive:
-            raise ConnectionLost("reset", "read: connection reset by peer")
-        return task.result()
-
-
-async def _resumed(coro: Coroutine[Any, Any, Any], trap: Any) -> Any:
-    """Goes on with a coroutine that has yielded `trap` to somebody else."""
-    return await _Rest(coro, trap)
-
-
-class _Rest:
-    __slots__ = ("_coro", "_trap")
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], trap: Any) -> None:
-        self._coro = coro
-        self._trap = trap
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        coro, trap = self._coro, self._trap
-        try:
-            while True:
-                try:
-                    sent = yield trap
-                except GeneratorExit:
-                    raise
-                except BaseException as error:  # noqa: BLE001 - handed on to whom it is for
-                    trap = coro.throw(error)
-                else:
-                    trap = coro.send(sent)
-        except StopIteration as stop:
-            return stop.value
-        finally:
-            coro.close()

@@ -59,7 +59,8 @@ class Cacher:
     """The watch cache over one `Etcd3`.
 
     Parameters: `storage`; `api_version` and `kind` of its objects, for bookmarks; `custom`,
-    whether they are custom resources; `trigger_field` and `trigger`, an index like upstream's: the value of that field in an object.
+    whether they are custom resources; `trigger_field` and `trigger`, an index like upstream's: the
+    value of that field in an object.
     """
 
     def __init__(

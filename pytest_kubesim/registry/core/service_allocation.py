@@ -1,9 +1,9 @@
 """Cluster IPs and node ports of services.
 
-The law: what is taken is read from the services that are stored, and from those that are on their
-way there; the cluster has one range of IPv4 addresses.  Addresses and ports that nobody asked for
-are drawn at random from the upper part of their range, so that the lower part stays free for those
-who ask.
+The law: what is taken is read from the services and addresses that are stored, and from those that
+are on their way there; the cluster has one range of IPv4 addresses.  Addresses and ports that
+nobody asked for are drawn at random from the upper part of their range, so that the lower part
+stays free for those who ask.
 
 Follows `pkg/registry/core/service/storage/{storage,alloc}.go`, `ipallocator` and `portallocator`.
 """
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Context
 
 SERVICES = GroupResource("", "services")
+IP_ADDRESSES = GroupResource("networking.k8s.io", "ipaddresses")
 KIND = GroupKind("", "Service")
 RANGE = "10.96.0.0/16"
 _FIRST = int(ipaddress.IPv4Address("10.96.0.1"))
@@ -68,6 +69,7 @@ class _Taken:
         for service in ctx.reader.list(SERVICES):
             other: Object = service["metadata"]
             self._add(service.get("spec") or {}, mine=(other["namespace"], other["name"]) == me)
+        self.ips.update(each["metadata"]["name"] for each in ctx.reader.list(IP_ADDRESSES))
         pending: dict[Any, tuple[int, Object]] = ctx.state.get("services") or {}
         for key, (since, spec) in pending.items():
             if ctx.now_ns - since < _PENDING_NS and key != me:
