@@ -1,9 +1,9 @@
 """A whole Kubernetes, simulated, inside a pytest run.
 
 The fixture `kubesim` gives a test its `Cluster`; the names below are for what a test says besides:
-what containers do (`exits`, `crashes` ...), clusters outside of pytest, types for annotations, errors
-to expect.  Each is imported when it is first used, so that a pytest run that has the plugin installed
-and does not use it pays nothing.
+what containers do (`exits`, `crashes` ...), clusters outside of pytest, types for annotations,
+errors to expect.  Each is imported when it is first used, so that a pytest run that has the plugin
+installed and does not use it pays nothing.
 """
 
 from __future__ import annotations

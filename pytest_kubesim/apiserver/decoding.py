@@ -100,7 +100,8 @@ def _custom(
         raise _unrecognized(kind, f"Object 'Kind' is missing in '{text}'", body)
     group, version = _parsed(obj.get("apiVersion") or "", kind, body)
     problems = json_syntax.complaints(body, []) if repeated is IN_JSON else repeated
-    obj = coerced(scope, obj, problems, directive, lambda text: _refused_custom(obj, kind, text))
+    given = obj
+    obj = coerced(scope, obj, problems, directive, lambda text: _refused_custom(given, kind, text))
     if (group, version) != (kind.group, kind.version):
         raise status.new_bad_request(
             f"the API version in the data ({obj.get('apiVersion') or ''}) does not match the "

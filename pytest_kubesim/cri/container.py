@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
+from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.sim.kernel import Sleep, to_datetime
 from pytest_kubesim.sim.tasks import Event
 

@@ -17,9 +17,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.cri.flavours import Flavour
 from pytest_kubesim.cri.programs import Main, Program, as_program
+from pytest_kubesim.sim.durations import Duration, to_ns
 
 V = TypeVar("V")
 

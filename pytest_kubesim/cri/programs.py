@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import attrs
 
 from pytest_kubesim.apimachinery.timestamps import format_duration
-from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.container import Container

@@ -1,1 +1,1 @@
-"""kube-proxy: how a Service's address reaches a pod.  Nothing in a cluster's API depends on it yet."""
+"""kube-proxy: how a Service's address reaches a pod.  Nothing in the API depends on it yet."""

@@ -10,8 +10,8 @@ given may be mutated.
              -> canonicalize -> begin_update -> store
 
 (Defaulting happens when a request is decoded, once more after admission, and again when an object
-is read in another version.)  A file `registry/<group>/<kind>.py` ends with `KIND = Kind(...)`, which
-`registry.generic` finds by the file's name; a kind without a file gets the base class.
+is read in another version.)  A file `registry/<group>/<kind>.py` ends with `KIND = Kind(...)`,
+which `registry.generic` finds by the file's name; a kind without a file gets the base class.
 """
 
 from __future__ import annotations
@@ -268,7 +268,7 @@ class Resource:
     other_strategies: Mapping[str, Strategy] = attrs.field(factory=dict[str, Strategy])
     subresources: Mapping[str, Subresource] = attrs.field(factory=dict[str, Subresource])
     storage_prefix: str = ""
-    """Where the objects lie in etcd, such as `/registry/deployments`, without a slash at the end."""
+    """Where the objects lie in etcd: `/registry/deployments`, without a slash at the end."""
     storage_version: str = ""
     conversion: Conversion | None = None
     printer: Printer | None = None

@@ -39,6 +39,10 @@ class ReplicationControllerStrategy(WithStatus):
     default_garbage_collection_policy = "Orphan"
     selectable = ("metadata.name", "metadata.namespace", "status.replicas")
 
+    def validate_name(self, name: str, prefix: bool) -> list[str]:
+        """By a declared rule."""
+        return declared_long_name(name, prefix)
+
     def default(self, obj: Object) -> Object:
         """`SetObjectDefaults_ReplicationController`."""
         spec: Object = dict(obj.get("spec") or {})

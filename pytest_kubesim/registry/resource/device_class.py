@@ -20,6 +20,10 @@ from pytest_kubesim.registry.strategies import SPEC, semantically_equal
 class DeviceClassStrategy(Generations):
     """`/deviceclasses`."""
 
+    def validate_name(self, name: str, prefix: bool) -> list[str]:
+        """By a declared rule."""
+        return declared_long_name(name, prefix)
+
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`validateDeviceClassSpec`: what is as it was stored is not looked at again."""
         spec, before = parts.spec(obj), parts.spec(old)
