@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import golang, quantity
 from pytest_kubesim.apimachinery import validation as field
+from pytest_kubesim.apimachinery.formats import name_is_dns_subdomain
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry.rest import Context, Strategy

@@ -26,6 +26,7 @@ from pytest_kubesim.registry.strategies import (
     StatusOnly,
     WithStatus,
     counts_within,
+    declared_long_name,
     nonnegative,
 )
 

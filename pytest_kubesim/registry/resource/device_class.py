@@ -14,7 +14,7 @@ from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.resource import names, requests
 from pytest_kubesim.registry.resource.generations import Generations
 from pytest_kubesim.registry.rest import Kind
-from pytest_kubesim.registry.strategies import SPEC, semantically_equal
+from pytest_kubesim.registry.strategies import SPEC, declared_long_name, semantically_equal
 
 
 class DeviceClassStrategy(Generations):
