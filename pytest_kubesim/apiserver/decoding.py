@@ -101,7 +101,11 @@ def _custom(
     group, version = _parsed(obj.get("apiVersion") or "", kind, body)
     problems = json_syntax.complaints(body, []) if repeated is IN_JSON else repeated
     given = obj
-    obj = coerced(scope, obj, problems, directive, lambda text: _refused_custom(given, kind, text))
+
+    def refuse(text: str) -> APIStatus:
+        return _refused_custom(given, kind, text)
+
+    obj = coerced(scope, obj, problems, directive, refuse)
     if (group, version) != (kind.group, kind.version):
         raise status.new_bad_request(
             f"the API version in the data ({obj.get('apiVersion') or ''}) does not match the "

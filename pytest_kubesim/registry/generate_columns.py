@@ -1,10 +1,8 @@
 """Makes `columns.json`: the columns of every built-in kind's Table, with their descriptions.
 
 Run as `python -m pytest_kubesim.registry.generate_columns MODCACHE`, MODCACHE being a Go module
-cache.
-
-It reads `pkg/printers/internalversion/printers.go` and the descriptions that the versioned types carry
-in `types_swagger_doc_generated.go`.
+cache.  It reads `pkg/printers/internalversion/printers.go` and the descriptions that the versioned
+types carry in `types_swagger_doc_generated.go`.
 """
 
 from __future__ import annotations
