@@ -42,6 +42,23 @@ def roundtrip(schema: Schema, obj: Object, base: Object | None = None) -> Object
     return _encoder(schema)(obj, base)
 
 
+def without_nulls(schema: Schema, value: Any) -> Any:
+    """The value with an empty struct for every null that stands for one in a list."""
+    if isinstance(value, list) and (item := schema.items) is not None:
+        empty = item.go.kind == "struct" and not item.go.pointer
+        return [
+            {} if each is None and empty else without_nulls(item, each)
+            for each in cast("list[Any]", value)
+        ]
+    if isinstance(value, dict) and schema.go.kind in ("struct", "map"):
+        fields = cast("Object", value)
+        return {
+            key: each if (below := schema.child(key)) is None else without_nulls(below, each)
+            for key, each in fields.items()
+        }
+    return cast("Any", value)
+
+
 def _encoder(schema: Schema) -> _Encode:
     found = _encoder_below(schema)
     return found if found is not None else _as_it_is

@@ -172,7 +172,12 @@ def complete(
 ) -> Object:
     """The object with its defaults, as Go prints it; `base` is one that has been printed."""
     if resource is not None:
-        obj = resource.strategy.default(obj)
+        try:
+            obj = resource.strategy.default(obj)
+        except (AttributeError, TypeError):
+            # A null in a list, which Go has made an empty struct of by now.  It is too rare to look
+            # for it in every object.
+            obj = resource.strategy.default(go_encoding.without_nulls(schema, obj))
         if resource.custom:
             return obj
     printed = _with_empty_lists(go_encoding.roundtrip(schema, obj, base), obj)

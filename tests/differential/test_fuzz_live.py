@@ -56,7 +56,7 @@ def test_requests_are_answered_as_kubernetes_answers_them(
     kind: str, real: fuzz.Real, here: World
 ) -> None:
     @settings(
-        max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[*HealthCheck]
     )
     @given(st.data())
     def same(data: st.DataObject) -> None:
@@ -65,6 +65,8 @@ def test_requests_are_answered_as_kubernetes_answers_them(
         want, got = fuzz.answers(real, case, names), fuzz.answers(here, case, names)
         for step, a, b in zip(case["steps"], want, got, strict=True):
             found = fuzz.differences(a, b)
-            assert not found or fuzz.is_known(step, a, b), (step, found[:8])
+            if found and fuzz.is_known(step, a, b):
+                return  # What follows from it would differ as well.
+            assert not found, (step, found[:8])
 
     same()

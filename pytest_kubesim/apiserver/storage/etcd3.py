@@ -235,12 +235,17 @@ class Etcd3:
         self, key: str, obj: Object, *, ttl_seconds: int = 0, dry_run: bool = False
     ) -> Object:
         """Store a new object.  Raises `StorageError` (key exists)."""
-        if obj["metadata"].get("resourceVersion"):
-            raise plain("resourceVersion should not be set on objects to be created")
         if dry_run:
+            # The dry-run storage in front of this one does not look at the version.
             if (await self.client.get(key)).kvs:
                 raise StorageError(KEY_EXISTS, key)
             return obj
+        if version := obj["metadata"].get("resourceVersion"):
+            if version.isascii() and version.isdigit() and int(version):
+                raise plain("resourceVersion should not be set on objects to be created")
+            # What is no version is none.
+            metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
+            obj = {**obj, "metadata": metadata}
         stored = self._encode(obj)
         lease = await self._lease_for(ttl_seconds) if ttl_seconds else 0
         answer = await self.client.txn(
