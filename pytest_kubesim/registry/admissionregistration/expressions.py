@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import attrs
 
@@ -20,6 +21,7 @@ from pytest_kubesim.apimachinery.cel.environment import Environment, StructType
 from pytest_kubesim.apimachinery.cel.errors import CompileError, InstantiationError
 from pytest_kubesim.apimachinery.cel.library import authorization, kubernetes, texts
 from pytest_kubesim.apimachinery.cel.types import Type
+from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
 
 _STRINGS = types.list_of(types.STRING)
@@ -120,7 +122,49 @@ class _AnyField(Mapping[str, Type]):
         return 0
 
 
-_OPEN = StructType(_AnyField(), make=dict)
+class Named(dict[str, Any]):
+    """An object written in an expression: its fields, and the name it was given."""
+
+    __slots__ = ("type_name",)
+    type_name: str
+
+
+@functools.lru_cache(256)
+def _open(name: str) -> StructType:
+    """The message of a name that may have any field."""
+
+    def make(fields: dict[str, Any]) -> Named:
+        made = Named(fields)
+        made.type_name = name
+        return made
+
+    return StructType(_AnyField(), make=make)
+
+
+def name_problems(value: Any, path: str = "") -> list[str]:
+    """Where objects below an object have other names than the fields that they are in.
+
+    Follows `CheckTypeNamesMatchFieldPathNames` of `apiserver/pkg/cel/mutation/dynamic`.
+    """
+    found: list[str] = []
+    if isinstance(value, Named):
+        path = path or value.type_name
+        if value.type_name != path:
+            found.append(
+                f"unexpected type name {quote(value.type_name)}, expected {quote(path)}, which "
+                "matches field name path from root Object type"
+            )
+        for key, child in value.items():
+            found += name_problems(child, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in cast("list[Any]", value):
+            found += name_problems(item, path)
+    elif isinstance(value, dict):
+        for child in cast("dict[Any, Any]", value).values():
+            found += name_problems(child, path)
+    return found
+
+
 _PATCH = StructType(
     {
         "op": types.STRING,
@@ -136,7 +180,8 @@ def _patch_types(name: str) -> StructType | None:
     """`Object`, `Object.spec` and whatever is below; `JSONPatch`."""
     if name == JSON_PATCH.name:
         return _PATCH
-    return _OPEN if name == OBJECT.name or name.startswith(f"{OBJECT.name}.") else None
+    is_object = name == OBJECT.name or name.startswith(f"{OBJECT.name}.")
+    return _open(name) if is_object else None
 
 
 @functools.lru_cache(16)
@@ -168,6 +213,11 @@ def environment(
         functions=texts.JSON_PATCH,
         open_structs=_patch_types,
     )
+
+
+def _shown(type_: Type) -> str:
+    """A type as Go prints it, which has another word for null than the checker."""
+    return "null_type" if type_ == types.NULL else str(type_)
 
 
 @attrs.define
@@ -213,10 +263,11 @@ class Compiler:
             self.variables[variable] = found.type
         if not results or found.type in results:
             return ""
+        got = _shown(found.type)
         if len(results) == 1:
-            return f"must evaluate to {results[0]} but got {found.type}"
-        wanted = " ".join(map(str, results))
-        return f"must evaluate to one of [{wanted}] but got {found.type}"
+            return f"must evaluate to {_shown(results[0])} but got {got}"
+        wanted = " ".join(map(_shown, results))
+        return f"must evaluate to one of [{wanted}] but got {got}"
 
     def errors(
         self,

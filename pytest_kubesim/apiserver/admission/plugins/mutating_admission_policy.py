@@ -27,6 +27,7 @@ from pytest_kubesim.apiserver.admission.conditions import Budget, Failure
 from pytest_kubesim.apiserver.admission.matching import Versioned
 from pytest_kubesim.apiserver.admission.policies import Expressions, Invocation, Misconfigured
 from pytest_kubesim.apiserver.admission.rounds import Rounds
+from pytest_kubesim.registry.admissionregistration import expressions
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -172,20 +173,19 @@ class _Run:
         wanted: list[Object] = spec.get("matchConditions") or []
         if not wanted:
             return True
-        expressions = self._expressions(shown, conditions.MATCH_BUDGET)
+        run = self._expressions(shown, conditions.MATCH_BUDGET)
         policy = spec.get("failurePolicy") or "Fail"
-        environment = expressions.environment()
-        return conditions.holds(wanted, environment, expressions.values, policy)[0]
+        return conditions.holds(wanted, run.environment(), run.values, policy)[0]
 
     def _patched(self, shown: Object, mutation: Object) -> Object:
         """The object with one mutation.  Raises `PatchError`, `BudgetExceeded`, `APIStatus`."""
         attributes, kind = self.attributes, self.invocation.match.kind
         by_patch = mutation.get("patchType") == "JSONPatch"
         source: Object = mutation["jsonPatch" if by_patch else "applyConfiguration"]
-        expressions = self._expressions(shown, conditions.BUDGET)
+        run = self._expressions(shown, conditions.BUDGET)
         namespace = policies.namespace_object(attributes)
-        expressions.values["namespaceObject"] = conditions.bare(namespace)
-        value = expressions.evaluate(source["expression"], patches=True)
+        run.values["namespaceObject"] = conditions.bare(namespace)
+        value = run.evaluate(source["expression"], patches=True)
         if isinstance(value, Failure):
             raise patching.PatchError(value.text)
         if by_patch:
@@ -193,8 +193,16 @@ class _Run:
             if changed is shown:
                 return shown
             return patching.decoded(attributes, changed, kind, strict=True)
+        _check_names(value)
         changed = patching.applied(attributes, shown, patching.to_json(value), kind)
         return patching.decoded(attributes, changed, kind)
+
+
+def _check_names(value: Any) -> None:
+    """Raises `PatchError` for objects that are not named after the fields they are in."""
+    problems = expressions.name_problems(value)
+    if problems:
+        raise patching.PatchError("type mismatch: " + "\n".join(problems))
 
 
 def _json_patched(shown: Object, value: Any) -> Object:
@@ -205,6 +213,8 @@ def _json_patched(shown: Object, value: Any) -> Object:
         if each.get("from"):
             operation["from"] = each["from"]
         if "value" in each:
+            if isinstance(each["value"], expressions.Named):
+                _check_names(each["value"])
             operation["value"] = patching.to_json(each["value"])
         operations.append(operation)
     try:
