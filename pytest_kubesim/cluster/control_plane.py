@@ -91,9 +91,7 @@ class ControlPlane:
             return bootstrap.snapshot(self.catalog, start_ns)
         from pytest_kubesim.cluster import settled
 
-        return settled.snapshot(
-            self.catalog.version, start_ns, agent=_CONTROLLER_MANAGER, host=HOST
-        )
+        return settled.snapshot(self.catalog.version, start_ns)
 
     def _start_controllers(self) -> None:
         from pytest_kubesim.controller_manager.manager import ControllerManager

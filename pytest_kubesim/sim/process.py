@@ -13,8 +13,9 @@ held in memory is gone because `main` is called anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+import types
+from collections.abc import Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pytest_kubesim.sim.tasks import Task
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Main = Callable[["Process"], Coroutine[Any, Any, object]]
+
+
+@types.coroutine
+def _begun(main: Main, process: Process) -> Generator[Any, Any, object]:
+    """`main(process)`, made when it first runs: a process that never ran leaves nothing behind."""
+    return (yield from main(process).__await__())
 
 
 class Process:
@@ -80,7 +87,8 @@ class Process:
         self.incarnation += 1
         self._record("start")
         if self.main is not None:
-            task = self.kernel.spawn(self.main(self), name=self.name, process=self)
+            main = cast("Coroutine[Any, Any, object]", _begun(self.main, self))
+            task = self.kernel.spawn(main, name=self.name, process=self)
             self._main_task = task
             task.add_done_callback(self._main_done)
 
