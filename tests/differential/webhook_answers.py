@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import yaml
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver.webhook_client import CallError
+from pytest_kubesim.wire import UserInfo
 
 URL = "https://127.0.0.1:8443"
 VARIABLES = {"webhook_url": URL, "webhook_ca": ""}
@@ -88,9 +90,37 @@ def answer(how: str, request: Json) -> Json:
         return _patch(_label(request, "webhook", "was-here"))
     if how == "count":
         return _patch(_label(request, "count", str(int(labels.get("count", "0")) + 1)))
+    if how == "patch-no-type":
+        patch = _patch(_label(request, "x", "y"))
+        return {key: value for key, value in patch.items() if key != "patchType"}
+    if how == "patch-denied":
+        return {**_patch(_label(request, "x", "y")), "allowed": False}
     if how == "copy":
         return _patch(_label(request, "saw", "_".join(sorted(labels)) or "none"))
     raise KeyError(how)
+
+
+def converted(how: str, request: Json) -> Json:
+    """The response, less its uid, to a ConversionReview."""
+    if how == "convert-fail":
+        return {"result": {"status": "Failure", "message": "cannot convert that"}}
+    version = request["desiredAPIVersion"]
+    made: list[Json] = []
+    for each in copy.deepcopy(request["objects"]):
+        spec = each.get("spec") or {}
+        short = version.split("/")[1]
+        if short == "v1" and "address" in spec:
+            spec["host"], _, port = spec.pop("address").partition(":")
+            spec["port"] = int(port or 0)
+        elif short != "v1" and "host" in spec:
+            spec["address"] = f"{spec.pop('host')}:{spec.pop('port', 0)}"
+        each["apiVersion"] = version + ("x" if how == "convert-version" else "")
+        if how == "convert-label":
+            each["metadata"].setdefault("labels", {})["converted"] = short
+        if how == "convert-name":
+            each["metadata"]["name"] += "-x"
+        made.append(each)
+    return {"result": {"status": "Success"}, "convertedObjects": made[how == "convert-few" :]}
 
 
 class WebhookWorld(play.World):
@@ -100,6 +130,9 @@ class WebhookWorld(play.World):
         super().__init__()
         self.received: dict[str, list[Json]] = {}
         self.server.call_webhook = self._called
+        self.server.conversion_webhook = self._converted
+        admin = UserInfo("admin", ("system:masters",), "admin-uid")
+        self.server.authenticators.tokens[play.TOKEN] = admin
 
     async def _called(self, client_config: Json, path: str, review: Json, timeout_ns: int) -> Json:
         if client_config.get("url", "").partition("/x")[0] == "https://127.0.0.1:1":
@@ -111,17 +144,38 @@ class WebhookWorld(play.World):
         if how == "slow":
             await self.kernel.sleep(3_000_000_000)
             how = "allow"
-        if how == "http-500":
-            raise status.new_generic_server_response(500, "post", GroupResource("", ""), "", "unknown")
+        if how in ("http-500", "http-404"):
+            code = int(how.removeprefix("http-"))
+            nothing = GroupResource("", "")
+            raise status.new_generic_server_response(code, "post", nothing, "", "unknown")
         out: Json = {"apiVersion": review["apiVersion"], "kind": review["kind"]}
         if how == "not-json":
             raise CallError("invalid character 'h' looking for beginning of value")
         if how == "no-response":
             return out
+        if how == "other-version":
+            out["apiVersion"] = "admission.k8s.io/v1beta1"
+            how = "allow"
         if how == "other-uid":
             return {**out, "response": {"uid": "other", "allowed": True}}
         found = answer(how, review["request"])
         return {**out, "response": {"uid": review["request"]["uid"], **found}}
+
+    def _converted(self, client_config: Json, review: Json) -> Json:
+        """Versions but v1 have `spec.address`, of host and port."""
+        _, how, key = urllib.parse.urlsplit(client_config["url"]).path.split("/", 2)
+        sent = {"path": f"/{how}", "query": "timeout=30s", "contentType": "application/json"}
+        self.received.setdefault(key, []).append({**sent, "body": copy.deepcopy(review)})
+        if how == "http-500":
+            # The same words as those of Go's client.
+            raise ValueError(
+                'an error on the server ("unknown") has prevented the request from succeeding'
+            )
+        return {
+            "apiVersion": review["apiVersion"],
+            "kind": review["kind"],
+            "response": {"uid": review["request"]["uid"], **converted(how, review["request"])},
+        }
 
     def call(self, req: dict[str, Any]) -> dict[str, Any]:
         """The answer to a request, or what the webhook was sent."""
@@ -141,6 +195,7 @@ def play_with_webhook(file: Path) -> list[tuple[str, list[str] | None]]:
     scenario = yaml.safe_load(file.read_text())
     player = play.Player(WebhookWorld(), scenario, file.stem)
     player.vars |= VARIABLES
+    player.masks[URL] = "${webhook_url}"
     return play.compare(file, player, player.run())
 
 

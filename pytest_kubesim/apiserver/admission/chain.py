@@ -17,7 +17,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.meta import GroupVersionKind, GroupVersionResource
+from pytest_kubesim.apimachinery.meta import (
+    GroupResource,
+    GroupVersionKind,
+    GroupVersionResource,
+)
 from pytest_kubesim.registry.generic import snake_case
 
 if TYPE_CHECKING:
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.wire import UserInfo
 
 CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+_NAMESPACES = GroupResource("", "namespaces")
 
 ORDER = (
     "AlwaysAdmit",
@@ -218,13 +224,17 @@ def attributes_for(
 ) -> Attributes:
     """The attributes of the request in `scope`."""
     resource = scope.served
+    namespace = scope.namespace
+    if not namespace and resource.group_resource == _NAMESPACES:
+        # Upstream takes a namespace to be in itself.
+        namespace = scope.name
     return Attributes(
         scope,
         operation,
         kind or resource.gvk,
         resource.gvr,
         scope.subresource,
-        scope.namespace,
+        namespace,
         scope.name,
         scope.user,
         options,

@@ -117,6 +117,14 @@ def version_for(accepted: Iterable[str]) -> str:
     raise InvalidResponse("webhook does not accept known AdmissionReview versions (v1, v1beta1)")
 
 
+def version_of(review: Any) -> str:
+    """The version of a review; empty if it is none."""
+    found = gvk(cast("Object", review)) if isinstance(review, dict) else None
+    if found is None or (found.group, found.kind) != (GROUP, "AdmissionReview"):
+        return ""
+    return found.version if found.version in VERSIONS else ""
+
+
 @attrs.frozen
 class Verdict:
     """What a webhook said."""

@@ -136,6 +136,11 @@ async def ask(
     except (webhook_client.CallError, APIStatus) as error:
         reason = f"failed to call webhook: {webhook_client.status_of(error)}"
         raise CallFailed(hook.name, reason) from None
+    given = reviews.version_of(answer)
+    if given not in ("", version):
+        start = "failed to call webhook: converting"
+        into = f"({given}.AdmissionReview) to ({version}.AdmissionReview)"
+        raise CallFailed(hook.name, f"{start} {into}: unknown conversion")
     try:
         verdict = reviews.verdict_of(answer, version, uid, mutating=mutating)
     except reviews.InvalidResponse as error:

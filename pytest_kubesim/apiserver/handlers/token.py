@@ -45,7 +45,10 @@ async def create(scope: RequestScope) -> Response:
     problems = _problems(spec)
     if problems:
         raise status.new_invalid(GroupKind(KIND.group, KIND.kind), "", problems)
-    await write.validator(scope, options, kind=KIND)({**request, "spec": spec}, None)
+    own = {"name": scope.name, "namespace": scope.namespace, "uid": account["metadata"]["uid"]}
+    given = {**own, **(request.get("metadata") or {})}
+    request = {**request, "metadata": given, "spec": spec}
+    await write.validator(scope, options, kind=KIND)(request, None)
     now = scope.context.now_ns // NS
     expires = now + spec["expirationSeconds"]
     metadata: Object = {
