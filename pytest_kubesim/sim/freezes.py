@@ -19,6 +19,8 @@ from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
 
+from freezegun import api
+
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - freezegun's frozen time is naive and means UTC
 
 UNTOUCHED = (
@@ -74,8 +76,6 @@ class Freezes:
     """
 
     def __init__(self, now_ns: Callable[[], int], replaced: Mapping[Any, Any]) -> None:
-        from freezegun import api
-
         self._api: Any = api
         self._factory = _Factory(now_ns)
         self._time_names = _time_names(api)
