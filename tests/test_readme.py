@@ -62,3 +62,12 @@ def test_serve_says_ready_and_ends_when_told(tmp_path: Path) -> None:
         assert (tmp_path / "kubesim.kubeconfig").exists()
         serve.send_signal(signal.SIGTERM)
         assert serve.wait(timeout=30) == 0
+
+
+def test_the_readme_lists_the_controllers_that_are_there_and_those_that_are_not() -> None:
+    from pytest_kubesim.controller_manager.manager import NAMES, simulated
+
+    there = [name.removesuffix("-controller") for name in simulated()]
+    absent = [name.removesuffix("-controller") for name in NAMES if name not in simulated()]
+    assert f"| controllers | {', '.join(there)} |" in README
+    assert f"| controllers {', '.join(absent)} |" in README
