@@ -1,18 +1,36 @@
-"""A client's request as work of the server's process: it dies with the process.
+"""Coroutines of the API server: as work of its process, and at once where nothing may wait.
 
-The fast path: what completes without suspending has never been a task.
+The law: a client's request dies with the process.  The fast path: what completes without suspending
+has never been a task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.wire import ConnectionLost, Response
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.wire import WatchStream
+
+
+T = TypeVar("T")
+
+
+def at_once(coro: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns, for those who cannot wait.  Raises `NotSimulated` if it has to."""
+    try:
+        coro.send(None)
+    except StopIteration as stop:
+        found: T = stop.value
+        return found
+    coro.close()
+    raise NotSimulated(
+        "What expressions and conversions ask must be answered without any time passing."
+    )
 
 
 class InProcess:

@@ -37,6 +37,7 @@ from pytest_kubesim.apiserver.service_store import ServiceStore
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy
 from pytest_kubesim.apiserver.storage.cacher import Cacher
 from pytest_kubesim.apiserver.storage.compact import INTERVAL_NS, Compactor
+from pytest_kubesim.apiserver.storage.errors import StorageError
 from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
 from pytest_kubesim.apiserver.storage.reader import LocalReader
 from pytest_kubesim.apiserver.store import Store
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.wire import Request, UserInfo, WatchStream
 
 FAULT_POINT = "apiserver.request"
+INITIALIZING = "storage is (re)initializing"
 
 _TRIGGERS: Mapping[str, str] = {"/registry/pods": "spec.nodeName"}
 """The indexes of watch caches that upstream has too, by storage prefix."""
@@ -311,11 +313,13 @@ class APIServer:
     def _make_cacher(self, resource: Resource) -> Cacher:
         stored = resource if resource.custom else self.catalog.storage_resource(resource)
         prefix = resource.storage_prefix
+        # Who converts may be asked for each reading: upstream does not remember what it said.
+        converts = resource.custom and resource.api_version != resource.storage_version
         storage = Etcd3(
             self.etcd,
             prefix,
             now_ns=self.process.now_ns,
-            known=lambda key, revision: found.peek(key, revision),  # noqa: PLW0108 - made below
+            known=lambda key, revision: None if converts else found.peek(key, revision),
             decode=stored.decode_stored,
             encode=stored.encode_stored,
         )
@@ -338,7 +342,10 @@ class APIServer:
             known = store.compacted < self._since <= store.revision
             # Upstream's caches of custom resources are made when they are first asked for.
             since = self._since if known and not cacher.custom else 0
-            await cacher.start(since)
+            try:
+                await cacher.start(since)
+            except StorageError as error:
+                raise status.new_too_many_requests(INITIALIZING, 1) from error
 
     def forget(self, resource: Resource) -> None:
         """A custom resource is served otherwise, or no longer: drop what was made for it."""

@@ -40,7 +40,7 @@ def test_a_scenario_of_admission_is_answered_as_kubernetes_did(name: str) -> Non
 WITH_WEBHOOK = {
     "admission-webhook-answers": 88,
     "admission-webhook-live": 20,
-    "crd-conversion": 15,
+    "crd-conversion": 24,
 }
 
 

@@ -21,7 +21,8 @@ from pytest_kubesim.apiserver.webhook_client import CallError
 from pytest_kubesim.wire import UserInfo
 
 URL = "https://127.0.0.1:8443"
-VARIABLES = {"webhook_url": URL, "webhook_ca": ""}
+CA = base64.b64encode(b"-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n").decode()
+VARIABLES = {"webhook_url": URL, "webhook_ca": CA}
 
 Json = dict[str, Any]
 
@@ -163,6 +164,11 @@ class WebhookWorld(play.World):
 
     def _converted(self, client_config: Json, review: Json) -> Json:
         """Versions but v1 have `spec.address`, of host and port."""
+        if client_config["url"].startswith("https://127.0.0.1:1/"):
+            raise ValueError(
+                'Post "https://127.0.0.1:1/convert?timeout=30s": dial tcp 127.0.0.1:1: connect: '
+                "connection refused"
+            )
         _, how, key = urllib.parse.urlsplit(client_config["url"]).path.split("/", 2)
         sent = {"path": f"/{how}", "query": "timeout=30s", "contentType": "application/json"}
         self.received.setdefault(key, []).append({**sent, "body": copy.deepcopy(review)})
@@ -195,7 +201,7 @@ def play_with_webhook(file: Path) -> list[tuple[str, list[str] | None]]:
     scenario = yaml.safe_load(file.read_text())
     player = play.Player(WebhookWorld(), scenario, file.stem)
     player.vars |= VARIABLES
-    player.masks[URL] = "${webhook_url}"
+    player.masks |= {URL: "${webhook_url}", CA: "${webhook_ca}"}
     return play.compare(file, player, player.run())
 
 

@@ -9,8 +9,8 @@ and `apiserver/pkg/apis/cel/config.go`.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -20,7 +20,7 @@ from pytest_kubesim.apimachinery.cel.errors import CELError, CompileError, CostL
 from pytest_kubesim.apimachinery.cel.library import authorization
 from pytest_kubesim.apiserver.admission import matching, reviews
 from pytest_kubesim.apiserver.filters.authorization import Attributes as AccessAttributes
-from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.apiserver.in_process import at_once
 from pytest_kubesim.registry.admissionregistration import expressions
 from pytest_kubesim.wire import UserInfo
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.admission.chain import Attributes
     from pytest_kubesim.apiserver.admission.matching import Match
-
-T = TypeVar("T")
 
 PER_CALL_LIMIT = 1_000_000
 BUDGET = 10_000_000
@@ -205,7 +203,7 @@ def authorizer(attributes: Attributes) -> authorization.Authorize:
             field_selector=_field_requirements(question.field_selector),
             label_selector=_label_requirements(question.label_selector),
         )
-        decision, reason = run_now(server.authorize(wanted))
+        decision, reason = at_once(server.authorize(wanted))
         return authorization.Decision(decision == "allow", reason)
 
     return authorize
@@ -235,14 +233,3 @@ def service_account(namespace: str, name: str) -> UserInfo:
             "system:authenticated",
         ),
     )
-
-
-def run_now(coro: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine returns that has nothing to wait for."""
-    try:
-        coro.send(None)
-    except StopIteration as stop:
-        found: T = stop.value
-        return found
-    coro.close()
-    raise NotSimulated("An authorizer that waits cannot be asked by an expression.")

@@ -1,8 +1,9 @@
 """How an object of a definition comes into another of its versions.
 
 With strategy `None` nothing but its apiVersion changes.  With `Webhook` somebody outside is asked:
-whom the server calls is its `conversion_webhook`, a function of the webhook's client configuration
-and a ConversionReview; without one, such a conversion is not simulated.
+by the server's `conversion_webhook`, a function of the webhook's client configuration and a
+ConversionReview, or else by what carries its admission reviews (`call_webhook`).  Objects are
+converted while they are read, so the answer must come at once.
 
 Follows `apiextensions-apiserver/pkg/apiserver/conversion/{converter,nop_converter,
 webhook_converter}.go`.
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from pytest_kubesim.apimachinery import meta, objectmeta, validation
 from pytest_kubesim.apimachinery.golang import quote, type_name
 from pytest_kubesim.apimachinery.meta import Object, get_path, parse_api_version
+from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apimachinery.validation import Path
-from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.apiserver import webhook_client
+from pytest_kubesim.apiserver.in_process import at_once
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
@@ -28,6 +31,8 @@ Convert: TypeAlias = Callable[[Object, str], Object]
 Webhook: TypeAlias = Callable[[Object, Object], Object]
 """From `spec.conversion.webhook.clientConfig` and a ConversionReview to the review with its
 response.  Raises `ValueError` with what went wrong on the way."""
+
+TIMEOUT_SECONDS = 30
 
 _GROUP = "apiextensions.k8s.io"
 
@@ -58,9 +63,6 @@ def converter(server: APIServer, crd: Object) -> Convert:
 
 
 def _by_webhook(server: APIServer, crd: Object, obj: Object, api_version: str) -> Object:
-    call = server.conversion_webhook
-    if call is None:
-        raise NotSimulated("Conversion of custom resources by webhooks is not simulated.")
     webhook: Object = crd["spec"]["conversion"]["webhook"]
     uid = server.draw_uid(f"conversion/{crd['metadata']['name']}")
     version = _review_version(webhook)
@@ -68,16 +70,27 @@ def _by_webhook(server: APIServer, crd: Object, obj: Object, api_version: str) -
         "kind": "ConversionReview",
         "apiVersion": f"{_GROUP}/{version}",
         "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": [obj]},
+        "response": {"uid": "", "convertedObjects": None, "result": {"metadata": {}}},
     }
     who = f"conversion webhook for {meta.gvk(obj)}"
     try:
-        answer = call(webhook.get("clientConfig") or {}, review)
+        answer = _asked(server, webhook.get("clientConfig") or {}, review)
         converted = _converted(answer, version, uid)
     except ValueError as error:
         raise ConversionError(f"{who} failed: {error}") from None
     if len(converted) != 1:
         raise ConversionError(f"{who} returned {len(converted)} objects, expected 1")
     return _checked(who, obj, converted[0], api_version)
+
+
+def _asked(server: APIServer, client_config: Object, review: Object) -> Object:
+    """The review that came back.  Raises `ValueError`."""
+    if server.conversion_webhook is not None:
+        return server.conversion_webhook(client_config, review)
+    try:
+        return at_once(webhook_client.post(server, client_config, review, TIMEOUT_SECONDS))
+    except (webhook_client.CallError, APIStatus) as error:
+        raise ConversionError(webhook_client.status_of(error)) from None
 
 
 def _review_version(webhook: Object) -> str:

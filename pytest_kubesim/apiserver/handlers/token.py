@@ -46,8 +46,8 @@ async def create(scope: RequestScope) -> Response:
     if problems:
         raise status.new_invalid(GroupKind(KIND.group, KIND.kind), "", problems)
     own = {"name": scope.name, "namespace": scope.namespace, "uid": account["metadata"]["uid"]}
-    given = {**own, **(request.get("metadata") or {})}
-    request = {**request, "metadata": given, "spec": spec}
+    given: Object = request.get("metadata") or {}
+    request = {**request, "metadata": {**own, **given}, "spec": spec}
     await write.validator(scope, options, kind=KIND)(request, None)
     now = scope.context.now_ns // NS
     expires = now + spec["expirationSeconds"]

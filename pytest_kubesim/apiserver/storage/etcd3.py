@@ -48,6 +48,8 @@ INCONSISTENT_CONTINUE = (
     "inconsistent list - objects that were created, modified, or deleted between the time the "
     "first chunk was returned and now may show up in the list."
 )
+ROOT = "/registry"
+"""Where all that an API server stores lies (`--etcd-prefix`)."""
 MAX_LIMIT = 10_000
 """The largest chunk that is asked of etcd at a time (`maxLimit`)."""
 LEASE_REUSE_SECONDS = 60
@@ -136,8 +138,9 @@ class Etcd3:
             try:
                 value = self.decode_stored(value)
             except ValueError as error:
-                problem = f"object not decodable revision={kv.mod_revision}, err: {error}"
-                raise StorageError(CORRUPT_OBJECT, kv.key, 0, problem) from error
+                problem = f"object not decodable revision={kv.mod_revision}: {error}"
+                key = kv.key.removeprefix(ROOT)
+                raise StorageError(CORRUPT_OBJECT, key, 0, problem) from error
         return {
             **value,
             "metadata": {**value["metadata"], "resourceVersion": str(kv.mod_revision)},
@@ -239,6 +242,9 @@ class Etcd3:
             # The dry-run storage in front of this one does not look at the version.
             if (await self.client.get(key)).kvs:
                 raise StorageError(KEY_EXISTS, key)
+            if self.encode_stored is not None and self.decode_stored is not None:
+                # It copies objects by way of the version that is stored.
+                return self.decode_stored(self.encode_stored(obj))
             return obj
         if version := obj["metadata"].get("resourceVersion"):
             if version.isascii() and version.isdigit() and int(version):

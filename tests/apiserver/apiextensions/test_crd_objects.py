@@ -178,11 +178,13 @@ def _with_webhook(world: World) -> None:
     assert world.ask("POST", DEFINITIONS, crd).status == 201
 
 
-def test_conversion_by_a_webhook_that_nobody_calls_is_not_simulated(world: World) -> None:
+def test_conversion_by_a_webhook_that_is_not_there_fails(world: World) -> None:
     _with_webhook(world)
     world.ask("POST", WIDGETS, widget())
     assert world.ask("GET", f"{WIDGETS}/a").status == 200
-    assert world.ask("GET", f"{WIDGETS.replace('v1', 'v2')}/a").status == 501
+    answer = world.ask("GET", f"{WIDGETS.replace('v1', 'v2')}/a")
+    assert answer.status == 500
+    assert "dial tcp: lookup hook.example.com: no such host" in answer.obj["message"]
 
 
 def test_a_webhook_converts_between_versions(world: World) -> None:
