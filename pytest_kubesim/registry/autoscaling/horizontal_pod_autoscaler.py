@@ -78,14 +78,12 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
         parts.text(target, key) == parts.text(was, key) for key in ("apiVersion", "kind")
     )
     where = SPEC.child("scaleTargetRef")
-    found = metrics.reference(
+    errors += metrics.reference(
         target,
         where,
         allow_empty_group=target.get("kind") == "ReplicationController",
         allow_bad_version=same,
     )
-    declared = [error for error in found if error.type == field.REQUIRED]
-    errors += [error for error in found if error.type != field.REQUIRED]
     bad = any(
         metrics.version_problem(parts.struct(source, "describedObject"), allow_empty=True)
         for metric in parts.structs(before, "metrics")
@@ -98,7 +96,7 @@ def _spec(spec: Object, old: Object | None) -> ErrorList:
     for key in ("scaleUp", "scaleDown"):
         if (rules := behavior.get(key)) is not None:
             errors += _scaling_rules(rules, SPEC.child("behavior", key))
-    return errors + declared + _counts(least, most)
+    return errors + _counts(least, most)
 
 
 def _counts(least: int | None, most: int) -> ErrorList:
