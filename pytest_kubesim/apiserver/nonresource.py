@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
-from pytest_kubesim.apiserver import discovery, health, negotiation, openapi, responses
+from pytest_kubesim.apiserver import (
+    aggregation,
+    discovery,
+    health,
+    negotiation,
+    openapi,
+    responses,
+)
 from pytest_kubesim.errors import NotSimulated
 
 if TYPE_CHECKING:
@@ -48,6 +55,10 @@ async def serve(scope: RequestScope) -> Response:
     if not parts:
         return responses.Response(200, {"paths": discovery.paths(scope.server.catalog)})
     first = parts[0]
+    if first == "apis" and len(parts) > 2:
+        remote = aggregation.unavailable(scope.server, parts[1], parts[2])
+        if remote is not None:
+            return remote
     if first in ("api", "apis"):
         return discovery.serve(scope, parts)
     if first in _HEALTH:

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import names, status
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
-from pytest_kubesim.apiserver import apiextensions, deletion, effects, handler_chain, responses
+from pytest_kubesim.apiserver import (
+    api_service_availability,
+    apiextensions,
+    deletion,
+    effects,
+    handler_chain,
+    responses,
+)
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
 from pytest_kubesim.apiserver.authenticators import Authenticators
@@ -119,7 +126,10 @@ class APIServer:
         """Who answers `SelfSubjectRulesReview`; None: nobody can."""
         self.audit: list[Callable[[RequestScope], object]] = []
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
-        self.on_start: list[Callable[[APIServer], object]] = [apiextensions.start]
+        self.on_start: list[Callable[[APIServer], object]] = [
+            apiextensions.start,
+            api_service_availability.start,
+        ]
         """Called when the process starts: controllers that live inside the API server."""
         self.conversion_webhook: Callable[[Object, Object], Object] | None = None
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""

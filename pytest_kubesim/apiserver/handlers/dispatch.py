@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
-from pytest_kubesim.apiserver import negotiation, nonresource, responses
+from pytest_kubesim.apiserver import aggregation, negotiation, nonresource, responses
 from pytest_kubesim.apiserver.apiextensions import handler as custom
 from pytest_kubesim.apiserver.handlers import reviews, subresources
 from pytest_kubesim.apiserver.handlers.create import create
@@ -88,7 +88,8 @@ def _unknown(scope: RequestScope) -> Response:
     built_in = any(catalog.infos(info.group, v) for v in catalog.versions(info.group))
     if (info.group == "" and info.api_prefix == "api") or built_in:
         raise not_found()
-    return responses.page_not_found()
+    remote = aggregation.unavailable(scope.server, info.group, info.version)
+    return remote or responses.page_not_found()
 
 
 def _check_shape(scope: RequestScope, resource: Resource) -> None:
