@@ -160,7 +160,8 @@ def pytest_runtest_makereport(
 
         for number, cluster in enumerate(clusters, 1):
             title = "kubesim" if len(clusters) == 1 else f"kubesim {number}"
-            text = report.failure(cluster, replay_command(item, cluster))
+            token = item.config.getoption("--kubesim-replay")
+            text = report.failure(cluster, replay_command(item, cluster), token)
             outcome.sections.append((title, text))
         directory = item.config.getoption("--kubesim-report")
         if directory is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.cluster import timeline
+from pytest_kubesim.config import parse_replay_token
 from pytest_kubesim.sim import durations
 
 if TYPE_CHECKING:
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 TIMELINE_LINES = 25
 
 
-def failure(cluster: Cluster, command: str) -> str:
-    """The section that is printed under a failing test."""
+def failure(cluster: Cluster, command: str, token: str | None = None) -> str:
+    """The section that is printed under a failing test.
+
+    Parameters: `cluster`; `command` that replays it; `token`, the one that this run was replaying.
+    """
     kernel = cluster.kernel
     elapsed = durations.text(kernel.elapsed_ns)
     lines = [f"seed {cluster.seed}, {elapsed} of virtual time, {len(cluster.journal)} entries"]
+    if token is not None:
+        lines.append(_replayed(cluster, token))
     for armed in cluster.faults.armed:
         struck = f"struck {armed.struck} times" if armed.struck else "never struck"
         lines.append(f"fault: {armed.fault!r} ({struck})")
@@ -37,6 +43,15 @@ def failure(cluster: Cluster, command: str) -> str:
             lines += [f"  {line.text}" for line in operator.log[-15:]]
     lines += ["replay it with:", f"  {command}"]
     return "\n".join(lines)
+
+
+def _replayed(cluster: Cluster, token: str) -> str:
+    if cluster.journal.digest().startswith(parse_replay_token(token).digest):
+        return "replayed: the same run as the one that printed the token"
+    return (
+        "replayed, and it took another way than the run that printed the token: the test, the "
+        "operator or pytest-kubesim has changed since"
+    )
 
 
 def write_journal(cluster: Cluster, file: str) -> None:

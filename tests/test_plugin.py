@@ -81,7 +81,10 @@ def test_a_failure_says_what_was_awaited_the_nearest_miss_and_how_to_replay_it(p
     token = re.search(r"--kubesim-replay (\S+)", result.stdout.str())
     assert token is not None
     again = pytester.runpytest_subprocess(*OPTIONS, "--kubesim-replay", token[1])
-    again.stdout.fnmatch_lines(["*seed 11, *", f"*{token[1]}*"])
+    again.stdout.fnmatch_lines(["*seed 11, *", "*replayed: the same run as the one that printed the token*", f"*{token[1]}*"])
+    changed = pytester.makepyfile(test.replace('"name": "a"', '"name": "b"').replace("configmap/a", "configmap/b"))
+    other = pytester.runpytest_subprocess(*OPTIONS, "--kubesim-replay", token[1], changed)
+    other.stdout.fnmatch_lines(["*it took another way than the run that printed the token*"])
 
 
 def test_a_wrong_replay_token_ends_the_run_with_one_clear_error(pytester: pytest.Pytester) -> None:
