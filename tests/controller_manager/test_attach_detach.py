@@ -1,6 +1,6 @@
 """Volumes that are attached to nodes; the tests play the driver's attacher."""
 
-from conftest import World, pod_template
+from controller_world import World, pod_template
 
 from pytest_kubesim.client_go import resources as r
 

@@ -3,7 +3,7 @@
 import base64
 
 import pytest
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 

@@ -1,6 +1,6 @@
 """Cluster roles that are sums of others."""
 
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 

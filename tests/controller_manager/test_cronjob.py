@@ -1,6 +1,6 @@
 """CronJobs."""
 
-from conftest import World, pod_template
+from controller_world import World, pod_template
 
 from pytest_kubesim.client_go import resources as r
 

@@ -1,7 +1,7 @@
 """DaemonSets: the tests play scheduler and kubelet."""
 
 import pytest
-from conftest import World, pod_template
+from controller_world import World, pod_template
 from hypothesis import given
 from hypothesis import strategies as st
 

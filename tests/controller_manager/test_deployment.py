@@ -1,6 +1,6 @@
 """Deployments, through a real API server."""
 
-from conftest import World, deployment, pod_template
+from controller_world import World, deployment, pod_template
 
 from pytest_kubesim.client_go import resources as r
 

@@ -1,6 +1,6 @@
 """PodDisruptionBudgets."""
 
-from conftest import World, deployment
+from controller_world import World, deployment
 
 from pytest_kubesim.client_go import resources as r
 

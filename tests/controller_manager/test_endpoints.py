@@ -1,6 +1,6 @@
 """Endpoints, EndpointSlices and their mirrors."""
 
-from conftest import World
+from controller_world import World
 from hypothesis import given
 from hypothesis import strategies as st
 

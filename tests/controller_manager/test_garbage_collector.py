@@ -1,7 +1,7 @@
 """Garbage collection through the API server."""
 
 import pytest
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.client_go import resources as r

@@ -1,6 +1,6 @@
 """Scaling by what pods use."""
 
-from conftest import World, deployment, is_ready
+from controller_world import World, deployment, is_ready
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 """The process that runs the controllers, and the shape of a controller."""
 
 import pytest
-from conftest import CATALOG, World, deployment
+from controller_world import CATALOG, World, deployment
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.client_go import resources

@@ -1,6 +1,6 @@
 """Namespaces: what they are given, and how they are emptied."""
 
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 

@@ -1,6 +1,6 @@
 """What every node is given: a range of addresses, a time to live."""
 
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 

@@ -1,7 +1,7 @@
 """Nodes that fall silent or ill, and the pods on them."""
 
 import pytest
-from conftest import World, is_ready
+from controller_world import World, is_ready
 from hypothesis import given
 from hypothesis import strategies as st
 

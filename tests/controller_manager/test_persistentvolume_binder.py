@@ -1,6 +1,6 @@
 """Claims, volumes, the driver that makes disks, and what protects them."""
 
-from conftest import World, pod_template
+from controller_world import World, pod_template
 from hypothesis import given
 from hypothesis import strategies as st
 

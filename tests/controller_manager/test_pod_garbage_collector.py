@@ -1,6 +1,6 @@
 """Pods that no kubelet will ever end."""
 
-from conftest import World, pod_template
+from controller_world import World, pod_template
 
 from pytest_kubesim.client_go import resources as r
 

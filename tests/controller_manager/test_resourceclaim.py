@@ -1,6 +1,6 @@
 """Claims of devices, and ranges of service addresses."""
 
-from conftest import World, pod_template
+from controller_world import World, pod_template
 
 from pytest_kubesim.client_go import resources as r
 from pytest_kubesim.controller_manager.controllers.resourceclaim import CLAIMS, FINALIZER, TEMPLATES

@@ -1,7 +1,7 @@
 """What is used of quotas."""
 
 import pytest
-from conftest import World, deployment, pod_template
+from controller_world import World, deployment, pod_template
 
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.client_go import resources as r

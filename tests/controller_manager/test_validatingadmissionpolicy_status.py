@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 

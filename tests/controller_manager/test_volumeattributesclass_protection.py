@@ -1,6 +1,6 @@
 """Classes of volume attributes that are in use stay."""
 
-from conftest import World
+from controller_world import World
 
 from pytest_kubesim.client_go import resources as r
 
