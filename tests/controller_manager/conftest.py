@@ -7,5 +7,5 @@ from controller_world import World
 
 
 @pytest.fixture
-def world() -> Any:
+def world() -> type[World]:
     return World
