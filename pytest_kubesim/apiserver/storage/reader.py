@@ -6,7 +6,7 @@ member is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_kubesim.etcd.messages import prefix_end
 
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.apimachinery.meta import GroupResource, Object
     from pytest_kubesim.apiserver.server import APIServer
+    from pytest_kubesim.registry.rest import Resource
+
+
+_Place: TypeAlias = "tuple[Resource, str, str]"
+"""A resource, and the range of its keys."""
+
+MAX_PLACES = 4096
 
 
 class LocalReader:
@@ -22,6 +29,7 @@ class LocalReader:
 
     def __init__(self, server: APIServer) -> None:
         self._server = server
+        self._places: dict[tuple[GroupResource, str], _Place] = {}
 
     def get(self, resource: GroupResource, namespace: str, name: str) -> Object | None:
         """One object at its storage version, or None."""
@@ -34,11 +42,25 @@ class LocalReader:
 
     def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
         """All objects of a resource, of one namespace if given, by key."""
-        server = self._server
-        found = server.catalog.of(*resource)
-        if found is None:
+        place = self._places.get((resource, namespace)) or self._place(resource, namespace)
+        if place is None:
             return ()
+        found, prefix, end = place
+        kvs = self._server.etcd.member.store.range(prefix, end).kvs
+        if not kvs:
+            return ()
+        storage = self._server.cacher(found).storage
+        return [storage.decode(kv) for kv in kvs]
+
+    def _place(self, resource: GroupResource, namespace: str) -> _Place | None:
+        """Where the objects of a resource lie; remembered for built-in ones, which never change."""
+        found = self._server.catalog.of(*resource)
+        if found is None:
+            return None
         prefix = f"{found.storage_prefix}/{namespace}/" if namespace else f"{found.storage_prefix}/"
-        storage = server.cacher(found).storage
-        answer = server.etcd.member.store.range(prefix, prefix_end(prefix))
-        return [storage.decode(kv) for kv in answer.kvs]
+        place = (found, prefix, prefix_end(prefix))
+        if not found.custom:
+            if len(self._places) >= MAX_PLACES:
+                self._places.clear()
+            self._places[resource, namespace] = place
+        return place
