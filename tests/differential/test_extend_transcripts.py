@@ -15,18 +15,18 @@ EXTEND = Path(__file__).parent / "transcripts" / "extend"
 
 MATCHING = {
     "admission-classes": 16,
-    "admission-mutating-policy-patches": 78,
-    "admission-policy-expressions": 96,
-    "admission-quotas": 44,
-    "pod-security-checks": 152,
     "admission-limits": 16,
     "admission-mutating-policy": 25,
+    "admission-mutating-policy-patches": 78,
     "admission-nodes": 12,
     "admission-policy": 32,
+    "admission-policy-expressions": 96,
+    "admission-quotas": 44,
     "admission-webhook": 30,
     "builtin-admission": 30,
     "other-groups": 34,
     "pod-security": 23,
+    "pod-security-checks": 152,
     "rbac-authz": 39,
     "workload-validation": 34,
 }
