@@ -143,9 +143,6 @@ class UpgradeStream(Protocol):
     headers: tuple[tuple[str, str], ...]
 
 
-Answer = Response | WatchStream
-
-
 class Handler(Protocol):
     """The one seam between every door and an API server."""
 

@@ -296,6 +296,32 @@ _ORPHANS_WARNING = (
 )
 
 
+def held_preconditions(
+    resource: GroupResource,
+    name: str,
+    metadata: Object,
+    options: dict[str, Any],
+    failed: str,
+) -> dict[str, Any]:
+    """The preconditions of a deletion that marks, with the UID that was found.
+
+    Parameters: `metadata` of what is stored; `failed`, how the kind's own storage begins to say so.
+    Raises: `APIStatus` (409) where they do not hold.
+    """
+    given: dict[str, Any] = dict(options.get("preconditions") or {})
+    for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
+        wanted = given.get(field)
+        if wanted is not None and wanted != metadata[field]:
+            raise status.new_conflict(
+                resource,
+                name,
+                f"{failed}: {label} in precondition: {wanted}, {label} in object meta: "
+                f"{metadata[field]}",
+            )
+    given.setdefault("uid", metadata["uid"])
+    return given
+
+
 def warn_of_orphans(scope: RequestScope, options: dict[str, Any]) -> None:
     """Jobs leave their pods alone unless told otherwise (`registry/batch/job/storage`)."""
     if options.get("orphanDependents") is None and options.get("propagationPolicy") is None:

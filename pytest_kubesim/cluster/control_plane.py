@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 HOST = "control-plane"
 VERSION = "v1.37.2"
-_CONTROLLER_MANAGER = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
+CONTROLLER_MANAGER = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 
@@ -98,7 +98,7 @@ class ControlPlane:
 
         def client(process: Process) -> RESTClient:
             return self.client(
-                process, "system:kube-controller-manager", agent=_CONTROLLER_MANAGER
+                process, "system:kube-controller-manager", agent=CONTROLLER_MANAGER
             )
 
         extra = self._cluster.extensions("pytest_kubesim_controllers")

@@ -22,6 +22,7 @@ from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.cluster.control_plane import CONTROLLER_MANAGER, HOST
 from pytest_kubesim.controller_manager.manager import ControllerManager
 from pytest_kubesim.data import load
 from pytest_kubesim.etcd.client import Client
@@ -45,8 +46,6 @@ CONTROLLERS = (
 """Those that have something to do in a cluster without nodes and workloads."""
 
 FILE = "settled.json.z"
-AGENT = "kube-controller-manager/v1.37.2 (linux/amd64) kubernetes/kubesim"
-HOST = "control-plane"
 
 _snapshots: dict[tuple[str, int], MemberSnapshot] = {}
 
@@ -96,7 +95,7 @@ def writes(version: str, start_ns: int) -> list[tuple[str, Any]]:
             server,
             network,
             user=UserInfo("system:kube-controller-manager", ("system:authenticated",)),
-            user_agent=AGENT,
+            user_agent=CONTROLLER_MANAGER,
             server_host=HOST,
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apiserver.apiextensions.conditions import (
     CLEANUP_FINALIZER,
     TERMINATING,
@@ -16,6 +15,7 @@ from pytest_kubesim.apiserver.apiextensions.conditions import (
     condition,
     with_condition,
 )
+from pytest_kubesim.apiserver.deletion import held_preconditions
 from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
 
@@ -42,17 +42,7 @@ async def delete_definition(
     """Mark a definition, or go on with one that is marked.  Raises `APIStatus`."""
     crd = await store.get(scope, name)
     metadata: Object = crd["metadata"]
-    given = dict(options.get("preconditions") or {})
-    for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        wanted = given.get(field)
-        if wanted is not None and wanted != metadata[field]:
-            raise status.new_conflict(
-                store.name,
-                name,
-                f"precondition failed: {label} in precondition: {wanted}, {label} in object meta: "
-                f"{metadata[field]}",
-            )
-    given.setdefault("uid", metadata["uid"])
+    given = held_preconditions(store.name, name, metadata, options, "precondition failed")
     if metadata.get("deletionTimestamp"):
         return await store.delete(scope, name, {**options, "preconditions": given}, validate)
 

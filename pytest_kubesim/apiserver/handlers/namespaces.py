@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import get_path
-from pytest_kubesim.apiserver.deletion import FOREGROUND_FINALIZER, ORPHAN_FINALIZER
+from pytest_kubesim.apiserver.deletion import (
+    FOREGROUND_FINALIZER,
+    ORPHAN_FINALIZER,
+    held_preconditions,
+)
 from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
 
@@ -33,17 +36,7 @@ async def delete_namespace(
     """Mark a namespace, or delete one that nothing keeps any more.  Raises `APIStatus`."""
     namespace = await store.get(scope, name)
     metadata: Object = namespace["metadata"]
-    given = dict(options.get("preconditions") or {})
-    for field, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-        wanted = given.get(field)
-        if wanted is not None and wanted != metadata[field]:
-            raise status.new_conflict(
-                store.name,
-                name,
-                f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: "
-                f"{metadata[field]}",
-            )
-    given.setdefault("uid", metadata["uid"])
+    given = held_preconditions(store.name, name, metadata, options, "Precondition failed")
     if not metadata.get("deletionTimestamp"):
         return await _mark(store, scope, name, options, given, validate), False
     if get_path(namespace, "spec", "finalizers"):
