@@ -1,0 +1,228 @@
+"""The pods' network: addresses, the ports on which programs listen, connections between them.
+
+The law: an address is a network namespace; all containers of a pod share its address, pods in the
+host's network share the node's.  Who connects is known by its address alone.  A destination is
+translated first (services, `translators`), then asked whether it may be reached (policies,
+`filters`), then dialled: refused where nobody listens, without an answer where there is no such
+address.  Nothing here knows the API server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+
+from pytest_kubesim.sim.pipes import Stream, connection
+
+if TYPE_CHECKING:
+    from pytest_kubesim.sim.kernel import Kernel
+
+TCP, UDP, SCTP = "TCP", "UDP", "SCTP"
+CONTROL_PLANE = "172.18.0.2"
+"""The address from which the API server connects."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+CONNECT_TIMEOUT_NS = 127_000_000_000
+"""How long Linux tries to connect to what does not answer (6 retries)."""
+
+FIRST_EPHEMERAL, LAST_EPHEMERAL = 32_768, 60_999
+
+
+class ConnectError(Exception):
+    """A connection that could not be made; `str(error)` as libc says it."""
+
+
+class Refused(ConnectError):
+    """Nobody listens there (`ECONNREFUSED`)."""
+
+    def __init__(self) -> None:
+        super().__init__("Connection refused")
+
+
+class TimedOut(ConnectError):
+    """No answer came (`ETIMEDOUT`, or the caller's own patience)."""
+
+    def __init__(self) -> None:
+        super().__init__("Connection timed out")
+
+
+class Unreachable(ConnectError):
+    """There is no way there (`EHOSTUNREACH`)."""
+
+    def __init__(self) -> None:
+        super().__init__("No route to host")
+
+
+@attrs.frozen(slots=True)
+class Flow:
+    """Who wants to reach what, on its way through the network."""
+
+    source: str
+    address: str
+    port: int
+    protocol: str = TCP
+    masquerade: bool = False
+    """Whether the destination will see the node's address instead of the source's."""
+
+
+Acceptor = Callable[[Stream], object]
+"""Takes the server's end of a new connection; must not suspend."""
+
+Datagram = Callable[[bytes, tuple[str, int]], "bytes | None"]
+"""Answers a datagram from `(address, port)`; None: no answer."""
+
+
+class Translator(Protocol):
+    """Gives a flow another destination (a service's endpoint); raises `ConnectError`."""
+
+    async def translate(self, flow: Flow) -> Flow:
+        """The flow as it goes on; the same one where it is not the translator's."""
+        ...
+
+
+Filter = Callable[[Flow], Awaitable[bool]]
+"""Whether a flow may pass; one that may not is dropped without a word."""
+
+
+@attrs.define(slots=True, eq=False)
+class Interface:
+    """One address and what listens on it."""
+
+    address: str
+    node: str
+    wake: Callable[[], object] | None = None
+    """Called before the ports are looked at: starts what sleeps until somebody connects."""
+    listeners: dict[tuple[str, int], Acceptor | Datagram] = attrs.field(
+        factory=dict[tuple[str, int], "Acceptor | Datagram"]
+    )
+    users: int = 1
+
+
+class PodNetwork:
+    """The network of a cluster's pods and nodes.
+
+    `translators` and `filters` are asked in order; `resolve`, set by the cluster, makes a name an
+    address as a pod with that address would have it resolved.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.translators: list[Translator] = []
+        self.filters: list[Filter] = []
+        self._interfaces: dict[str, Interface] = {}
+        self._next_port = FIRST_EPHEMERAL
+
+    # -- addresses ----------------------------------------------------------------------------
+
+    def attach(
+        self, address: str, node: str, wake: Callable[[], object] | None = None
+    ) -> Interface:
+        """An address comes up on a node; one that is up (the host's) is used once more."""
+        found = self._interfaces.get(address)
+        if found is not None:
+            found.users += 1
+            return found
+        made = self._interfaces[address] = Interface(address, node, wake)
+        return made
+
+    def detach(self, address: str) -> None:
+        """One user of an address less; it is gone with the last."""
+        found = self._interfaces.get(address)
+        if found is not None:
+            found.users -= 1
+            if found.users <= 0:
+                del self._interfaces[address]
+
+    def interface(self, address: str) -> Interface | None:
+        """An address that is up."""
+        return self._interfaces.get(address)
+
+    # -- servers ------------------------------------------------------------------------------
+
+    def listen(
+        self, address: str, port: int, accept: Acceptor | Datagram, protocol: str = TCP
+    ) -> bool:
+        """Listen on a port of an address; False: somebody does already."""
+        interface = self._interfaces.get(address)
+        if interface is None:
+            interface = self.attach(address, "")
+        if (protocol, port) in interface.listeners:
+            return False
+        interface.listeners[protocol, port] = accept
+        return True
+
+    def close(self, address: str, port: int, protocol: str = TCP) -> None:
+        """Listen there no more."""
+        interface = self._interfaces.get(address)
+        if interface is not None:
+            interface.listeners.pop((protocol, port), None)
+
+    # -- clients ------------------------------------------------------------------------------
+
+    async def connect(
+        self, source: str, address: str, port: int, *, timeout_ns: int | None = None
+    ) -> Stream:
+        """Open a TCP connection.
+
+        Parameters: `source`, the address that connects (a pod's, a node's, the control plane's);
+        `address`, an IP address (127.0.0.1 is the source itself); `timeout_ns`, the caller's
+        patience.
+
+        Returns: the client's end.  Raises: `Refused`, `TimedOut`, `Unreachable`.
+        """
+        flow, interface = await self._reach(source, address, port, TCP, timeout_ns)
+        accept = interface.listeners.get((TCP, flow.port))
+        if accept is None:
+            raise Refused
+        client, server = connection(
+            self.kernel, (flow.source, self._ephemeral()), (flow.address, flow.port)
+        )
+        accept(server)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return client
+
+    async def exchange(
+        self, source: str, address: str, port: int, data: bytes, *, timeout_ns: int
+    ) -> bytes:
+        """Send a datagram and wait for the answer.
+
+        Raises: `Refused` where the host says that nobody listens, `TimedOut` without an answer.
+        """
+        flow, interface = await self._reach(source, address, port, UDP, timeout_ns)
+        handler = interface.listeners.get((UDP, flow.port))
+        if handler is None:
+            raise Refused
+        answer = handler(data, (flow.source, self._ephemeral()))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if not isinstance(answer, bytes):
+            await self.kernel.sleep(timeout_ns)
+            raise TimedOut
+        return answer
+
+    async def _reach(
+        self, source: str, address: str, port: int, protocol: str, timeout_ns: int | None
+    ) -> tuple[Flow, Interface]:
+        patience_ns = CONNECT_TIMEOUT_NS if timeout_ns is None else timeout_ns
+        if address in LOOPBACK or address == source:
+            flow = Flow(source, source, port, protocol)
+        else:
+            flow = Flow(source, address, port, protocol)
+            for translator in self.translators:
+                flow = await translator.translate(flow)
+            for allows in self.filters:
+                if not await allows(flow):
+                    await self.kernel.sleep(patience_ns)
+                    raise TimedOut
+        interface = self._interfaces.get(flow.address)
+        if interface is None:
+            await self.kernel.sleep(min(patience_ns, 3_000_000_000))
+            raise Unreachable if patience_ns > 3_000_000_000 else TimedOut
+        if interface.wake is not None:
+            interface.wake()
+        return flow, interface
+
+    def _ephemeral(self) -> int:
+        self._next_port += 1
+        if self._next_port > LAST_EPHEMERAL:
+            self._next_port = FIRST_EPHEMERAL
+        return self._next_port
