@@ -1,211 +1,209 @@
-"""Byte pipes between tasks: what a program writes into and another reads from.
+"""Bytes between two ends: pipes in one direction, connections in both.
 
-The law: a pipe holds at most `limit` bytes.  `write` waits while it is full, so that a reader who
-never reads costs no more than that, whoever writes; `read` gives what is there, waits while nothing
-is, and gives `b""` once the writer has closed and all is read.  A reader that goes away breaks the
-pipe: what is in it is lost, and writing raises `BrokenPipeError`.
-
-    here, there = connected(kernel)     # two ends of a connection: each reads what the other writes
+The law: writing never suspends and nothing is lost or reordered; whoever writes much awaits
+`drain`, which suspends while the reader is behind.  A reader sees what was written, then the end
+(`b""`); a connection that was reset gives `Reset` instead, at once.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.sim.tasks import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pytest_kubesim.sim.kernel import Kernel
 
-LIMIT_BYTES = 64 * 1024
-"""As a pipe of Linux."""
+CAPACITY = 65_536
+"""How many unread bytes a writer may leave before `drain` suspends it."""
+
+
+class Broken(Exception):
+    """The reader has gone: nobody will read what is written (`EPIPE`)."""
+
+
+class Reset(Exception):
+    """The other side has torn the connection down (`ECONNRESET`)."""
 
 
 class Pipe:
-    """Bytes one way.
+    """One direction.
 
-    Parameters: `kernel`; `limit` in bytes, from which on writers wait.
+    `on_change` is called after every write, close and reset, for readers that are no coroutines.
     """
 
-    __slots__ = (
-        "_chunks", "_ended", "_news", "_reset", "_room", "_size", "broken", "limit", "on_news",
-        "on_room",
-    )
+    __slots__ = ("_broken", "_closed", "_data", "_news", "_reset", "_room", "on_change")
 
-    def __init__(self, kernel: Kernel, limit: int = LIMIT_BYTES) -> None:
-        self.limit = limit
-        self.broken = False
-        """Whether the reader has gone."""
-        self.on_news: Callable[[], object] | None = None
-        """Called when there is something to read that was not there: bytes, or the end."""
-        self.on_room: Callable[[], object] | None = None
-        """Called when something was read, or the reader has gone."""
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
-        self._ended = False
-        self._reset = False
+    def __init__(self, kernel: Kernel) -> None:
+        self._data = bytearray()
         self._news = Event(kernel)
         self._room = Event(kernel)
+        self._room.set()
+        self._closed = False
+        self._broken = False
+        self._reset = False
+        self.on_change: Callable[[], object] | None = None
 
-    def __len__(self) -> int:
-        return self._size
+    # -- the writer's end ---------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Append bytes; raises `Broken` when the reader has gone, `Reset` after a reset."""
+        if self._reset:
+            raise Reset
+        if self._broken or self._closed:
+            raise Broken
+        if data:
+            self._data += data
+            if len(self._data) > CAPACITY:
+                self._room.clear()
+            self._changed()
+
+    async def drain(self) -> None:
+        """Wait until the reader has caught up; raises as `write` does."""
+        await self._room.wait()
+        if self._reset:
+            raise Reset
+        if self._broken:
+            raise Broken
+
+    def close(self) -> None:
+        """Nothing more will be written; nothing if it is closed."""
+        if not self._closed:
+            self._closed = True
+            self._changed()
+
+    # -- the reader's end ---------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether all was read and nothing more will come."""
+        return self._reset or (self._closed and not self._data)
 
     @property
     def closed(self) -> bool:
-        """Whether its writer has closed it; what is in it can be read."""
-        return self._ended
+        """Whether nothing more can be written."""
+        return self._closed or self._broken or self._reset
 
-    @property
-    def full(self) -> bool:
-        """Whether a writer would wait."""
-        return self._size >= self.limit
-
-    @property
-    def readable(self) -> bool:
-        """Whether `read` would not wait."""
-        return bool(self._chunks) or self._ended
-
-    # -- the writer's side --------------------------------------------------------------------
-
-    async def write(self, data: bytes) -> None:
-        """Put all of `data` in, piece by piece, waiting for room.  Raises `BrokenPipeError`."""
-        while data:
-            while self.full and not self.broken:
-                self._room.clear()
-                await self._room.future()
-            room = self.limit - self._size
-            self.put(data[:room])
-            data = data[room:]
-
-    def put(self, data: bytes) -> None:
-        """Put `data` in at once, however full it is: for writers that look at `full`.
-
-        Raises: `BrokenPipeError` when the reader has gone.
-        """
-        if self.broken or self._ended:
-            raise BrokenPipeError("write: broken pipe")
-        if data:
-            self._chunks.append(bytes(data))
-            self._size += len(data)
-            self._tell()
-
-    def close(self) -> None:
-        """Nothing more will come; nothing if that has been said."""
-        if not self._ended:
-            self._ended = True
-            self._tell()
-
-    def reset(self) -> None:
-        """Nothing more will come, because something broke: reading raises."""
-        self._chunks.clear()
-        self._size = 0
-        self._reset = True
-        self.close()
-        self._make_room()
-
-    # -- the reader's side --------------------------------------------------------------------
-
-    async def read(self, most: int = LIMIT_BYTES) -> bytes:
-        """At most so many bytes, waiting for some; `b""` at the end.
-
-        Raises: `ConnectionResetError` when it was reset.
-        """
-        while not self.readable:
+    def read_nowait(self, size: int = CAPACITY) -> bytes:
+        """At most `size` bytes that are there; `b""` when none are.  Raises `Reset`."""
+        if self._reset:
+            raise Reset
+        taken = bytes(self._data[:size])
+        del self._data[: len(taken)]
+        if len(self._data) <= CAPACITY:
+            self._room.set()
+        if not self._data and not self._closed:
             self._news.clear()
-            await self._news.future()
-        return self.take(most)
+        return taken
+
+    async def read(self, size: int = CAPACITY) -> bytes:
+        """At most `size` bytes, waiting for the first; `b""` at the end.  Raises `Reset`."""
+        while not self._data and not self._closed and not self._reset:
+            await self._news.wait()
+        return self.read_nowait(size)
+
+    async def read_until(self, mark: bytes, limit: int = 1 << 20) -> bytes:
+        """All up to and with `mark`, or to the end, or `limit` bytes.  Raises `Reset`."""
+        start = 0
+        while True:
+            found = self._data.find(mark, start)
+            if found >= 0:
+                return self.read_nowait(found + len(mark))
+            if self._closed or self._reset or len(self._data) >= limit:
+                return self.read_nowait(limit)
+            start = max(0, len(self._data) - len(mark) + 1)
+            self._news.clear()
+            await self._news.wait()
+
+    async def read_exactly(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end.  Raises `Reset`."""
+        pieces: list[bytes] = []
+        while size > 0:
+            piece = await self.read(size)
+            if not piece:
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
 
     async def read_all(self) -> bytes:
-        """Everything up to the end."""
+        """All that comes until the end.  Raises `Reset`."""
         pieces: list[bytes] = []
         while piece := await self.read():
             pieces.append(piece)
         return b"".join(pieces)
 
-    def take(self, most: int = LIMIT_BYTES) -> bytes:
-        """At most so many of the bytes that are there, perhaps none.
-
-        Raises: `ConnectionResetError` when it was reset.
-        """
-        if not self._chunks:
-            if self._reset:
-                raise ConnectionResetError("read: connection reset by peer")
-            return b""
-        taken: list[bytes] = []
-        while self._chunks and most > 0:
-            chunk = self._chunks.popleft()
-            if len(chunk) > most:
-                self._chunks.appendleft(chunk[most:])
-                chunk = chunk[:most]
-            taken.append(chunk)
-            most -= len(chunk)
-            self._size -= len(chunk)
-        self._make_room()
-        return b"".join(taken)
-
-    def abandon(self) -> None:
-        """The reader goes away."""
-        if not self.broken:
-            self.broken = True
-            self._chunks.clear()
-            self._size = 0
-            self._make_room()
-
-    # -- inside -------------------------------------------------------------------------------
-
-    def _tell(self) -> None:
-        self._news.set()
-        if self.on_news is not None:
-            self.on_news()
-
-    def _make_room(self) -> None:
+    def break_off(self) -> None:
+        """The reader goes: what is unread is lost, writers get `Broken`."""
+        self._broken = True
+        self._data.clear()
         self._room.set()
-        if self.on_room is not None:
-            self.on_room()
+
+    def reset(self) -> None:
+        """Tear it down: both ends get `Reset`."""
+        if not self._reset:
+            self._reset = True
+            self._data.clear()
+            self._room.set()
+            self._changed()
+
+    def _changed(self) -> None:
+        self._news.set()
+        if self.on_change is not None:
+            self.on_change()
 
 
-class Connection:
-    """One end of a connection, such as one over TCP: reads what the other end writes.
+class Stream:
+    """One end of a connection: what it reads, what it writes, and between which addresses.
 
-    Parameters: `incoming` and `outgoing`, its two pipes.
+    `local` and `remote` are `(address, port)`.
     """
 
-    __slots__ = ("incoming", "outgoing")
+    __slots__ = ("incoming", "local", "outgoing", "remote")
 
-    def __init__(self, incoming: Pipe, outgoing: Pipe) -> None:
+    def __init__(
+        self,
+        incoming: Pipe,
+        outgoing: Pipe,
+        local: tuple[str, int] = ("", 0),
+        remote: tuple[str, int] = ("", 0),
+    ) -> None:
         self.incoming = incoming
         self.outgoing = outgoing
+        self.local = local
+        self.remote = remote
 
-    async def read(self, most: int = LIMIT_BYTES) -> bytes:
-        """What the other end has sent, waiting for some; `b""` when it has closed its half.
+    async def read(self, size: int = CAPACITY) -> bytes:
+        """At most `size` bytes, waiting for the first; `b""` at the end.  Raises `Reset`."""
+        return await self.incoming.read(size)
 
-        Raises: `ConnectionResetError`.
-        """
-        return await self.incoming.read(most)
+    def write(self, data: bytes) -> None:
+        """Send bytes.  Raises `Broken`, `Reset`."""
+        self.outgoing.write(data)
 
-    async def write(self, data: bytes) -> None:
-        """Send `data`, waiting for room.  Raises `BrokenPipeError` when the other end has gone."""
-        await self.outgoing.write(data)
+    async def drain(self) -> None:
+        """Wait until the other side has caught up.  Raises `Broken`, `Reset`."""
+        await self.outgoing.drain()
 
     def close_write(self) -> None:
-        """Close the sending half (FIN); reading goes on."""
+        """Say that nothing more will be sent (a half-close)."""
         self.outgoing.close()
 
     def close(self) -> None:
-        """Close both halves: what was sent still arrives, what comes is lost."""
+        """Leave: the other side reads to the end, and gets `Broken` when it writes."""
         self.outgoing.close()
-        self.incoming.abandon()
+        self.incoming.break_off()
 
     def reset(self) -> None:
-        """Break the connection (RST): what is under way is lost, the other end's reads raise."""
+        """Tear the connection down for both sides."""
         self.outgoing.reset()
-        self.incoming.abandon()
+        self.incoming.reset()
 
 
-def connected(kernel: Kernel, limit: int = LIMIT_BYTES) -> tuple[Connection, Connection]:
-    """The two ends of a new connection."""
-    one, other = Pipe(kernel, limit), Pipe(kernel, limit)
-    return Connection(one, other), Connection(other, one)
+def connection(
+    kernel: Kernel, client: tuple[str, int] = ("", 0), server: tuple[str, int] = ("", 0)
+) -> tuple[Stream, Stream]:
+    """The two ends of a new connection: the client's and the server's."""
+    there, back = Pipe(kernel), Pipe(kernel)
+    return Stream(back, there, client, server), Stream(there, back, server, client)
