@@ -10,11 +10,11 @@ address.  Nothing here knows the API server.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 
-from pytest_kubesim.sim.pipes import Stream, connection
+from pytest_kubesim.sim.pipes import Refused, Stream, TimedOut, Unreachable, connection
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
@@ -28,31 +28,6 @@ CONNECT_TIMEOUT_NS = 127_000_000_000
 """How long Linux tries to connect to what does not answer (6 retries)."""
 
 FIRST_EPHEMERAL, LAST_EPHEMERAL = 32_768, 60_999
-
-
-class ConnectError(Exception):
-    """A connection that could not be made; `str(error)` as libc says it."""
-
-
-class Refused(ConnectError):
-    """Nobody listens there (`ECONNREFUSED`)."""
-
-    def __init__(self) -> None:
-        super().__init__("Connection refused")
-
-
-class TimedOut(ConnectError):
-    """No answer came (`ETIMEDOUT`, or the caller's own patience)."""
-
-    def __init__(self) -> None:
-        super().__init__("Connection timed out")
-
-
-class Unreachable(ConnectError):
-    """There is no way there (`EHOSTUNREACH`)."""
-
-    def __init__(self) -> None:
-        super().__init__("No route to host")
 
 
 @attrs.frozen(slots=True)
@@ -179,7 +154,7 @@ class PodNetwork:
         client, server = connection(
             self.kernel, (flow.source, self._ephemeral()), (flow.address, flow.port)
         )
-        accept(server)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        cast("Acceptor", accept)(server)
         return client
 
     async def exchange(
@@ -193,7 +168,7 @@ class PodNetwork:
         handler = interface.listeners.get((UDP, flow.port))
         if handler is None:
             raise Refused
-        answer = handler(data, (flow.source, self._ephemeral()))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        answer = cast("Datagram", handler)(data, (flow.source, self._ephemeral()))
         if not isinstance(answer, bytes):
             await self.kernel.sleep(timeout_ns)
             raise TimedOut

@@ -27,6 +27,31 @@ class Reset(Exception):
     """The other side has torn the connection down (`ECONNRESET`)."""
 
 
+class ConnectError(Exception):
+    """A connection that could not be made; `str(error)` as libc says it."""
+
+
+class Refused(ConnectError):
+    """Nobody listens there (`ECONNREFUSED`)."""
+
+    def __init__(self) -> None:
+        super().__init__("Connection refused")
+
+
+class TimedOut(ConnectError):
+    """No answer came (`ETIMEDOUT`, or the caller's own patience)."""
+
+    def __init__(self) -> None:
+        super().__init__("Connection timed out")
+
+
+class Unreachable(ConnectError):
+    """There is no way there (`EHOSTUNREACH`)."""
+
+    def __init__(self) -> None:
+        super().__init__("No route to host")
+
+
 class Pipe:
     """One direction.
 
