@@ -1,7 +1,8 @@
 """Tokens: those of a table, and those of service accounts.
 
 A service account's token has the shape of a JWT (header, claims, signature); the signature is an
-HMAC with a key that all API servers of a cluster share.  It is good while its time runs and while
+HMAC with a key that all API servers of a cluster share, or (where others are to check it, outside
+this process) a `TokenSigner`'s.  It is good while its time runs and while
 the service account, and the pod it is bound to, exist under the same UIDs.
 
 Follows `pkg/serviceaccount/{claims,jwt}.go`.
@@ -15,7 +16,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.sim.clock import NS
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Reader
 
 ISSUER = "https://kubernetes.default.svc.cluster.local"
+LEGACY_ISSUER = "kubernetes/serviceaccount"
 SERVICE_ACCOUNTS = GroupResource("", "serviceaccounts")
 PREFIX = "system:serviceaccount:"
 
@@ -35,6 +37,22 @@ def service_account_user(
     """The identity of a service account."""
     groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
     return UserInfo(f"{PREFIX}{namespace}:{name}", groups, uid, dict(extra or {}))
+
+
+class TokenSigner(Protocol):
+    """Signs service account tokens with a private key whose public half can be published."""
+
+    def sign(self, claims: Object) -> str:
+        """A JWT that says so."""
+        ...
+
+    def claims(self, token: str) -> Object | None:
+        """What a token says, if a key of ours has signed it."""
+        ...
+
+    def key_set(self) -> Object:
+        """The public keys, a JWKS."""
+        ...
 
 
 class Authenticators:
@@ -52,6 +70,13 @@ class Authenticators:
         key: bytes,
     ) -> None:
         self.tokens = dict(tokens)
+        self.issuers: tuple[str, ...] = (ISSUER,)
+        """Who may have issued a token; the first issues ours (`--service-account-issuer`)."""
+        self.audiences: tuple[str, ...] = ()
+        """Whom tokens are for (`--api-audiences`); (): the issuers."""
+        self.signer: TokenSigner | None = None
+        self.anonymous = True
+        """Whether one may ask without saying who one is (`--anonymous-auth`)."""
         self._reader = reader
         self._now_ns = now_ns
         self._key = key
@@ -66,6 +91,8 @@ class Authenticators:
 
     def sign(self, claims: Object) -> str:
         """A token that says so."""
+        if self.signer is not None:
+            return self.signer.sign(claims)
         header = _part({"alg": "RS256", "kid": "kubesim"})
         body = f"{header}.{_part(claims)}"
         signature = hmac.new(self._key, body.encode(), hashlib.sha256).digest()
@@ -73,6 +100,8 @@ class Authenticators:
 
     def claims(self, token: str) -> Object | None:
         """What a token says, if it is one of ours."""
+        if self.signer is not None:
+            return self.signer.claims(token)
         body, _, signature = token.rpartition(".")
         if body.count(".") != 1:
             return None
@@ -90,8 +119,10 @@ class Authenticators:
         now = self._now_ns() // NS
         if claims.get("exp", 0) < now or claims.get("nbf", 0) > now:
             return None
+        if claims.get("iss") not in (*self.issuers, LEGACY_ISSUER):
+            return None
         given: list[str] = claims.get("aud") or []
-        if not set(given) & set(audiences or (ISSUER,)):
+        if not set(given) & set(audiences or self.audiences or self.issuers):
             return None
         private: Object = claims.get("kubernetes.io") or {}
         namespace: str = private.get("namespace") or ""

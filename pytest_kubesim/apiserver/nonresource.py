@@ -18,6 +18,7 @@ from pytest_kubesim.apiserver import (
     openapi,
     responses,
 )
+from pytest_kubesim.apiserver.bootstrap import ADVERTISE_ADDRESS, PORT
 from pytest_kubesim.errors import NotSimulated
 
 if TYPE_CHECKING:
@@ -69,6 +70,38 @@ async def serve(scope: RequestScope) -> Response:
         return responses.Response(200, VERSION, json.dumps(VERSION, indent=2).encode())
     if first == "openapi":
         return openapi.serve(scope, parts[1:])
+    if path in ISSUER_PATHS:
+        return service_account_issuer(scope, path)
     if first == "metrics":
         raise NotSimulated("Metrics of the API server are not simulated.")
     return responses.page_not_found()
+
+
+CONFIGURATION_PATH = "/.well-known/openid-configuration"
+KEYS_PATH = "/openid/v1/jwks"
+ISSUER_PATHS = frozenset({CONFIGURATION_PATH, KEYS_PATH})
+
+
+def service_account_issuer(scope: RequestScope, path: str) -> Response:
+    """Who issues service account tokens, and its keys (`pkg/routes/openidmetadata.go`).
+
+    Where the keys are secret (in a process of its own nobody else can check tokens), and where the
+    issuer is no URL, there is nothing to publish.
+    """
+    authenticators = scope.server.authenticators
+    signer, issuer = authenticators.signer, authenticators.issuers[0]
+    if signer is None or not issuer.startswith("https://"):
+        return responses.page_not_found()
+    keys = signer.key_set()
+    obj, content_type = keys, "application/jwk-set+json"
+    if path == CONFIGURATION_PATH:
+        content_type = "application/json"
+        obj = {
+            "issuer": issuer,
+            "jwks_uri": f"https://{ADVERTISE_ADDRESS}:{PORT}{KEYS_PATH}",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": sorted({key["alg"] for key in keys["keys"]}),
+        }
+    headers = (("cache-control", "public, max-age=3600"),)
+    return responses.Response(200, obj, content_type=content_type, headers=headers)

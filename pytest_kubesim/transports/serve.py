@@ -29,7 +29,9 @@ from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.clock import WallClock
 from pytest_kubesim.sim.kernel import to_ns
 from pytest_kubesim.transports import certificates
+from pytest_kubesim.transports.control import Control
 from pytest_kubesim.transports.http import Front
+from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.transports.sockets import Loop
 from pytest_kubesim.wire import UserInfo
 
@@ -49,39 +51,16 @@ def run(options: argparse.Namespace) -> int:
     Raises: `UsageError` for options that do not go together.
     """
     check(options)
-    start = datetime.now(UTC).replace(microsecond=0)
-    settings = config.merge(
-        config.ClusterConfig(),
-        {
-            "seed": options.seed,
-            "version": options.kubernetes_version,
-            "components": options.components,
-            "instant": options.instant,
-            "start_time": start,
-        },
-        "serve",
-    )
     token = options.token or secrets.token_urlsafe(24)
     authority = certificates.Authority()
-    clock = WallClock(to_ns(start), options.clock_scale)
-    cluster = Cluster(settings, clock=clock)
-    cluster.kernel.journal.limit = JOURNAL_ENTRIES
+    cluster, clock = make(options)
     cluster.server.authenticators.tokens[token] = ADMIN
-    if options.manage_all_nodes:
-        cluster.nodes.manage_all()
-    if options.nodes:
-        cluster.add_nodes(options.nodes)
+    cluster.server.authenticators.signer = Signer.made()
     with tempfile.TemporaryDirectory(prefix="kubesim-") as folder:
-        context = _context(Path(folder), authority)
-        front = Front(
-            cluster.kernel,
-            cluster.server,
-            network=cluster.network,
-            watch_latency_ns=(0, 0) if options.instant else WATCH_LATENCY_NS,
-            on_failure=_tell,
-        )
+        pair = certificates.write(Path(folder), "apiserver", authority.server())
+        context = tls_context(*pair, authority.pem.decode())
         try:
-            loop = Loop(front, clock, context, options.port)
+            loop = open_door(cluster, clock, context, port=options.port)
         except OSError as error:
             raise UsageError(
                 f"serve: --port {options.port} cannot be had: {os.strerror(error.errno or 0)};",
@@ -96,6 +75,55 @@ def run(options: argparse.Namespace) -> int:
                 f"serve: --kubeconfig {options.kubeconfig} cannot be written: {error.strerror};",
                 "name a file in a folder that you may write to",
             ) from None
+    attend(cluster, loop, url)
+    return 0
+
+
+def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
+    """The cluster that the options describe, on a clock that follows the wall."""
+    start = datetime.now(UTC).replace(microsecond=0)
+    settings = config.merge(
+        config.ClusterConfig(),
+        {
+            "seed": options.seed,
+            "version": options.kubernetes_version,
+            "components": options.components,
+            "instant": options.instant,
+            "start_time": start,
+        },
+        "serve",
+    )
+    clock = WallClock(to_ns(start), options.clock_scale)
+    cluster = Cluster(settings, clock=clock)
+    cluster.kernel.journal.limit = JOURNAL_ENTRIES
+    if options.manage_all_nodes:
+        cluster.nodes.manage_all()
+    if options.nodes:
+        cluster.add_nodes(options.nodes)
+    return cluster, clock
+
+
+def open_door(
+    cluster: Cluster,
+    clock: WallClock,
+    context: ssl.SSLContext,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> Loop:
+    """The cluster's API server on a socket, and the remote control beside it.  Raises `OSError`."""
+    front = Front(
+        cluster.kernel,
+        Control(cluster, clock),
+        network=cluster.network,
+        watch_latency_ns=(0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
+        on_failure=_tell,
+    )
+    return Loop(front, clock, context, port, host)
+
+
+def attend(cluster: Cluster, loop: Loop, url: str) -> None:
+    """Say `READY <url>`, and serve until SIGTERM or SIGINT."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         loop.stop()
@@ -109,7 +137,6 @@ def run(options: argparse.Namespace) -> int:
     sys.stdout.flush()
     loop.run()
     cluster.close()
-    return 0
 
 
 def check(options: argparse.Namespace) -> None:
@@ -146,12 +173,18 @@ def _tell(failure: BaseException) -> None:
     traceback.print_exception(failure, file=sys.stderr)
 
 
-def _context(folder: Path, authority: certificates.Authority) -> ssl.SSLContext:
+def tls_context(certificate: str, key: str, client_authority: str = "") -> ssl.SSLContext:
+    """TLS of the server's side.
+
+    Parameters: paths of `certificate` and `key`; `client_authority`, the certificates in PEM of
+    those who may sign client certificates ("": nobody).
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(*certificates.write(folder, "apiserver", authority.server()))
-    context.load_verify_locations(cadata=authority.pem.decode())
-    context.verify_mode = ssl.CERT_OPTIONAL
+    context.load_cert_chain(certificate, key)
+    if client_authority:
+        context.load_verify_locations(cadata=client_authority)
+        context.verify_mode = ssl.CERT_OPTIONAL
     protocols = ["http/1.1"]
     if find_spec("h2") is not None:
         protocols.insert(0, "h2")

@@ -225,6 +225,13 @@ class Peer:
 _LIMITS_S = {
     "handshake": HEAD_S, "head": HEAD_S, "body": BODY_S, "idle": IDLE_S, "farewell": LINGER_S,
 }
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+
+
 _METHODS = frozenset({b"GET", b"HEA", b"POS", b"PUT", b"PAT", b"DEL", b"OPT"})
 
 
@@ -232,18 +239,23 @@ class Loop:
     """Serves `front` on loopback until `stop()`.
 
     Parameters: `front`, what all connections share; `clock` that follows the wall; `context`, TLS
-    of the server side; `port`, 0 for a free one.
+    of the server side; `port`, 0 for a free one; `host`, another address than loopback's.
     """
 
     def __init__(
-        self, front: Front, clock: WallClock, context: ssl.SSLContext, port: int = 0
+        self,
+        front: Front,
+        clock: WallClock,
+        context: ssl.SSLContext,
+        port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.front = front
         self.context = context
         self._clock = clock
         self._kernel: Kernel = front.kernel
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self._listener = _listen(host, port)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._wake_in, self._wake_out = socket.socketpair()

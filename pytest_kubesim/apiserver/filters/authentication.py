@@ -41,6 +41,8 @@ async def with_authentication(scope: RequestScope) -> Response | None:
     if request.certificate is not None:
         scope.user = with_group(request.certificate)
         return None
+    if not scope.server.authenticators.anonymous:
+        raise status.new_unauthorized("Unauthorized")
     scope.user = ANONYMOUS
     return None
 

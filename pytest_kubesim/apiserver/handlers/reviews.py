@@ -14,7 +14,6 @@ from pytest_kubesim.apimachinery import fields, labels, status, validation
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, field_manager, responses
-from pytest_kubesim.apiserver.authenticators import ISSUER
 from pytest_kubesim.apiserver.filters.authentication import with_group
 from pytest_kubesim.apiserver.filters.authorization import Attributes
 from pytest_kubesim.apiserver.handlers import binding, write
@@ -244,8 +243,9 @@ async def token(scope: RequestScope) -> Response:
     spec: Object = question.get("spec") or {}
     if not spec.get("token"):
         raise status.new_bad_request("token is required for TokenReview in authentication")
-    audiences: list[str] = spec.get("audiences") or [ISSUER]
     authenticators = scope.server.authenticators
+    own = authenticators.audiences or authenticators.issuers
+    audiences: list[str] = spec.get("audiences") or list(own)
     user = authenticators.user_of(spec["token"], tuple(audiences))
     answer: Object = {"user": {}}
     if user is None:

@@ -13,7 +13,6 @@ from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, GroupVers
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, responses
-from pytest_kubesim.apiserver.authenticators import ISSUER
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.sim.clock import NS
@@ -38,8 +37,9 @@ async def create(scope: RequestScope) -> Response:
     request = await write.admit(scope, options, given, None, kind=KIND)
     account = await scope.server.store(scope.served).get(scope, scope.name)
     spec: Object = dict(request.get("spec") or {})
+    authenticators = scope.server.authenticators
     if not spec.get("audiences"):
-        spec["audiences"] = [ISSUER]
+        spec["audiences"] = list(authenticators.audiences or authenticators.issuers)
     if spec.get("expirationSeconds") is None:
         spec["expirationSeconds"] = DEFAULT_SECONDS
     problems = _problems(spec)
@@ -68,7 +68,7 @@ async def create(scope: RequestScope) -> Response:
             "boundObjectRef": spec.get("boundObjectRef"),
         },
         "status": {
-            "token": scope.server.authenticators.sign(claims),
+            "token": authenticators.sign(claims),
             "expirationTimestamp": timestamps.format_time(expires * NS),
         },
     }
@@ -111,7 +111,7 @@ def _claims(scope: RequestScope, account: Object, spec: Object, now: int, expire
         "aud": spec["audiences"],
         "exp": expires,
         "iat": now,
-        "iss": ISSUER,
+        "iss": scope.server.authenticators.issuers[0],
         "jti": scope.server.draw_uid(f"token/{namespace}/{scope.name}"),
         "kubernetes.io": private,
         "nbf": now,
