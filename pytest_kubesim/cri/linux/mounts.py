@@ -86,7 +86,7 @@ class Mounts:
         root: Node | None = None,
         read_only: bool = False,
     ) -> None:
-        """Show `root` (a part of `filesystem`, or all of it) at a path, which is made if missing."""
+        """Show `root` (a part of `filesystem`, or all of it) at a path, made where it is missing."""
         shown = filesystem.root if root is None else root
         place = self.walk(path, "/")
         point = place.node
@@ -116,13 +116,11 @@ class Mounts:
         who: Credentials = ROOT,
         *,
         follow: bool = True,
-        create: bool = False,
     ) -> Place:
         """Where a path leads; its last name need not exist.
 
         Raises: `Fault` (ENOENT, ENOTDIR, ELOOP, EACCES) on the way.
         """
-        del create
         if not path:
             raise Fault("ENOENT")
         trail: list[_Step] = [("", self._top.root, self._top)]
@@ -168,7 +166,9 @@ class Mounts:
             raise Fault("ENOTDIR")
         return Place(_joined(trail[:-1], name), name, parent, node, mount)
 
-    def lookup(self, path: str, cwd: str = "/", who: Credentials = ROOT, *, follow: bool = True) -> Node:
+    def lookup(
+        self, path: str, cwd: str = "/", who: Credentials = ROOT, *, follow: bool = True
+    ) -> Node:
         """The node at a path.  Raises `Fault`."""
         return self.walk(path, cwd, who, follow=follow).there()
 
@@ -178,7 +178,7 @@ class Mounts:
         for name, entry in node.entries.items():
             covered = self._on.get(entry)
             while covered is not None:
-                entry = covered.root  # noqa: PLW2901 - what is on top counts
+                entry = covered.root
                 covered = self._on.get(entry)
             found[name] = entry
         return found
