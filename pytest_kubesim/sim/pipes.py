@@ -92,6 +92,11 @@ class Pipe:
         if self._broken:
             raise Broken
 
+    @property
+    def full(self) -> bool:
+        """Whether `drain` would suspend."""
+        return not self._room.is_set()
+
     def close(self) -> None:
         """Nothing more will be written; nothing if it is closed."""
         if not self._closed:
