@@ -7,6 +7,7 @@ nothing is reordered between two hosts.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.sim.tasks import Event
@@ -22,7 +23,7 @@ class Network:
     (0, 0) means that a message takes no time and its sender does not suspend.
     """
 
-    __slots__ = ("_cuts", "_healed", "_kernel", "_sent", "_slow", "latency_ns")
+    __slots__ = ("_cuts", "_healed", "_kernel", "_sent", "_slow", "latency_ns", "on_change")
 
     def __init__(self, kernel: Kernel, latency_ns: tuple[int, int] = (0, 0)) -> None:
         self._kernel = kernel
@@ -31,6 +32,8 @@ class Network:
         self._slow: dict[tuple[str, str], tuple[int, int]] = {}
         self._healed = Event(kernel)
         self._sent = 0
+        self.on_change: list[Callable[[], None]] = []
+        """Called when a way has been cut, healed, slowed, or has its own speed again."""
 
     def reachable(self, source: str, target: str) -> bool:
         """Whether a message from host `source` gets to host `target` now."""
@@ -43,6 +46,7 @@ class Network:
     def cut(self, source: str, target: str) -> None:
         """Cut the way from `source` to `target` (one direction; "*" is every host)."""
         self._cuts[source, target] = self._cuts.get((source, target), 0) + 1
+        self._changed()
 
     def heal(self, source: str, target: str) -> None:
         """Undo one `cut`; held messages go on when the last one is healed."""
@@ -53,6 +57,7 @@ class Network:
             self._cuts.pop((source, target), None)
         self._healed.set()
         self._healed.clear()
+        self._changed()
 
     def slow(self, source: str, target: str, latency_ns: tuple[int, int] | None) -> None:
         """Give the way from `source` to `target` a latency of its own; None takes it back."""
@@ -60,6 +65,11 @@ class Network:
             self._slow.pop((source, target), None)
         else:
             self._slow[source, target] = latency_ns
+        self._changed()
+
+    def latency(self, source: str, target: str) -> tuple[int, int]:
+        """The least and the most that a message from `source` to `target` takes now."""
+        return self._slow.get((source, target), self.latency_ns)
 
     def instant(self, source: str, target: str) -> bool:
         """Whether a message takes no time now: the sender need not suspend."""
@@ -80,3 +90,7 @@ class Network:
             self._sent += 1
             delay_ns = self._kernel.rng.between_ns(low, high, "net", source, target, self._sent)
             await self._kernel.sleep(delay_ns)
+
+    def _changed(self) -> None:
+        for callback in list(self.on_change):
+            callback()

@@ -57,6 +57,8 @@ class Process:
         """How far its clock is ahead of true time."""
         self.on_exit: list[Callable[[Process], None]] = []
         """Called when it exits, crashes or is stopped."""
+        self.on_change: list[Callable[[Process], None]] = []
+        """Called when it has been started, paused, resumed, or has ended in any way."""
         self._main_task: Task[Any] | None = None
         self._tasks: dict[Task[Any], None] = {}
         self._deferred: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
@@ -91,6 +93,7 @@ class Process:
             task = self.kernel.spawn(main, name=self.name, process=self)
             self._main_task = task
             task.add_done_callback(self._main_done)
+        self._changed()
 
     def crash(self) -> None:
         """End it at this instant, as SIGKILL or a power cut does."""
@@ -110,6 +113,7 @@ class Process:
         if self.state == "running":
             self.state, self.paused = "paused", True
             self._record("pause")
+            self._changed()
 
     def resume(self) -> None:
         """Let it go on; what fell due while it was paused happens now, in order."""
@@ -119,6 +123,7 @@ class Process:
             deferred, self._deferred = self._deferred, []
             for fn, args in deferred:
                 self.kernel.call_soon(fn, *args)
+            self._changed()
 
     # -- its tasks and timers -----------------------------------------------------------------
 
@@ -194,6 +199,11 @@ class Process:
         for task in tasks:
             task.kill()
         for callback in list(self.on_exit):
+            callback(self)
+        self._changed()
+
+    def _changed(self) -> None:
+        for callback in list(self.on_change):
             callback(self)
 
     def _record(self, what: str, **fields: Any) -> None:
