@@ -1,4 +1,8 @@
-"""The command `kubesim`: `demo` shows the main job, `serve` opens a cluster to kubectl and all."""
+"""The command `kubesim`.
+
+`demo` shows the main job, `serve` opens a cluster to kubectl and all, `envtest` makes a folder for
+test suites in Go, `ctl` is the remote control of what `serve` has opened.
+"""
 
 from __future__ import annotations
 
@@ -26,24 +30,41 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=0, metavar="N", help="port (0: a free one)")
     serve.add_argument("--token", metavar="T", help="the admin's bearer token (made if absent)")
     serve.add_argument("--kubeconfig", metavar="FILE", help="write a kubeconfig there")
-    serve.add_argument(
-        "--components", choices=("apiserver", "controllers", "all"), default="all",
-        help="API server alone; with controllers and scheduler; with kubelets too (all)",
+    _of_clusters(serve)
+
+    envtest = commands.add_parser(
+        "envtest", help="a folder for KUBEBUILDER_ASSETS: etcd, kube-apiserver, kubectl"
     )
-    serve.add_argument("--nodes", type=int, default=0, metavar="N", help="nodes to begin with (0)")
-    serve.add_argument(
+    envtest.add_argument("folder", metavar="DIR", help="where to write the executables")
+    _of_clusters(envtest, components="apiserver")
+    apiserver = commands.add_parser("kube-apiserver")  # what the folder's executable calls
+    _of_clusters(apiserver, components="apiserver")
+    apiserver.add_argument("flags", nargs="*", help="the flags of kube-apiserver, after --")
+    return top
+
+
+def _of_clusters(command: argparse.ArgumentParser, components: str = "all") -> None:
+    """The options that say which cluster is served."""
+    command.add_argument(
+        "--components", choices=("apiserver", "controllers", "all"), default=components,
+        help="API server alone; with controllers and scheduler; with kubelets too "
+        f"({components})",
+    )
+    command.add_argument(
+        "--nodes", type=int, default=0, metavar="N", help="nodes to begin with (0)"
+    )
+    command.add_argument(
         "--manage-all-nodes", action="store_true",
         help="give a simulated kubelet to every Node object that anyone creates",
     )
-    serve.add_argument(
+    command.add_argument(
         "--clock-scale", type=float, default=1.0, metavar="X",
         help="virtual seconds per real second (1)",
     )
-    serve.add_argument("--instant", action="store_true", help="no simulated latencies")
-    serve.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (0)")
-    serve.add_argument("--version", dest="kubernetes_version", default="1.37", metavar="V",
-                       help="Kubernetes version (1.37)")
-    return top
+    command.add_argument("--instant", action="store_true", help="no simulated latencies")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (0)")
+    command.add_argument("--version", dest="kubernetes_version", default="1.37", metavar="V",
+                         help="Kubernetes version (1.37)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pytest_kubesim import demo
 
             return demo.run(options.seed, sys.stdout)
+        if options.command == "envtest":
+            from pytest_kubesim.transports import envtest
+
+            return envtest.run(options, sys.stdout)
+        if options.command == "kube-apiserver":
+            from pytest_kubesim.transports import kube_apiserver
+
+            return kube_apiserver.run(options, options.flags)
         from pytest_kubesim.transports import serve
 
         return serve.run(options)

@@ -152,11 +152,11 @@ def check(options: argparse.Namespace) -> None:
         )
     if options.nodes < 0:
         raise UsageError(f"serve: --nodes {options.nodes}: give 0 or more")
-    if not 0 <= options.port <= MAX_PORT:
+    if not 0 <= getattr(options, "port", 0) <= MAX_PORT:
         raise UsageError(
             f"serve: --port {options.port}: give a number up to {MAX_PORT}, or 0 for a free one"
         )
-    token = options.token
+    token = getattr(options, "token", None)
     if token is not None and (not token or not token.isascii() or len(token.split()) != 1):
         raise UsageError(
             f"serve: --token {token!r}: give letters, digits and signs without a space between them"

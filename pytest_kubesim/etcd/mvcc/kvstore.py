@@ -341,6 +341,14 @@ class KVStore:
         self._live_keys = snapshot.live_keys.copy()
         self._history = snapshot.history.copy()
 
+    def skip_to(self, revision: int) -> None:
+        """Leave out the revisions up to this one: the next change comes after it.
+
+        For a store that takes over from another whose revisions clients remember.
+        """
+        assert not self._staged, "a skip in the middle of a transaction"
+        self._revision = max(self._revision, revision)
+
     def hash_kv(
         self, revision: int = 0, *, encode: Callable[[Any], bytes] = bytes
     ) -> HashKVResponse:
