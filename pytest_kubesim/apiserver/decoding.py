@@ -151,7 +151,7 @@ def _value(
     media = negotiation.input_type(request.header("content-type"), offers)
     body = body_of(scope)
     if media == negotiation.PROTOBUF:
-        return _from_protobuf(body), b"", []
+        return from_protobuf(body), b"", []
     try:
         if media == negotiation.YAML:
             value, repeated = parse_yaml(body)
@@ -231,7 +231,7 @@ def _unrecognized(kind: GroupVersionKind, problem: str, body: bytes) -> APIStatu
     )
 
 
-def _from_protobuf(body: bytes) -> Object:
+def from_protobuf(body: bytes) -> Object:
     """The object of a protobuf body, without the zero values that Go clients send."""
     try:
         value = protobuf.decode(body)

@@ -88,11 +88,12 @@ def read_options(scope: RequestScope) -> Object | None:
             return None
         media = negotiation.input_type(request.header("content-type"))
         try:
-            value = (
-                decoding.parse_yaml(body)[0]
-                if media == negotiation.YAML
-                else json_syntax.loads(body)
-            )
+            if media == negotiation.PROTOBUF:
+                value = decoding.from_protobuf(body)
+            elif media == negotiation.YAML:
+                value = decoding.parse_yaml(body)[0]
+            else:
+                value = json_syntax.loads(body)
         except ValueError as error:
             raise status.new_bad_request(
                 f"couldn't get version/kind; json parse error: {error}"
