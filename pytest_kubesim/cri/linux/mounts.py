@@ -86,7 +86,7 @@ class Mounts:
         root: Node | None = None,
         read_only: bool = False,
     ) -> None:
-        """Show `root` (a part of `filesystem`, or all of it) at a path, made where it is missing."""
+        """Show `root` (a part of `filesystem`, or all of it) at a path, made where missing."""
         shown = filesystem.root if root is None else root
         place = self.walk(path, "/")
         point = place.node
