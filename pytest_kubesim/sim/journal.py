@@ -67,6 +67,11 @@ class Journal:
             if (kind is None or e[2] == kind) and (actor is None or e[3] == actor)
         ]
 
+    @property
+    def next(self) -> int:
+        """The sequence number of the next entry."""
+        return self._forgotten + len(self._entries)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -1,4 +1,4 @@
-"""The command line of kube-apiserver 1.37: which flags there are, which of them mean something here.
+"""The command line of kube-apiserver 1.37: which flags there are, and what they mean here.
 
 Law: what kube-apiserver takes is taken, what it refuses is refused in its words.  A flag whose
 effect is not simulated is named on the error output, never silently accepted.
@@ -12,17 +12,22 @@ import attrs
 
 from pytest_kubesim.errors import UsageError
 
-HONOURED = frozenset(
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+HONOURED = _names(
     """
     anonymous-auth api-audiences authorization-mode bind-address cert-dir client-ca-file
     disable-admission-plugins disable-http2-serving enable-admission-plugins etcd-servers help
     secure-port service-account-issuer service-account-key-file service-account-signing-key-file
     service-cluster-ip-range tls-cert-file tls-private-key-file token-auth-file version
-    """.split()
+    """
 )
 """What does here what it does there."""
 
-INWARD = frozenset(
+INWARD = _names(
     """
     advertise-address allow-privileged audit-log-batch-buffer-size audit-log-batch-max-size
     audit-log-batch-max-wait audit-log-batch-throttle-burst audit-log-batch-throttle-enable
@@ -35,16 +40,17 @@ INWARD = frozenset(
     kubelet-client-key kubelet-preferred-address-types kubelet-timeout lease-reuse-duration-seconds
     livez-grace-period log-flush-frequency log-json-info-buffer-size log-json-split-stream
     log-text-info-buffer-size log-text-split-stream logging-format max-mutating-requests-inflight
-    max-requests-inflight permit-address-sharing permit-port-sharing profiling proxy-client-cert-file
-    proxy-client-key-file service-account-lookup shutdown-delay-duration shutdown-send-retry-after
+    max-requests-inflight permit-address-sharing permit-port-sharing profiling
+    proxy-client-cert-file proxy-client-key-file service-account-lookup shutdown-delay-duration
+    shutdown-send-retry-after
     shutdown-watch-termination-grace-period storage-backend storage-initialization-timeout
     storage-media-type tls-cipher-suites tls-curve-preferences tls-min-version v vmodule watch-cache
     watch-cache-sizes
-    """.split()
+    """
 )
 """What steers load, logs, storage and the like: nothing of it can be seen through the API here."""
 
-NOT_SIMULATED = frozenset(
+NOT_SIMULATED = _names(
     """
     admission-control admission-control-config-file aggregator-reject-forwarding-redirect
     allow-metric-labels allow-metric-labels-manifest audit-log-compress audit-log-format
@@ -75,13 +81,13 @@ NOT_SIMULATED = frozenset(
     service-account-jwks-uri service-account-max-token-expiration service-account-signing-endpoint
     service-node-port-range show-hidden-metrics-for-version strict-transport-security-directives
     tls-sni-cert-key tracing-config-file
-    """.split()
+    """
 )
 """What is taken, and said to have no effect."""
 
 ALL = HONOURED | INWARD | NOT_SIMULATED
 
-_SWITCHES = frozenset(
+_SWITCHES = _names(
     """
     aggregator-reject-forwarding-redirect allow-privileged anonymous-auth
     audit-log-batch-throttle-enable audit-log-compress audit-log-truncate-enabled
@@ -92,7 +98,7 @@ _SWITCHES = frozenset(
     log-json-split-stream log-text-split-stream permit-address-sharing permit-port-sharing profiling
     runtime-config-emulation-forward-compatible service-account-extend-token-expiration
     service-account-lookup shutdown-send-retry-after version watch-cache
-    """.split()
+    """
 )
 """Flags that need no value."""
 

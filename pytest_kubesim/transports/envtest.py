@@ -47,12 +47,11 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
             "name a folder that you may write to",
         ) from None
     if found is None:
-        print(
+        sys.stderr.write(
             f"kubesim: no kubectl of version {MINOR} (or one next to it) is on PATH: suites that "
-            "call it will be told so",
-            file=sys.stderr,
+            "call it will be told so\n"
         )
-    print(f"export KUBEBUILDER_ASSETS={shlex.quote(str(folder))}", file=out)
+    out.write(f"export KUBEBUILDER_ASSETS={shlex.quote(str(folder))}\n")
     return 0
 
 
@@ -81,7 +80,8 @@ def make(folder: Path, words: list[str], kubectl: str | None) -> None:
     # -I -S: nothing of the environment, no site packages: it has to be there at once.
     _write(folder / "etcd", f'exec {python} -I -S {etcd} "$@"\n')
     path = ""
-    if package.parent not in (Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("platlib"))):
+    installed = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    if package.parent not in installed:
         path = (
             f"PYTHONPATH={shlex.quote(str(package.parent))}${{PYTHONPATH:+:$PYTHONPATH}}\n"
             "export PYTHONPATH\n"
@@ -114,7 +114,8 @@ def find_kubectl(folder: Path) -> str | None:
             continue
         try:
             told = subprocess.run(  # noqa: S603 - the user's own kubectl
-                [found, "version", "--client"], capture_output=True, text=True, timeout=30, check=False
+                [found, "version", "--client"],
+                capture_output=True, text=True, timeout=30, check=False,
             ).stdout
         except (OSError, subprocess.SubprocessError):
             continue

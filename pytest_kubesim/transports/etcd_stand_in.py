@@ -89,7 +89,12 @@ class Client:
             return False
         while (end := self._received.find(b"\r\n\r\n")) >= 0:
             lines = self._received[:end].decode("latin-1").split("\r\n")
-            headers = dict(line.lower().replace(" ", "").partition(":")[::2] for line in lines[1:])
+            headers = {
+                name: value
+                for name, _, value in (
+                    line.lower().replace(" ", "").partition(":") for line in lines[1:]
+                )
+            }
             size = headers.get("content-length", "0")
             method, _, rest = lines[0].partition(" ")
             if not size.isdigit() or int(size) > MAX_BYTES or not rest.startswith("/"):
@@ -144,16 +149,21 @@ def serve(listeners: list[socket.socket], keeper: Keeper) -> None:
     """Answer until SIGTERM or SIGINT."""
     selector = selectors.DefaultSelector()
     for listener in listeners:
-        selector.register(listener, selectors.EVENT_READ, None)
+        selector.register(listener, selectors.EVENT_READ, listener)
     while True:
         for key, _ in selector.select():
-            if key.data is None:
-                accepted, _ = key.fileobj.accept()  # type: ignore[union-attr]
+            who: Client | socket.socket = key.data
+            if isinstance(who, socket.socket):
+                accepted, _ = who.accept()
                 accepted.setblocking(False)
                 selector.register(accepted, selectors.EVENT_READ, Client(accepted, keeper))
-            elif not key.data.readable():
-                selector.unregister(key.fileobj)
-                key.data.sock.close()
+            elif not who.readable():
+                selector.unregister(who.sock)
+                who.sock.close()
+
+
+def _exit(_number: int, _frame: object) -> None:
+    os._exit(0)
 
 
 def main(arguments: list[str]) -> int:
@@ -165,7 +175,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(f"etcd Version: {VERSION}\n")
         return 0
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, _exit)
     try:
         listeners = [listen(url) for url in urls(arguments)]
     except (OSError, ValueError) as error:

@@ -33,6 +33,7 @@ from pytest_kubesim.transports.control import Control
 from pytest_kubesim.transports.http import Front
 from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.transports.sockets import Loop
+from pytest_kubesim.transports.wall_timers import WallTimers
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
@@ -112,14 +113,15 @@ def open_door(
     port: int = 0,
 ) -> Loop:
     """The cluster's API server on a socket, and the remote control beside it.  Raises `OSError`."""
+    timers = WallTimers()
     front = Front(
         cluster.kernel,
-        Control(cluster, clock),
+        Control(cluster, clock, timers),
         network=cluster.network,
         watch_latency_ns=(0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
         on_failure=_tell,
     )
-    return Loop(front, clock, context, port, host)
+    return Loop(front, clock, context, port, host, timers)
 
 
 def attend(cluster: Cluster, loop: Loop, url: str) -> None:

@@ -176,7 +176,7 @@ def _publics(pem: bytes) -> list[Any]:
 def _read(part: str) -> Object:
     found: Any = json.loads(_bytes(part))
     if not isinstance(found, dict):
-        raise ValueError("not an object")
+        raise ValueError("not an object")  # noqa: TRY004 - what was read, not what was given
     return cast("Object", found)
 
 

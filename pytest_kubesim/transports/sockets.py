@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.transports.certificates import user_of
 from pytest_kubesim.transports.http import Connection, Front, Identity
+from pytest_kubesim.transports.wall_timers import WallTimers
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.clock import WallClock
@@ -239,7 +240,8 @@ class Loop:
     """Serves `front` on loopback until `stop()`.
 
     Parameters: `front`, what all connections share; `clock` that follows the wall; `context`, TLS
-    of the server side; `port`, 0 for a free one; `host`, another address than loopback's.
+    of the server side; `port`, 0 for a free one; `host`, another address than loopback's; `timers`
+    that fall due in real time.
     """
 
     def __init__(
@@ -249,8 +251,10 @@ class Loop:
         context: ssl.SSLContext,
         port: int = 0,
         host: str = "127.0.0.1",
+        timers: WallTimers | None = None,
     ) -> None:
         self.front = front
+        self.timers = timers or WallTimers()
         self.context = context
         self._clock = clock
         self._kernel: Kernel = front.kernel
@@ -307,6 +311,7 @@ class Loop:
                 self._attend(peer, mask)
             else:
                 peer()
+        self.timers.run_due()
         self._run_due()
         self._sweep()
 
@@ -325,9 +330,11 @@ class Loop:
         if kernel.has_ready():
             return 0.0
         due_ns = kernel.next_time_ns()
-        if due_ns is None:
-            return LONGEST_SLEEP_S
-        return min(self._clock.wait_s(due_ns), LONGEST_SLEEP_S)
+        sleep_s = LONGEST_SLEEP_S
+        if due_ns is not None:
+            sleep_s = min(self._clock.wait_s(due_ns), sleep_s)
+        due_s = self.timers.wait_s()
+        return sleep_s if due_s is None else min(due_s, sleep_s)
 
     def _run_due(self) -> None:
         until_s = time.monotonic() + TURN_S

@@ -1,0 +1,82 @@
+"""Turning a clock that follows the wall: `advance` and `settle` for a served cluster.
+
+Law: what falls due in between runs at its own time, in order.  Clients outside live in real time:
+they are let answer before the clock is turned on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.cluster.waiting import QUIET_NS
+from pytest_kubesim.sim import durations
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.sim.clock import WallClock
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.transports.wall_timers import WallTimers
+
+REAL_QUIET_S = 0.25
+"""For how long nobody outside may have asked for anything."""
+GLANCE_S = 0.02
+STEP_NS = 5 * NS
+"""How far the clock is turned at once while nobody has anything to do."""
+
+
+async def advance(kernel: Kernel, clock: WallClock, duration_ns: int) -> None:
+    """Let `duration_ns` of virtual time pass at once."""
+    clock.skip(duration_ns)
+    await kernel.sleep(duration_ns, periodic=True)
+
+
+async def settle(
+    cluster: Cluster,
+    clock: WallClock,
+    timers: WallTimers,
+    requests: Callable[[], int],
+    timeout_ns: int,
+) -> str:
+    """Let time pass until nothing changes any more, here or by clients outside.
+
+    Parameters: `timers` on the wall; `requests`, how many there have been from outside;
+    `timeout_ns`, virtual.
+    Returns: what kept the cluster busy, "" when it has settled.
+    """
+    kernel = cluster.kernel
+    deadline_ns = kernel.now_ns + timeout_ns
+    quiet_ns = 0
+    writes = cluster.meaningful_writes
+    while kernel.now_ns < deadline_ns:
+        await _outside(kernel, timers, requests)
+        began_ns = kernel.now_ns
+        await advance(kernel, clock, min(_step_ns(kernel), deadline_ns - began_ns))
+        if cluster.meaningful_writes != writes or kernel.pending:
+            writes, quiet_ns = cluster.meaningful_writes, 0
+        else:
+            quiet_ns += kernel.now_ns - began_ns
+        if quiet_ns >= QUIET_NS:
+            return ""
+    return (
+        f"the cluster did not settle within {durations.text(timeout_ns)}:\n{cluster.busy_report()}"
+    )
+
+
+def _step_ns(kernel: Kernel) -> int:
+    """To the next thing that somebody here has to do, but a few seconds at least."""
+    soonest = kernel.timers(1)
+    return max(STEP_NS, soonest[0][0] - kernel.now_ns) if soonest else STEP_NS
+
+
+async def _outside(kernel: Kernel, timers: WallTimers, requests: Callable[[], int]) -> None:
+    """Wait until nobody outside has asked for anything for a while, of real time."""
+    seen, since_s = requests(), time.monotonic()
+    limit_s = since_s + 20 * REAL_QUIET_S
+    while time.monotonic() - since_s < REAL_QUIET_S and time.monotonic() < limit_s:
+        await timers.sleep(kernel, GLANCE_S)
+        if requests() != seen:
+            seen, since_s = requests(), time.monotonic()
