@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
+from pytest_kubesim.cri.sessions import AttachSession, ExecSession
 from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.sim.kernel import Sleep, to_datetime
+from pytest_kubesim.sim.pipes import Pipe
 from pytest_kubesim.sim.tasks import Event
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 
 MAX_LOG_LINES = 10_000
+KILLED = 137
 
 
 @attrs.frozen(slots=True)
@@ -46,6 +49,9 @@ class ContainerConfig:
     termination_message_policy: str = "File"
     spec_hash: str = ""
     user: tuple[int, int, tuple[int, ...]] = (0, 0, (0,))
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -64,8 +70,11 @@ class Container:
     """One run of a program in a pod.  Programs use what is documented as theirs."""
 
     __slots__ = (
+        "_attached",
+        "_commands",
         "_host",
         "_on_change",
+        "_partial",
         "_sigterm",
         "_task",
         "_timers",
@@ -86,8 +95,10 @@ class Container:
         "reason",
         "sandbox",
         "signal_handler",
+        "size",
         "started_ns",
         "state",
+        "stdin",
         "termination_message",
     )
 
@@ -124,6 +135,13 @@ class Container:
         self.probe_override: Override | None = None
         self.exited: Event = Event(host.kernel)
         self.kernel = host.kernel
+        self.stdin: Pipe | None = Pipe(host.kernel) if config.stdin else None
+        """What attached clients type."""
+        self.size = (0, 0)
+        """Columns and rows of its terminal."""
+        self._attached: list[AttachSession] = []
+        self._commands: dict[Task[Any], ExecSession] = {}
+        self._partial: dict[str, bytes] = {}
         self._host = host
         self._on_change = on_change
         self._timers: list[Timer] = []
@@ -147,8 +165,25 @@ class Container:
 
     def log(self, text: object, *, stream: str = "stdout") -> None:
         """Write lines to the container's log."""
+        if self._attached:
+            self._tell(stream, f"{text}\n".encode())
+        self._append(str(text).split("\n"), stream)
+
+    def write(self, data: bytes, *, stream: str = "stdout") -> None:
+        """Write bytes; the log shows them when their line has ended."""
+        self._tell(stream, data)
+        *lines, rest = (self._partial.pop(stream, b"") + data).split(b"\n")
+        if rest:
+            self._partial[stream] = rest
+        if lines:
+            self._append([line.decode(errors="replace") for line in lines], stream)
+
+    def _tell(self, stream: str, data: bytes) -> None:
+        for session in self._attached:
+            session.hear(stream, data)
+
+    def _append(self, lines: list[str], stream: str) -> None:
         now_ns = self.now_ns()
-        lines = str(text).split("\n")
         self.logs += [LogLine(now_ns, stream, line) for line in lines]
         self.lines_written += len(lines)
         if len(self.logs) > MAX_LOG_LINES:
@@ -247,6 +282,41 @@ class Container:
 
     # -- for the runtime ----------------------------------------------------------------------
 
+    def attach(self) -> AttachSession:
+        """Join a client to its first process."""
+        session = AttachSession(self)
+        if self.state == RUNNING:
+            self._attached.append(session)
+        else:
+            session.ended(self.exit_code or 0)
+        return session
+
+    def detach(self, session: AttachSession) -> None:
+        """A client leaves; one who alone could type takes the input along (`stdinOnce`)."""
+        if session in self._attached:
+            self._attached.remove(session)
+            if self.config.stdin_once and self.stdin is not None:
+                self.stdin.close()
+
+    def resize(self, width: int, height: int) -> None:
+        """Its terminal has another size."""
+        self.size = (width, height)
+
+    def execute(self, command: tuple[str, ...], session: ExecSession) -> None:
+        """Run a command beside its first process; it ends with the container at the latest."""
+
+        async def main() -> None:
+            code = 1
+            try:
+                code = await self.program.execute(self, command, session)
+            finally:
+                self._commands.pop(task, None)
+                session.ended(code)
+
+        name = f"{self.namespace}/{self.pod_name}/{self.name}: {' '.join(command)[:40]}"
+        task = self._host.spawn(main(), name=name, daemon=True)
+        self._commands[task] = session
+
     def begin(self) -> None:
         """Start the program."""
         self.state = RUNNING
@@ -269,6 +339,11 @@ class Container:
         """Its host has gone down under it: it runs no more, and nobody has seen it end."""
         self._timers.clear()
         self._task = None
+        for session in (*self._attached, *self._commands.values()):
+            session.stdout.reset()
+            session.stderr.reset()
+        self._attached.clear()
+        self._commands.clear()
 
     def bury(self, code: int, reason: str) -> None:
         """The host is up again, and finds that it does not run: that is how it ended."""
@@ -283,6 +358,17 @@ class Container:
         self.changed()
 
     def _leave(self) -> None:
+        for stream in sorted(self._partial):
+            self._append([self._partial[stream].decode(errors="replace")], stream)
+        self._partial.clear()
+        attached, self._attached = self._attached, []
+        for session in attached:
+            session.ended(self.exit_code or 0)
+        commands, self._commands = self._commands, {}
+        for command, session in commands.items():
+            session.ended(KILLED)
+            if command is not self._host.kernel.current_task:
+                command.kill()
         timers, self._timers = self._timers, []
         for timer in timers:
             timer.cancel()

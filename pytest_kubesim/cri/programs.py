@@ -25,6 +25,7 @@ from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.container import Container
+    from pytest_kubesim.cri.sessions import ExecSession
 
 SIGTERM_CODE, SIGKILL_CODE = 143, 137
 
@@ -68,7 +69,10 @@ class ExecResult:
 WELL = ProbeResult(True)
 
 ProbeHook: TypeAlias = Callable[["Container", Probe], "ProbeResult | bool | int | str"]
-ExecHook: TypeAlias = Callable[["Container", tuple[str, ...]], "ExecResult | int | str | None"]
+ExecHook: TypeAlias = Callable[..., Any]
+"""`(container, command)` gives an `ExecResult`, an exit code, what it prints, or None; a coroutine
+function is given the client too, `(container, command, session)`, and talks to it by the pipes
+`session.stdin`, `session.stdout`, `session.stderr`."""
 Main: TypeAlias = Callable[["Container"], Any]
 
 
@@ -132,6 +136,18 @@ class Program:
         if isinstance(answer, str):
             return ExecResult(0, answer)
         return ExecResult(answer or 0)
+
+    async def execute(
+        self, container: Container, command: tuple[str, ...], session: ExecSession
+    ) -> int:
+        """Run a command beside it, joined to a client; gives its exit code."""
+        hook = self.exec_hook
+        if inspect.iscoroutinefunction(hook):
+            return _exit_code(await hook(container, command, session))
+        result = self.exec(container, command)
+        session.stdout.write(result.stdout.encode())
+        session.stderr.write(result.stderr.encode())
+        return result.exit_code
 
     def for_attempt(self, attempt: int) -> Program:
         """What runs at the `attempt`-th start (0 is the first)."""

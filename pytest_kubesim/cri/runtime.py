@@ -27,6 +27,8 @@ from pytest_kubesim.cri.services import (
     PodState,
     RuntimeServiceError,
 )
+from pytest_kubesim.cri.sessions import ExecSession
+from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
@@ -294,6 +296,28 @@ class Runtime:
                 f"CONTAINER_{container.state.upper()} state"
             )
         return container.program.exec(container, command)
+
+    def check_exec(self, container: Container) -> None:
+        """Raises `NotSimulated` where the container's program simulates no commands."""
+        if container.program.exec_hook is None:
+            raise NotSimulated(
+                f'The program of container "{container.name}" does not simulate commands.',
+                "Give it a hook: `kubesim.images[...] = runs_forever().having(exec=...)`.",
+            )
+
+    async def exec(
+        self, container: Container, command: tuple[str, ...], *, tty: bool = False
+    ) -> ExecSession:
+        """Begin a command in a running container, joined to a client."""
+        if container.state != RUNNING:
+            raise RuntimeServiceError(
+                "failed to exec in container: container is in "
+                f"CONTAINER_{container.state.upper()} state"
+            )
+        self.check_exec(container)
+        session = ExecSession(self.kernel, tty=tty)
+        container.execute(command, session)
+        return session
 
     def probe(self, container: Container, probe: Probe) -> ProbeResult:
         """Ask a running container's program whether it is well."""

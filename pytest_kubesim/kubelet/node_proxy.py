@@ -1,47 +1,67 @@
-"""The API server's way to the kubelets: logs, exec, attach (its `NodeProxy`).
+"""The API server's way to the kubelets and into the pods' network (its `NodeProxy`).
 
 A kubelet that does not run refuses the connection, in the words of Go's dialer; what a kubelet
-refuses becomes the `Status` that the API server makes of it.
+refuses becomes what the API server makes of it: a `Status` for logs, its own words for connections.
 
-Follows `apiserver/pkg/registry/generic/rest/{streamer,response_checker}.go` and
-`pkg/kubelet/server/server.go`.
+Who translates WebSockets of version 5 depends on the node: a kubelet that declares
+`ExtendWebSocketsToKubelet` does so itself; for others the API server does, and what goes wrong is
+then told on the error channel of a connection that stands already.
+
+Follows `apiserver/pkg/registry/generic/rest/{streamer,response_checker}.go`,
+`pkg/registry/core/pod/rest/subresources.go` and `pkg/kubelet/server/server.go`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from pytest_kubesim.apimachinery import status as apistatus
-from pytest_kubesim.apimachinery.timestamps import parse_time
+from pytest_kubesim.cni.network import CONTROL_PLANE
 from pytest_kubesim.cri.container import RUNNING
-from pytest_kubesim.errors import NotSimulated
-from pytest_kubesim.kubelet import remote_command
+from pytest_kubesim.kubelet import endpoints, remote_command, streaming_server
 from pytest_kubesim.kubelet.host import NOTHING
-from pytest_kubesim.kubelet.remote_command import RemoteCommand
-from pytest_kubesim.kubelet.server import KubeletError, KubeletServer, LogOptions, format_log
-from pytest_kubesim.sim.tasks import Event
-from pytest_kubesim.wire import Response, WatchEvent
+from pytest_kubesim.kubelet.log_stream import TEXT, LogStream, log_options
+from pytest_kubesim.kubelet.remote_command import Options
+from pytest_kubesim.kubelet.server import KubeletError, KubeletServer, format_log
+from pytest_kubesim.kubelet.streaming import Refusal, Upgrade, is_websocket, offered
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.pipes import Unreachable
+from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.cri.container import Container
+    from pytest_kubesim.cni.network import PodNetwork
     from pytest_kubesim.kubelet.kubelet import Kubelet
+    from pytest_kubesim.sim.pipes import Stream
+    from pytest_kubesim.wire import Request
 
 PORT = 10250
-TEXT = "text/plain"
+CONNECT_TIMEOUT_NS = 30 * NS
+"""For how long Go's default dialer tries."""
+PLAIN = "text/plain; charset=utf-8"
+TRANSLATES = "ExtendWebSocketsToKubelet"
+_PARAMETERS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+"""What a kubelet calls the flags of the API."""
 
 Query = tuple[tuple[str, str], ...]
 
 
 class KubeletProxy:
-    """Reaches kubelets.
+    """Reaches kubelets and pods.
 
-    Parameters: `kubelets`, gives the kubelet of a node by the node's name, or None.
+    Parameters: `kubelets`, gives the kubelet of a node by the node's name, or None; `network` of the
+    pods (None: no pod can be reached, as where there are no nodes).
     """
 
-    def __init__(self, kubelets: Callable[[str], Kubelet | None]) -> None:
+    def __init__(
+        self,
+        kubelets: Callable[[str], Kubelet | None],
+        network: PodNetwork | None = None,
+    ) -> None:
         self._kubelets = kubelets
+        self._network = network
 
     async def logs(
         self, node: Object, pod: Object, container: str, options: Query
@@ -50,7 +70,7 @@ class KubeletProxy:
         query = dict(options)
         meta = pod["metadata"]
         path = f"/containerLogs/{meta['namespace']}/{meta['name']}/{container}"
-        server = self._server(node, path)
+        server = self._server(node, f'Get "https://{{where}}{path}": ')
         wanted = log_options(query)
         try:
             run = server.find_log(
@@ -65,141 +85,83 @@ class KubeletProxy:
         return Response(200, body=text.encode(), content_type=TEXT)
 
     async def stream(
-        self, node: Object, pod: Object, container: str, kind: str, options: Query, offered: str
-    ) -> RemoteCommand:
-        """`exec` and `attach`, by a WebSocket subprotocol of those `offered`."""
-        protocol = remote_command.protocol_of(offered)
-        if kind == "portforward":
-            raise NotSimulated("portforward is not simulated.", "Call the pod's program.")
+        self, node: Object, pod: Object, container: str, kind: str, request: Request
+    ) -> Upgrade | Response:
+        """`exec`, `attach` and `portforward`; the kubelet's own words where it refuses."""
         meta = pod["metadata"]
-        server = self._server(node, f"/{kind}/{meta['namespace']}/{meta['name']}/{container}")
-        command = tuple(value for name, value in options if name == "command")
+        namespace, name = meta["namespace"], meta["name"]
+        translated = (
+            kind != "portforward"
+            and is_websocket(request)
+            and remote_command.V5 in offered(request)
+            and TRANSLATES not in ((node.get("status") or NOTHING).get("declaredFeatures") or ())
+        )
         try:
-            wanted = remote_command.streams(dict(options))
-        except KubeletError as error:
-            raise _status(error) from None
-        run = server.running_container(meta["namespace"], meta["name"], container)
-        if kind == "exec" and run is not None and run.program.exec_hook is None:
-            raise NotSimulated(
-                f'The program of container "{container}" does not simulate commands.',
-                "Give it a hook: `kubesim.images[...] = runs_forever().having(exec=...)`.",
+            refused = "error dialing backend: "
+            if translated:
+                refused = _posting(f"/{kind}/{namespace}/{name}/{container}", request)
+            server = self._server(node, refused)
+            if kind == "portforward":
+                given = [value for key, value in request.query if key == "ports"]
+                return await streaming_server.forward(server, namespace, name, given, request)
+            return await streaming_server.remote(
+                server, kind, namespace, name, container, request
             )
-        if not protocol:
-            raise NotSimulated(
-                f"{kind} over SPDY is not simulated.",
-                f"Use a client that speaks WebSocket ({' or '.join(remote_command.PROTOCOLS)}).",
-            )
+        except apistatus.APIStatus as down:
+            if not translated:
+                raise
+            return self._told(request, down.message)
+        except (KubeletError, Refusal) as error:
+            if translated and isinstance(error, KubeletError):
+                return self._told(request, f"unable to upgrade connection: {error}")
+            more = error.headers if isinstance(error, Refusal) else ()
+            return Response(error.code, body=str(error).encode(), content_type=PLAIN, headers=more)
 
-        async def begin(stream: RemoteCommand) -> Object:
-            if kind == "attach":
-                if run is None:
-                    raise KubeletError(404, f'container not found ("{container}")')
-                return await remote_command.follow(run, stream)
-            result = await server.exec(meta["namespace"], meta["name"], container, command)
-            stream.write("stdout", result.stdout)
-            stream.write("stderr", result.stderr)
-            return remote_command.exit_status(result)
+    def _told(self, request: Request, problem: str) -> Upgrade:
+        query = dict(request.query)
+        flags = {key: query.get(key) in {"true", "1"} for key in ("stdin", "stdout", "stderr")}
+        assert self._network is not None, "a way to kubelets comes with a network"
+        return remote_command.Refused(self._network.kernel, Options(**flags), problem)
 
-        return RemoteCommand(server.kernel, protocol, wanted, begin)
+    async def proxy(self, node: Object, path: str, request: Request) -> Any:
+        """The kubelet's own HTTP server: a `Response`, or a stream."""
+        try:
+            server = self._server(node, "error trying to reach service: ")
+        except apistatus.APIStatus as down:
+            raise apistatus.new_service_unavailable(down.message) from None
+        return await endpoints.serve(server, path, request)
 
-    async def proxy(self, node: Object, path: str, request: Any) -> Response:
-        """The kubelet's own HTTP server: `/healthz` only."""
-        del request
-        self._server(node, path)
-        if path.rstrip("/") == "/healthz":
-            return Response(200, body=b"ok", content_type=TEXT)
-        raise NotSimulated(
-            f"A kubelet's {path} is not simulated.", "Ask for /healthz, or for logs of pods."
+    async def connect(self, address: str, port: int) -> Stream:
+        """A connection from the API server to an address.  Raises `sim.pipes.ConnectError`."""
+        if self._network is None:
+            raise Unreachable
+        return await self._network.connect(
+            CONTROL_PLANE, address, port, timeout_ns=CONNECT_TIMEOUT_NS
         )
 
-    def _server(self, node: Object, path: str) -> KubeletServer:
+    def _server(self, node: Object, refused: str) -> KubeletServer:
         name = node["metadata"]["name"]
         kubelet = self._kubelets(name)
         if kubelet is None or not kubelet.process.running or kubelet.active is None:
             addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
             host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), name)
+            where = f"{host}:{PORT}"
             raise apistatus.APIStatus(
-                500, "",
-                f'Get "https://{host}:{PORT}{path}": dial tcp {host}:{PORT}: connect: '
-                "connection refused",
+                500, "", f"{refused.format(where=where)}dial tcp {where}: connect: connection refused"
             )
         return kubelet.server
 
 
-def log_options(query: Mapping[str, str]) -> LogOptions:
-    """`PodLogOptions` from the query of a request."""
-
-    def number(name: str) -> int | None:
-        return int(query[name]) if query.get(name) else None
-
-    since = query.get("sinceTime")
-    return LogOptions(
-        tail_lines=number("tailLines"),
-        since_seconds=number("sinceSeconds"),
-        since_time_ns=parse_time(since) if since else None,
-        limit_bytes=number("limitBytes"),
-        timestamps=query.get("timestamps") == "true",
-        previous=query.get("previous") == "true",
-        stream=query.get("stream") or "All",
-    )
-
-
-class LogStream:
-    """A log that goes on until its container ends: a `WatchStream` whose events are its pieces."""
-
-    status = 200
-    content_type = TEXT
-    headers: tuple[tuple[str, str], ...] = ()
-
-    def __init__(self, run: Container, options: LogOptions, now_ns: int) -> None:
-        self._run = run
-        self._options = options
-        self._news = Event(run.kernel)
-        self._closed = False
-        self._pending = format_log(run.logs, options, now_ns)
-        self._seen = run.lines_written
-        run.readers.append(self._news.set)
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has ended; what is still pending can be read."""
-        return self._closed or self._run.state != RUNNING
-
-    async def next(self) -> WatchEvent | None:
-        """The next piece, waiting for one; None once the container has ended."""
-        while True:
-            event = self.next_nowait()
-            if event is not None:
-                return event
-            if self.closed:
-                self.close()
-                return None
-            self._news.clear()
-            await self._run.kernel.wait_any(self._news.future(), self._run.exited.future())
-
-    def next_nowait(self) -> WatchEvent | None:
-        """What has been written since the last piece, if anything."""
-        fresh = self._run.lines_written - self._seen
-        if fresh:
-            self._seen = self._run.lines_written
-            options = LogOptions(
-                timestamps=self._options.timestamps, stream=self._options.stream
-            )
-            self._pending += format_log(self._run.logs[-fresh:], options, 0)
-        if not self._pending or self._closed:
-            return None
-        text, self._pending = self._pending, ""
-        return WatchEvent("LOG", {"text": text}, 0)
-
-    def close(self) -> None:
-        """End it from the client's side."""
-        self._closed = True
-        if self._news.set in self._run.readers:
-            self._run.readers.remove(self._news.set)
-
-    def encode(self, event: WatchEvent) -> bytes:
-        """The piece as it goes over the wire."""
-        return event.object["text"].encode()
+def _posting(path: str, request: Request) -> str:
+    """How Go's HTTP client begins to say that the translator's request failed."""
+    query = dict(request.query)
+    flags = [
+        (named, "1") for flag, named in _PARAMETERS.items() if query.get(flag) in {"true", "1"}
+    ]
+    commands = [(name, value) for name, value in request.query if name == "command"]
+    encoded = urlencode(sorted(commands + flags, key=lambda pair: pair[0]))
+    braced = f"{path}?{encoded}".replace("{", "{{").replace("}", "}}")
+    return f'error sending request: Post "https://{{where}}{braced}": '
 
 
 def _status(error: KubeletError) -> apistatus.APIStatus:

@@ -14,7 +14,6 @@ import attrs
 
 from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.cri.container import RUNNING
-from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.image_manager import ERR_IMAGE_PULL, ERR_IMAGE_PULL_BACK_OFF
 from pytest_kubesim.sim.clock import NS
@@ -22,7 +21,7 @@ from pytest_kubesim.sim.clock import NS
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cri.container import Container, LogLine
-    from pytest_kubesim.cri.programs import ExecResult
+    from pytest_kubesim.cri.runtime import Runtime
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.pod_workers import PodWorkers
     from pytest_kubesim.kubelet.status_manager import StatusManager
@@ -72,7 +71,7 @@ class KubeletServer:
         self, namespace: str, pod_name: str, container: str, *, previous: bool = False
     ) -> Container:
         """The container whose log is meant."""
-        pod = self._find_pod(namespace, pod_name)
+        pod = self.find_pod(namespace, pod_name)
         if pod is None:
             raise KubeletError(404, f'pod "{pod_name}" cannot be found - no logs available')
         uid = pod["metadata"]["uid"]
@@ -85,28 +84,18 @@ class KubeletServer:
             400, f"unable to retrieve container logs for {wanted}"
         )
 
-    async def exec(
-        self, namespace: str, pod_name: str, container: str, command: tuple[str, ...]
-    ) -> ExecResult:
-        """Run a command in a container.
-
-        Raises: `KubeletError` where that is not possible.
-        """
-        run = self.running_container(namespace, pod_name, container)
-        if run is None:
-            raise KubeletError(404, f'container not found ("{container}")')
-        try:
-            return await self._host.runtime.exec_sync(run, command)
-        except RuntimeServiceError as error:
-            raise KubeletError(500, str(error)) from None
-
     def running_container(self, namespace: str, pod_name: str, name: str) -> Container | None:
         """A container that runs, or None."""
-        pod = self._find_pod(namespace, pod_name)
+        pod = self.find_pod(namespace, pod_name)
         if pod is None:
             return None
         run = self._host.runtime.pod_state(pod["metadata"]["uid"]).find(name)
         return run if run is not None and run.state == RUNNING else None
+
+    @property
+    def runtime(self) -> Runtime:
+        """The node's runtime."""
+        return self._host.runtime
 
     @property
     def kernel(self) -> Kernel:
@@ -117,7 +106,8 @@ class KubeletServer:
         """The pods that it runs."""
         return [worker.pod for worker in self._workers.workers.values()]
 
-    def _find_pod(self, namespace: str, name: str) -> Object | None:
+    def find_pod(self, namespace: str, name: str) -> Object | None:
+        """A pod of this node."""
         for worker in self._workers.workers.values():
             meta = worker.pod["metadata"]
             if meta["name"] == name and meta["namespace"] == namespace and not worker.gone:

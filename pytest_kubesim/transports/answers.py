@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 GZIP_THRESHOLD_BYTES = 128 * 1024
 """Bodies above it are compressed, for clients that take that."""
 GZIP_LEVEL = 1
+HIGH_BYTES = 256 * 1024
+"""While a client has left so much unread it is sent no more of a log, or of what a command says."""
 
 
 async def ask(front: Front, request: Request) -> Any:

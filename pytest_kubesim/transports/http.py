@@ -21,14 +21,16 @@ import attrs
 import httptools
 
 from pytest_kubesim.apiserver.decoding import MAX_BODY_BYTES
+from pytest_kubesim.sim.tasks import Event
 from pytest_kubesim.transports import answers
+from pytest_kubesim.transports.answers import HIGH_BYTES
 from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
     from pytest_kubesim.sim.network import Network
     from pytest_kubesim.sim.tasks import Task
-    from pytest_kubesim.transports.websocket import Upgraded
+    from pytest_kubesim.transports.upgrades import Upgraded
     from pytest_kubesim.wire import Handler, WatchStream
 
 MAX_HEADER_BYTES = 1 << 20
@@ -60,6 +62,10 @@ def _anybody(_headers: Headers) -> Identity:
 
 def _raise(failure: BaseException) -> None:
     raise failure
+
+
+def _nothing() -> int:
+    return 0
 
 
 @attrs.frozen(slots=True)
@@ -101,6 +107,11 @@ class Connection:
         self.closed = False
         self.upgraded: Upgraded | None = None
         """What took over after `101 Switching Protocols`."""
+        self.backlog: Callable[[], int] = _nothing
+        """How many bytes of what was sent the client has not read; the door knows."""
+        self.resumed: Callable[[], object] = _nothing
+        """Called when more may be read of a client that was `saturated`; the door listens."""
+        self._room: Event | None = None
         self._output = output
         self._on_close = on_close
         self._name = name
@@ -130,6 +141,18 @@ class Connection:
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return not self.receiving and self._task is None and self.upgraded is None
+
+    @property
+    def saturated(self) -> bool:
+        """Whether nothing should be read of the client: what it has sent waits to be taken."""
+        return self.upgraded is not None and self.upgraded.saturated
+
+    def room(self) -> None:
+        """The client has read something (the door says so when `backlog` has shrunk)."""
+        if self.upgraded is not None:
+            self.upgraded.pump()
+        elif self._room is not None:
+            self._room.set()
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client; may call `output` before it returns."""
@@ -284,8 +307,8 @@ class Connection:
             return
         if isinstance(answer, Response):
             self._answer(request, answer, keep_alive, modern)
-        elif hasattr(answer, "connect"):
-            from pytest_kubesim.transports.websocket import take_over
+        elif hasattr(answer, "wire"):
+            from pytest_kubesim.transports.upgrades import take_over
 
             self.upgraded = take_over(self, answer, request)
         else:
@@ -333,14 +356,17 @@ class Connection:
         self._output(b"".join((*head, b"\r\n")))
         stream_name = f"{request.client}/{self._name}/{self._watches}"
         batch = 0
+        patient = getattr(stream, "patient", False)
         try:
             while (event := await stream.next()) is not None:
+                if patient:
+                    await self._behind()
                 batch += 1
                 await answers.deliver(self.front, request.host, stream_name, batch)
                 if self.closed:
                     return
                 chunks = [pack(stream, event)]
-                while (more := stream.next_nowait()) is not None:
+                while not patient and (more := stream.next_nowait()) is not None:
                     chunks.append(pack(stream, more))
                 self._output(b"".join(chunks))
         except ConnectionLost as lost:
@@ -354,6 +380,14 @@ class Connection:
                 self._output(b"0\r\n\r\n")
             if not keep_alive:
                 self._end("eof")
+
+    async def _behind(self) -> None:
+        """Wait while the client is behind with reading."""
+        while self.backlog() >= HIGH_BYTES and not self.closed:
+            if self._room is None:
+                self._room = Event(self.front.kernel)
+            self._room.clear()
+            await self._room.wait()
 
     # -- ending -------------------------------------------------------------------------------
 
@@ -372,6 +406,11 @@ class Connection:
         self.closed = True
         self._queue.clear()
         self._on_close(kind)
+
+    def switch(self, headers: Headers) -> None:
+        """Say that the connection goes over to what `headers` name."""
+        head = self._head(101, "", headers)
+        self._output(b"".join((*head, b"\r\n")))
 
     def send(self, data: bytes) -> None:
         """Send raw bytes (what took the connection over)."""

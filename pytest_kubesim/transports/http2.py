@@ -28,6 +28,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from pytest_kubesim.apiserver.decoding import MAX_BODY_BYTES
+from pytest_kubesim.sim.tasks import Event
 from pytest_kubesim.transports import answers
 from pytest_kubesim.transports.http import parse_query
 from pytest_kubesim.wire import ConnectionLost, Request, Response
@@ -48,7 +49,8 @@ class _Stream:
     """A request and its answer."""
 
     __slots__ = (
-        "answered", "body", "ending", "headers", "id", "size", "task", "unsent", "watch", "whole",
+        "answered", "body", "ending", "headers", "id", "room", "size", "task", "unsent", "watch",
+        "whole",
     )
 
     def __init__(self, number: int, headers: list[tuple[str, str]]) -> None:
@@ -64,6 +66,8 @@ class _Stream:
         """Whether its request has been taken from it."""
         self.unsent = bytearray()
         self.ending = False
+        self.room: Event | None = None
+        """Set when something of it has been sent."""
 
 
 class Connection2:
@@ -71,6 +75,7 @@ class Connection2:
 
     upgraded = None
     waiting = 0
+    saturated = False
 
     def __init__(
         self,
@@ -84,6 +89,8 @@ class Connection2:
         self._output = output
         self._on_close = on_close
         self._name = name
+        self.backlog: Callable[[], int] = int
+        self.resumed: Callable[[], object] = int
         self._streams: dict[int, _Stream] = {}
         self._count = 0
         self._feeding = False
@@ -125,6 +132,12 @@ class Connection2:
     def idle(self) -> bool:
         """Whether nothing is under way."""
         return not self._streams
+
+    def room(self) -> None:
+        """The client has read something."""
+        for stream in list(self._streams.values()):
+            if stream.room is not None:
+                stream.room.set()
 
     # -- the client's side --------------------------------------------------------------------
 
@@ -261,6 +274,9 @@ class Connection2:
                 answer.close()
         elif isinstance(answer, Response):
             self._answer(stream, request, answer)
+        elif hasattr(answer, "wire"):
+            answer.close()  # HTTP/2 has no `Upgrade`
+            self._reset(stream, ErrorCodes.HTTP_1_1_REQUIRED)
         else:
             await self._follow(stream, request, answer)
 
@@ -282,14 +298,17 @@ class Connection2:
         self._flush()
         stream_name = f"{request.client}/{self._name}/{stream.id}"
         batch = 0
+        patient = getattr(watch, "patient", False)
         try:
             while (event := await watch.next()) is not None:
                 batch += 1
+                if patient:
+                    await self._behind(stream)
                 await answers.deliver(self.front, request.host, stream_name, batch)
                 if stream.id not in self._streams:
                     return
                 pieces = [watch.encode(event)]
-                while (more := watch.next_nowait()) is not None:
+                while not patient and (more := watch.next_nowait()) is not None:
                     pieces.append(watch.encode(more))
                 self._write(stream, b"".join(pieces))
                 self._flush()
@@ -302,6 +321,16 @@ class Connection2:
         stream.ending = True
         self._write(stream, b"")
         self._flush()
+
+    async def _behind(self, stream: _Stream) -> None:
+        """Wait while the client is behind with reading this stream."""
+        while stream.id in self._streams and (
+            len(stream.unsent) >= answers.HIGH_BYTES or self.backlog() >= answers.HIGH_BYTES
+        ):
+            if stream.room is None:
+                stream.room = Event(self.front.kernel)
+            stream.room.clear()
+            await stream.room.wait()
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -341,6 +370,8 @@ class Connection2:
                 return
             self._h2.send_data(stream.id, bytes(unsent[:size]))
             del unsent[:size]
+            if stream.room is not None:
+                stream.room.set()
         if stream.ending:
             self._h2.end_stream(stream.id)
             del self._streams[stream.id]

@@ -36,6 +36,12 @@ class _Pipe:
         self._output = output
         self._on_close = on_close
         self._closed = False
+        self.saturated = False
+        self.backlog: Callable[[], int] = int
+        self.resumed: Callable[[], object] = int
+
+    def room(self) -> None:
+        """The client has read something."""
 
     def feed(self, data: bytes) -> None:
         """Bytes for the other end."""

@@ -79,6 +79,11 @@ class Peer:
         )
         self._front, self._name = front, f"socket-{number}"
         self._connection: Any = Connection(front, self._send, self._server_ends, self._name)
+        self._wire()
+
+    def _wire(self) -> None:
+        self._connection.backlog = lambda: len(self._unsent)
+        self._connection.resumed = self.writable
 
     def overdue(self, now_s: float) -> bool:
         """Whether what is under way has taken too long."""
@@ -142,6 +147,7 @@ class Peer:
         from pytest_kubesim.transports.http2 import Connection2
 
         self._connection = Connection2(self._front, self._send, self._server_ends, self._name)
+        self._wire()
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -167,6 +173,7 @@ class Peer:
     def writable(self) -> None:
         """Send what the socket takes."""
         unsent = self._unsent
+        before = len(unsent)
         while unsent:
             try:
                 sent = self.sock.send(unsent)
@@ -185,10 +192,15 @@ class Peer:
             except OSError:
                 self.close()
                 return
+        connection = self._connection
         reading = self._ending or (
-            len(unsent) < PAUSE_UNSENT_BYTES and self._connection.waiting < PAUSE_REQUESTS
+            len(unsent) < PAUSE_UNSENT_BYTES
+            and connection.waiting < PAUSE_REQUESTS
+            and not connection.saturated
         )
         self._loop.interest(self, reading=reading, writing=bool(unsent))
+        if before > len(unsent):
+            connection.room()
 
     # -- ending -------------------------------------------------------------------------------
 

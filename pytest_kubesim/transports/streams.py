@@ -90,6 +90,9 @@ class MemoryTransport(asyncio.Transport):
                 compression=None,
             )
         self._connection = place.dial(self._received, self._server_closed)
+        self._connection.backlog = lambda: sum(map(len, self._pending))
+        self._connection.resumed = self._resumed
+        self._full = False
         loop.transports[self] = None
         loop.call_soon(protocol.connection_made, self)
 
@@ -109,6 +112,7 @@ class MemoryTransport(asyncio.Transport):
         if pending and not self._closing:
             data = pending[0] if len(pending) == 1 else b"".join(pending)
             self._give(data)
+            self._connection.room()
         if self._ended is not None and not self._pending and not self._paused:
             self._end()
 
@@ -164,6 +168,15 @@ class MemoryTransport(asyncio.Transport):
             return
         WORLD.alive()
         self._connection.feed(bytes(data))
+        if self._connection.saturated and not self._full:
+            self._full = True
+            self._protocol.pause_writing()
+
+    def _resumed(self) -> None:
+        if self._full:
+            self._full = False
+            if not self._lost:
+                self._loop.call_soon(self._protocol.resume_writing)
 
     def writelines(self, list_of_data: Any) -> None:
         """Send several pieces."""

@@ -39,6 +39,16 @@ class End:
         """The server has ended it."""
         self.waiter: Future[None] | None = None
         self.connection: Any = place.dial(self._output, self._closed)
+        self.connection.backlog = lambda: len(self.buffer)
+        self.connection.resumed = self._notify
+
+    def feed(self, data: bytes) -> None:
+        """Send `data`, once the server takes more."""
+        connection = self.connection
+        while connection.saturated and not self.finished:
+            self.waiter = waiter = Future(self.kernel)
+            WORLD.block(waiter, None)
+        connection.feed(data)
 
     def _output(self, data: bytes) -> None:
         self.buffer += data
@@ -85,6 +95,7 @@ class End:
             return b""
         data = bytes(self.buffer[:size])
         del self.buffer[:size]
+        self.connection.room()
         return data
 
 
@@ -106,7 +117,7 @@ class MemorySocket(socket.socket):
         if end.finished and end.error is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         payload = bytes(data)
-        end.connection.feed(payload)
+        end.feed(payload)
         return len(payload)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:

@@ -1,4 +1,4 @@
-"""Ways through the API server to a kubelet or a pod: logs, exec, attach, port-forward, proxy.
+"""Ways through the API server to a kubelet: logs, exec, attach, port-forward.
 
 The seam: a `NodeProxy`, which the cluster brings, knows the kubelets.  What can be said without one
 (no such pod, no such container, no node yet) is said here.
@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.golang import bracketed
+from pytest_kubesim.apimachinery.golang import bracketed, parse_int, quote
 from pytest_kubesim.apimachinery.meta import GroupResource, annotations
-from pytest_kubesim.apiserver import negotiation, responses
+from pytest_kubesim.apiserver import responses
 from pytest_kubesim.apiserver.admission import chain
+from pytest_kubesim.apiserver.filters.authorization import Attributes
 from pytest_kubesim.errors import NotSimulated
 
 if TYPE_CHECKING:
@@ -34,16 +35,23 @@ class NodeProxy(Protocol):
         ...
 
     async def stream(
-        self, node: Object, pod: Object, container: str, kind: str, options: Any, offered: str
+        self, node: Object, pod: Object, container: str, kind: str, request: Any
     ) -> Any:
         """A connection (`wire.UpgradeStream`) for `exec`, `attach` or `portforward`.
 
-        It speaks one of the WebSocket subprotocols `offered`.
+        A `Response` where the kubelet refuses the `request`.
         """
         ...
 
     async def proxy(self, node: Object, path: str, request: Any) -> Any:
         """The answer of a kubelet's own HTTP server."""
+        ...
+
+    async def connect(self, address: str, port: int) -> Any:
+        """A connection to an address in the cluster (`sim.pipes.Stream`).
+
+        Raises `sim.pipes.ConnectError`.
+        """
         ...
 
 
@@ -140,14 +148,38 @@ def _option(name: str, given: list[str]) -> Any:
     if name == "command":
         return given
     if name == "ports":
-        texts = [text for each in given for text in each.split(",")]
-        return [int(text) for text in texts if text.isdecimal()]
+        return [_port(text) for each in given for text in each.split(",")]
     return given[0]
+
+
+def _port(text: str) -> int:
+    """`metav1.Convert_Slice_string_To_Slice_int32`.  Raises `APIStatus`."""
+    try:
+        if text[:1] in {"+", "-"}:
+            raise ValueError(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")
+        return parse_int(text, 17, function="ParseUint")
+    except ValueError as error:
+        raise status.new_bad_request(f"cannot convert to []int32: {error}") from None
+
+
+async def _may_create(scope: RequestScope) -> None:
+    """Opening a connection takes the right to create, by whatever method.
+
+    Raises `APIStatus`.  Follows `pkg/registry/core/pod/rest/authorize.go`.
+    """
+    if scope.info.verb == "create":
+        return
+    decision, reason = await scope.server.authorize(Attributes.of(scope, verb="create"))
+    if decision != "allow":
+        raise status.new_forbidden(scope.served.group_resource, scope.name, reason)
 
 
 async def stream(scope: RequestScope) -> Response | WatchStream:
     """`pods/exec`, `pods/attach`, `pods/portforward`."""
+    if scope.request.method not in {"GET", "POST"}:
+        raise status.new_generic_server_response(405, "", GroupResource("", ""), "", "")
     await admit(scope)
+    await _may_create(scope)
     pod = await _pod(scope)
     kind = scope.subresource
     container = "" if kind == "portforward" else _container(scope, pod)
@@ -159,22 +191,6 @@ async def stream(scope: RequestScope) -> Response | WatchStream:
     if proxy is None:
         raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
     request = scope.request
-    if "upgrade" not in request.header("connection").lower() or not request.header("upgrade"):
+    if not any(n == "connection" and "upgrade" in v.lower() for n, v in request.headers):
         raise status.new_bad_request("Upgrade request required")
-    offered = request.header("sec-websocket-protocol")
-    return await proxy.stream(node, pod, container, kind, request.query, offered)
-
-
-async def proxy(scope: RequestScope) -> Response | WatchStream:
-    """`nodes/proxy`, `pods/proxy`, `services/proxy`."""
-    scope.output = negotiation.PLAIN
-    await admit(scope)
-    found = scope.server.node_proxy
-    if scope.served.group_resource != NODES:
-        raise NotSimulated(
-            f"The proxy of {scope.served.plural} is not simulated.", "Call the pod's program."
-        )
-    node = await scope.server.store(scope.served).get(scope, scope.name)
-    if found is None:
-        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
-    return await found.proxy(node, "/" + "/".join(scope.info.parts[3:]), scope.request)
+    return await proxy.stream(node, pod, container, kind, request)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import negotiation
-from pytest_kubesim.apiserver.handlers import binding, connect, eviction, scale, token
+from pytest_kubesim.apiserver.handlers import binding, connect, eviction, proxy, scale, token
 from pytest_kubesim.apiserver.handlers.get import get
 from pytest_kubesim.apiserver.handlers.patch import patch
 from pytest_kubesim.apiserver.handlers.update import update
@@ -36,9 +36,9 @@ ENDPOINTS: Mapping[
     (PODS, "exec"): connect.stream,
     (PODS, "attach"): connect.stream,
     (PODS, "portforward"): connect.stream,
-    (PODS, "proxy"): connect.proxy,
-    (SERVICES, "proxy"): connect.proxy,
-    (NODES, "proxy"): connect.proxy,
+    (PODS, "proxy"): proxy.serve,
+    (SERVICES, "proxy"): proxy.serve,
+    (NODES, "proxy"): proxy.serve,
     (SERVICE_ACCOUNTS, "token"): token.create,
 }
 

@@ -1,0 +1,410 @@
+"""A request on its way through the API server to a program in the cluster, and its answer back.
+
+The law: the program sees the client's request, without what concerns the connection and without
+credentials, plus `X-Forwarded-*`; the client sees the program's answer, with links rewritten so that
+they lead through the proxy again.  Bodies of known and moderate length are taken whole, others are
+handed on as they come.  A connection is used for one request.
+
+Follows `apimachinery/pkg/util/proxy/{transport,upgradeaware}.go` and Go's `httputil.ReverseProxy`.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from html.parser import HTMLParser
+from posixpath import join, normpath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+
+import attrs
+import httptools
+
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.sim.pipes import Broken, ConnectError, Reset, Stream
+from pytest_kubesim.wire import Response, WatchEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.wire import Request
+
+Connect = "Callable[[str, int], Awaitable[Stream]]"
+
+WHOLE_BYTES = 1 << 20
+"""A body of at most that length is taken whole before the client is answered."""
+MAX_HEAD_BYTES = 1 << 20
+
+_HOP_BY_HOP = frozenset({
+    "connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
+    "te", "trailer", "transfer-encoding", "upgrade",
+})
+_CORS = frozenset({
+    "access-control-allow-credentials", "access-control-allow-headers",
+    "access-control-allow-methods", "access-control-allow-origin",
+})
+_LINKS = {
+    "a": ("href",), "applet": ("codebase",), "area": ("href",), "audio": ("src",),
+    "base": ("href",), "blockquote": ("cite",), "body": ("background",),
+    "button": ("formaction",), "command": ("icon",), "del": ("cite",), "embed": ("src",),
+    "form": ("action",), "frame": ("longdesc", "src"), "head": ("profile",),
+    "html": ("manifest",), "iframe": ("longdesc", "src"), "img": ("longdesc", "src", "usemap"),
+    "input": ("src", "usemap", "formaction"), "ins": ("cite",), "link": ("href",),
+    "object": ("classid", "codebase", "data", "usemap"), "q": ("cite",), "script": ("src",),
+    "source": ("src",), "video": ("poster", "src"),
+}
+"""The attributes that hold links, by tag."""
+
+
+@attrs.frozen(slots=True)
+class Location:
+    """Where a request goes: `host` and `port`, and the `path` there (encoded, without query)."""
+
+    host: str
+    port: int
+    path: str
+
+    @property
+    def address(self) -> str:
+        """Host and port as URLs write them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class RawUpgrade:
+    """A connection that the program has upgraded (a `wire.UpgradeStream` on the wire `raw`).
+
+    `head` is the beginning of its answer, `stream` the connection to it.
+    """
+
+    status = 101
+    wire = "raw"
+    subprotocol = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __init__(self, kernel: Kernel, stream: Stream, head: bytes) -> None:
+        self.kernel = kernel
+        self.stream = stream
+        self.head = head
+
+    def close(self) -> None:
+        """The client has gone."""
+        self.stream.close()
+
+
+async def send(
+    kernel: Kernel, connect: Any, location: Location, request: Request
+) -> Response | Body | RawUpgrade:
+    """Ask a program, and give its answer.
+
+    Parameters: `connect(host, port)` opens the connection; `location` of the program; `request` of
+    the client.
+
+    Raises: `APIStatus` (503 where it cannot be reached; 500 for an upgrade).
+    """
+    upgrade = _upgrade_of(request)
+    try:
+        stream: Stream = await connect(location.host, location.port)
+    except ConnectError as error:
+        raise _unreachable(f"dial tcp {location.address}: {_dialed(error)}", upgrade) from None
+    reader = _Reader(stream)
+    try:
+        stream.write(_head(location, request, upgrade))
+        if request.body:
+            stream.write(request.body)
+        await stream.drain()
+        await reader.read_head(request.method)
+    except Reset:
+        raise _unreachable("read: connection reset by peer", upgrade) from None
+    except Broken:
+        raise _unreachable("write: broken pipe", upgrade) from None
+    except ValueError as error:
+        stream.close()
+        raise _unreachable(str(error), upgrade) from None
+    if reader.status == 101 and upgrade:
+        return RawUpgrade(kernel, stream, reader.raw)
+    return await _answer(reader, location, request)
+
+
+def _dialed(error: ConnectError) -> str:
+    text = str(error)
+    if text == "Connection timed out":
+        return "i/o timeout"
+    return f"connect: {text[:1].lower()}{text[1:]}"
+
+
+def _unreachable(problem: str, upgrade: str) -> status.APIStatus:
+    if upgrade:
+        return status.APIStatus(500, "", f"error dialing backend: {problem}")
+    return status.new_service_unavailable(f"error trying to reach service: {problem}")
+
+
+def _upgrade_of(request: Request) -> str:
+    wanted = any(n == "connection" and "upgrade" in v.lower() for n, v in request.headers)
+    return request.header("upgrade") if wanted else ""
+
+
+def _head(location: Location, request: Request, upgrade: str) -> bytes:
+    query = f"?{urlencode(request.query)}" if request.query else ""
+    lines = [f"{request.method} {location.path}{query} HTTP/1.1"]
+    host = request.header("host") or location.address
+    lines.append(f"Host: {host}")
+    named = {
+        token.strip().lower()
+        for name, value in request.headers
+        if name == "connection"
+        for token in value.split(",")
+    }
+    dropped = _HOP_BY_HOP | named | {"host", "authorization", "content-length", "x-forwarded-uri"}
+    for name, value in request.headers:
+        if name not in dropped and not name.startswith("impersonate-"):
+            lines.append(f"{name.title()}: {value}")
+    if upgrade:
+        lines += ["Connection: Upgrade", f"Upgrade: {upgrade}"]
+    if request.body:
+        lines.append(f"Content-Length: {len(request.body)}")
+    elif request.method in {"POST", "PUT", "PATCH"}:
+        lines.append("Content-Length: 0")
+    lines += [f"X-Forwarded-For: {FORWARDED_FOR}", f"X-Forwarded-Uri: {request.path}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+FORWARDED_FOR = "127.0.0.1"
+
+
+# -- reading the answer ---------------------------------------------------------------------------
+
+
+class _Reader:
+    """The answer, piece by piece.  A callback object of httptools."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self.pieces: list[bytes] = []
+        self.raw = b""
+        self.complete = False
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._head_done = False
+        self._bodiless = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status == 100:
+            self.headers.clear()
+        else:
+            self._head_done = True
+
+    def on_body(self, body: bytes) -> None:
+        self.pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.complete = self._head_done
+
+    async def read_head(self, method: str) -> None:
+        """Up to the end of the head.  Raises: `ValueError` with Go's words, `Broken`, `Reset`."""
+        while not self._head_done:
+            data = await self.stream.read()
+            if not data:
+                raise ValueError("EOF")
+            self.raw += data
+            if len(self.raw) > MAX_HEAD_BYTES:
+                raise ValueError("net/http: HTTP/1.x transport connection broken: head too large")
+            self._feed(data)
+        self._bodiless = method == "HEAD" or self.status in {204, 304}
+        if self._bodiless or self.length == 0:
+            self.complete = True
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._head_done = True
+        except httptools.HttpParserError:
+            if self._head_done:
+                self.complete = True
+                return
+            first = self.raw.split(b"\r\n", 1)[0].decode("latin-1")
+            raise ValueError(
+                f"net/http: HTTP/1.x transport connection broken: malformed HTTP response {quote(first)}"
+            ) from None
+
+    @property
+    def length(self) -> int | None:
+        """How long the body is, where the head says so."""
+        value = self.header("content-length")
+        return int(value) if value.isdecimal() and not self.header("transfer-encoding") else None
+
+    def header(self, name: str) -> str:
+        """The first header of a (lower case) name."""
+        return next((value for key, value in self.headers if key.lower() == name), "")
+
+    async def read_piece(self) -> bytes:
+        """Some more of the body; b"" at its end."""
+        while not self.pieces and not self.complete and not self._bodiless:
+            try:
+                data = await self.stream.read()
+            except Reset:
+                data = b""
+            if not data:
+                self.complete = True
+                break
+            self._feed(data)
+        taken, self.pieces = b"".join(self.pieces), []
+        return b"" if self._bodiless else taken
+
+
+class Body:
+    """An answer whose body is handed on as it comes (a `WatchStream` of its pieces)."""
+
+    patient = True
+
+    def __init__(self, reader: _Reader, headers: tuple[tuple[str, str], ...]) -> None:
+        self.status = reader.status
+        self.content_type = reader.header("content-type")
+        self.headers = headers
+        self._reader = reader
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._closed or self._reader.complete
+
+    async def next(self) -> WatchEvent | None:
+        """The next piece, waiting for it; None at the end."""
+        piece = b"" if self._closed else await self._reader.read_piece()
+        return WatchEvent("BODY", {"piece": piece}, 0) if piece else None
+
+    def next_nowait(self) -> WatchEvent | None:
+        """Pieces are waited for."""
+        return None
+
+    def close(self) -> None:
+        """End it from the client's side."""
+        self._closed = True
+        self._reader.stream.close()
+
+    def encode(self, event: WatchEvent) -> bytes:
+        """The piece as it goes over the wire."""
+        piece: bytes = event.object["piece"]
+        return piece
+
+
+async def _answer(reader: _Reader, location: Location, request: Request) -> Response | Body:
+    links = _Links(location, request)
+    redirect = reader.header("location")
+    kind = reader.header("content-type").split(";", 1)[0].strip()
+    html = kind == "text/html" and not redirect and not reader.header("content-encoding")
+    named = {token.strip().lower() for token in reader.header("connection").split(",")}
+    dropped = _HOP_BY_HOP | _CORS | named | {"content-type", "content-length", "date"}
+    headers = tuple(
+        (name, links.rewritten(value) if name.lower() == "location" else value)
+        for name, value in reader.headers
+        if name.lower() not in dropped
+    )
+    length = reader.length
+    if not html and not reader.complete and (length is None or length > WHOLE_BYTES):
+        return Body(reader, headers)
+    body = b""
+    while piece := await reader.read_piece():
+        body += piece
+    reader.stream.close()
+    if html:
+        body = links.in_html(body)
+    return Response(reader.status, None, body, reader.header("content-type"), headers)
+
+
+# -- links ----------------------------------------------------------------------------------------
+
+
+class _Links:
+    """Rewrites links of a program so that they lead through the proxy."""
+
+    def __init__(self, location: Location, request: Request) -> None:
+        self._target = location.address
+        self._host = request.header("host")
+        suffix = location.path
+        if request.path.endswith("/") and not suffix.endswith("/"):
+            suffix += "/"
+        self._prepend = request.path.removesuffix(suffix)
+
+    def rewritten(self, link: str) -> str:
+        """A link as the client should follow it."""
+        try:
+            url = urlsplit(link)
+        except ValueError:
+            return link
+        foreign = bool(url.netloc) and url.netloc not in {self._target, self._host}
+        if foreign or not url.path.startswith("/"):
+            return link
+        if not (url.netloc and url.netloc == self._host):
+            url = SplitResult("", "", url.path, url.query, url.fragment)
+        if url.path.startswith(self._prepend):
+            return urlunsplit(url)
+        path = normpath(join(self._prepend, url.path.lstrip("/")))
+        if url.path.endswith("/"):
+            path += "/"
+        return urlunsplit(url._replace(path=path))
+
+    def in_html(self, page: bytes) -> bytes:
+        """A page with its links rewritten."""
+        rewriter = _Page(self.rewritten)
+        rewriter.feed(page.decode("latin-1"))
+        rewriter.close()
+        return "".join(rewriter.parts).encode("latin-1", "xmlcharrefreplace")
+
+
+class _Page(HTMLParser):
+    """Copies a page, tag by tag."""
+
+    def __init__(self, rewrite: Callable[[str], str]) -> None:
+        super().__init__(convert_charrefs=False)
+        self.parts: list[str] = []
+        self._rewrite = rewrite
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag(tag, attrs, ">")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._tag(tag, attrs, "/>")
+
+    def _tag(self, tag: str, found: list[tuple[str, str | None]], end: str) -> None:
+        links = _LINKS.get(tag)
+        if links is None:
+            self.parts.append(self.get_starttag_text() or "")
+            return
+        shown = [
+            f' {name}="{escape(self._rewrite(value or "") if name in links else value or "")}"'
+            for name, value in found
+        ]
+        self.parts.append(f"<{tag}{''.join(shown)}{end}")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.parts.append(f"</{tag}>")
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+    def handle_entityref(self, name: str) -> None:
+        self.parts.append(f"&{name};")
+
+    def handle_charref(self, name: str) -> None:
+        self.parts.append(f"&#{name};")
+
+    def handle_comment(self, data: str) -> None:
+        self.parts.append(f"<!--{data}-->")
+
+    def handle_decl(self, decl: str) -> None:
+        self.parts.append(f"<!{decl}>")
+
+    def handle_pi(self, data: str) -> None:
+        self.parts.append(f"<?{data}>")
+
+    def unknown_decl(self, data: str) -> None:
+        self.parts.append(f"<![{data}]>")
