@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.files import DEVICE, DIRECTORY, FIFO, FILE, LINK
 from pytest_kubesim.cri.linux.mounts import EXECUTE, READ, WRITE, may
-from pytest_kubesim.cri.linux.process import encode
+from pytest_kubesim.cri.linux.process import decode, encode
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.process import Proc
@@ -20,7 +20,7 @@ _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|(0?[0-7]{1,3})|([abefnrtv\\\"])|
 
 
 def unescape(text: str) -> tuple[bytes, bool]:
-    """A text with its backslash sequences replaced, and whether `\\c` cut it short."""
+    r"""A text with its backslash sequences replaced, and whether `\c` cut it short."""
     pieces: list[bytes] = []
     at = 0
     for match in _ESCAPE.finditer(text):
@@ -109,6 +109,11 @@ def _format(template: str, args: list[str]) -> tuple[bytes, int, str]:
         if cut:
             return b"".join(pieces), len(args), problem
     return b"".join(pieces), used, problem
+
+
+def printf_text(template: str, args: list[str]) -> str:
+    """What one pass of `printf` writes."""
+    return decode(_format(template, args)[0])
 
 
 def _directive(

@@ -139,7 +139,7 @@ async def _cd(shell: Shell, args: list[str]) -> int:
             raise Fault("EACCES")
     except Fault as fault:
         await shell.complain(f"cd: can't cd to {target}: {fault}")
-        return 2 if fault.name != "ENOENT" else 2
+        return 2
     shell.variables["OLDPWD"] = proc.cwd
     proc.cwd = shell.variables["PWD"] = place.path if place.name else "/"
     if show:
@@ -394,7 +394,7 @@ def _assign_fields(shell: Shell, names: list[str], text: str) -> None:
         text = rest
 
 
-async def _line(shell: Shell, timeout: str | None) -> str:
+async def _line(shell: Shell, patience: str | None) -> str:
     """A line of standard input with its newline, or what there is before the end."""
     handle = shell.proc.handle(0)
     if isinstance(handle, OpenFile):
@@ -405,10 +405,10 @@ async def _line(shell: Shell, timeout: str | None) -> str:
                 break
         return decode(b"".join(pieces))
     if isinstance(handle, ReadEnd):
-        if timeout is None:
+        if patience is None:
             return decode(await handle.pipe.read_until(b"\n"))
         task = shell.proc.fork(_reader(handle))
-        if await shell.proc.pause(task.exited, timeout_ns=int(float(timeout) * 1e9)):
+        if await shell.proc.pause(task.exited, timeout_ns=int(float(patience) * 1e9)):
             return decode(handle.pipe.read_nowait())
         task.signal("KILL")
         return ""

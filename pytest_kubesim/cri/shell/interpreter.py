@@ -84,8 +84,9 @@ class Shell:
         self.pending: list[str] = []
         self.locals: list[dict[str, str | None]] = []
         self.loops = 0
+        self.tested = 0
+        """Above 0: somebody asks for the status of what runs."""
         self.root_pid = proc.pid
-        self._tested = 0
         self._count = 0
         self._expander = Expander(self)
         self.variables.setdefault("PWD", proc.cwd)
@@ -226,17 +227,17 @@ class Shell:
             if operator and (operator == "&&") != (self.status == 0):
                 continue
             tested = number < last or pipeline.negated
-            self._tested += tested
+            self.tested += tested
             try:
                 await self._pipeline(pipeline, tail=tail and not tested)
             finally:
-                self._tested -= tested
+                self.tested -= tested
             if self.status and not tested:
                 self.check_errexit()
 
     def check_errexit(self) -> None:
         """End the shell after a failure, under `set -e` and where nobody asks for the status."""
-        if "e" in self.options and not self._tested:
+        if "e" in self.options and not self.tested:
             raise Exit(self.status)
 
     async def _pipeline(self, pipeline: Pipeline, *, tail: bool) -> None:
@@ -267,11 +268,11 @@ class Shell:
 
     def fork(self, script: Script, fds: Mapping[int, Handle]) -> Proc:
         """A subshell that runs a script."""
-        tested = self._tested
+        tested = self.tested
 
         async def main(proc: Proc) -> int:
             shell = self.child(proc)
-            shell._tested = tested
+            shell.tested = tested
             return await shell.main(script, tail=True)
 
         return self.proc.fork(main, fds=fds)
@@ -341,11 +342,11 @@ class Shell:
                         return
 
     async def _condition(self, script: Script) -> bool:
-        self._tested += 1
+        self.tested += 1
         try:
             return await self.run(script) == 0
         finally:
-            self._tested -= 1
+            self.tested -= 1
 
     async def _if(self, command: If) -> None:
         for condition, body in command.branches:
