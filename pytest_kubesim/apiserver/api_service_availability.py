@@ -16,14 +16,13 @@ from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver import loopback
 from pytest_kubesim.apiserver.aggregation import API_SERVICES, is_remote
-from pytest_kubesim.etcd.messages import prefix_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.server import APIServer
-    from pytest_kubesim.etcd.messages import WatchResponse
+    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
 
 PREFIX = "/registry/apiregistration.k8s.io/apiservices/"
 CONCERNED = ("/registry/services/specs/", "/registry/endpointslices/")
@@ -36,22 +35,13 @@ _STATE = "aggregation"
 
 def start(server: APIServer) -> None:
     """Look after the APIServices of this life of the server."""
-    _watch(server, PREFIX, lambda response: _heard(server, response))
-    found = server.etcd.member.store.range(PREFIX, prefix_end(PREFIX)).kvs
-    if any(is_remote(kv.value) for kv in found):
-        _follow(server)
-        _check_all(server)
 
+    def begin(found: Sequence[KeyValue]) -> None:
+        if any(is_remote(kv.value) for kv in found):
+            _follow(server)
+            _check_all(server)
 
-def _watch(server: APIServer, prefix: str, heard: Callable[[WatchResponse], object]) -> None:
-    watcher = server.etcd.member.store.watch(prefix, prefix_end(prefix), 0, heard)
-    process = server.process
-
-    def ended(_process: object) -> None:
-        process.on_exit.remove(ended)
-        watcher.cancel()
-
-    process.on_exit.append(ended)
+    server.follow(PREFIX, lambda response: _heard(server, response), begin=begin)
 
 
 def _heard(server: APIServer, response: WatchResponse) -> None:
@@ -69,7 +59,7 @@ def _follow(server: APIServer) -> None:
         return
     server.state[_STATE] = True
     for prefix in CONCERNED:
-        _watch(server, prefix, lambda _response: _check_all(server))
+        server.follow(prefix, lambda _response: _check_all(server))
 
 
 def _check_all(server: APIServer) -> None:

@@ -44,6 +44,7 @@ from pytest_kubesim.apiserver.service_store import ServiceStore
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy
 from pytest_kubesim.apiserver.storage.cacher import Cacher
 from pytest_kubesim.apiserver.storage.compact import INTERVAL_NS, Compactor
+from pytest_kubesim.apiserver.storage.delivery import Delivery, follow
 from pytest_kubesim.apiserver.storage.errors import StorageError
 from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
 from pytest_kubesim.apiserver.storage.reader import LocalReader
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.storage.watch import CacheWatcher
     from pytest_kubesim.apiserver.webhook_client import CallWebhook
     from pytest_kubesim.etcd.client import Client
+    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
     from pytest_kubesim.registry.generic import Catalog
     from pytest_kubesim.registry.rest import Resource, Strategy
     from pytest_kubesim.sim.faultpoints import FaultPoints
@@ -110,6 +112,10 @@ class APIServer:
         self.faultpoints = faultpoints
         self.process = Process(kernel, name, host=host)
         self.process.on_exit.append(self._exited)
+        self.delivery = Delivery(self.process)
+        """The way of etcd's changes to this server: how late its caches are."""
+        self.stopping = False
+        """Whether it has been told to end, and only finishes what it has begun."""
         self.reader = LocalReader(self)
         self.authenticators = Authenticators(
             self.reader, self.process.now_ns, tokens=tokens or {}, key=signing_key
@@ -131,6 +137,8 @@ class APIServer:
             api_service_availability.start,
         ]
         """Called when the process starts: controllers that live inside the API server."""
+        self.on_watch: list[Callable[[RequestScope, CacheWatcher], object]] = []
+        """Called when a watch has been opened, before the client takes its first event."""
         self.conversion_webhook: Callable[[Object, Object], Object] | None = None
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
         self.call_webhook: CallWebhook | None = None
@@ -146,6 +154,16 @@ class APIServer:
         self._compaction_interval_ns = compaction_interval_ns
 
     # -- its life -----------------------------------------------------------------------------
+
+    @property
+    def host(self) -> str:
+        """Where it runs."""
+        return self.process.host
+
+    @property
+    def accepting(self) -> bool:
+        """Whether somebody listens: connections are not refused (nor, while paused, answered)."""
+        return self.process.alive and not self.stopping
 
     def start(self) -> None:
         """Start the process (again); its caches begin at the present revision of etcd."""
@@ -172,6 +190,7 @@ class APIServer:
         self._stores.clear()
         self.state.clear()
         self._draws.clear()
+        self.stopping = False
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -342,6 +361,7 @@ class APIServer:
             custom=resource.custom,
             trigger_field=field,
             trigger=_reader(field) if field else None,
+            delivery=self.delivery,
         )
         return found
 
@@ -356,6 +376,22 @@ class APIServer:
                 await cacher.start(since)
             except StorageError as error:
                 raise status.new_too_many_requests(INITIALIZING, 1) from error
+
+    def follow(
+        self,
+        prefix: str,
+        heard: Callable[[WatchResponse], object],
+        *,
+        begin: Callable[[Sequence[KeyValue]], object] | None = None,
+        prev_kv: bool = False,
+    ) -> None:
+        """List what is below `prefix` in etcd and hear of its changes, while this process lives.
+
+        `begin` is given what is there, `heard` what changes afterwards, as late as `delivery` says.
+        """
+        stream = self.delivery.stream(heard, prefix)
+        work = follow(self.etcd, prefix, stream, begin, self.process, prev_kv=prev_kv)
+        self.kernel.spawn(work, name=f"follow {prefix}", process=self.process, eager=True)
 
     def forget(self, resource: Resource) -> None:
         """A custom resource is served otherwise, or no longer: drop what was made for it."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
+    from pytest_kubesim.client_go.servers import Servers
     from pytest_kubesim.sim.network import Network
     from pytest_kubesim.sim.process import Process
     from pytest_kubesim.sim.tasks import Task
@@ -61,13 +62,15 @@ class RESTClient:
     Parameters: `process` that asks (its host is where messages come from); `handler`, the API
     server; `network` between them; `user` it is; `user_agent` it sends; `server_host`, the
     server's place in the network; `timeout_ns` after which a request without an answer is given up;
-    `watch_latency_ns`, least and most time that a watch event is under way.
+    `watch_latency_ns`, least and most time that a watch event is under way; `servers`, where there
+    are several API servers: `handler` and `server_host` are those of the first then.
     """
 
     __slots__ = (
         "_handler",
         "_headers",
         "_network",
+        "_servers",
         "_watches",
         "process",
         "server_host",
@@ -87,9 +90,11 @@ class RESTClient:
         server_host: str = "control-plane",
         timeout_ns: int = DEFAULT_TIMEOUT_NS,
         watch_latency_ns: tuple[int, int] = (0, 0),
+        servers: Servers | None = None,
     ) -> None:
         self.process = process
         self._handler = handler
+        self._servers = servers
         self._network = network
         self.user = user
         self.server_host = server_host
@@ -109,6 +114,7 @@ class RESTClient:
             server_host=self.server_host,
             timeout_ns=self.timeout_ns,
             watch_latency_ns=self.watch_latency_ns,
+            servers=self._servers,
         )
 
     # -- the verbs ----------------------------------------------------------------------------
@@ -273,14 +279,20 @@ class RESTClient:
                 timeoutSeconds=str(timeout_seconds) if timeout_seconds else "",
             ),
         )
-        answer = await self._send(Request(
+        request = Request(
             "GET", path_of(gvr, namespace), query, self._headers, user=self.user,
             client=self.process.name, host=self.process.host,
-        ))
+        )
+        server_host = self.server_host
+        if self._servers is None:
+            answer = await self._send(request)
+        else:
+            answer, server_host = await self._balanced(self._servers, request)
         if isinstance(answer, Response):
             raise _refusal("GET", path_of(gvr, namespace), answer)
         self._watches += 1
-        return RemoteWatch(self, answer, f"{self.process.name}/{gvr.resource}/{self._watches}")
+        name = f"{self.process.name}/{gvr.resource}/{self._watches}"
+        return RemoteWatch(self, answer, name, server_host)
 
     # -- inside -------------------------------------------------------------------------------
 
@@ -311,16 +323,42 @@ class RESTClient:
         return cast("Object", answer.obj)
 
     async def _send(self, request: Request) -> Response | WatchStream:
-        network, host = self._network, self.process.host
-        if network.instant(host, self.server_host) and network.instant(self.server_host, host):
+        if self._servers is not None:
+            return (await self._balanced(self._servers, request))[0]
+        network, host, server_host = self._network, self.process.host, self.server_host
+        if network.instant(host, server_host) and network.instant(server_host, host):
             return await self._handler.handle(request)
-        return await self._with_timeout(self._through_network(request))
+        return await self._to(self._handler, server_host, request)
 
-    async def _through_network(self, request: Request) -> Response | WatchStream:
+    async def _balanced(
+        self, servers: Servers, request: Request
+    ) -> tuple[Response | WatchStream, str]:
+        """The answer, and the host of the server that gave it."""
+        for attempt in range(len(servers), 0, -1):
+            server = servers.pick()
+            try:
+                return await self._to(server, server.host, request), server.host
+            except ConnectionLost as lost:
+                servers.failed(server)
+                if lost.kind != "refused" or server.accepting or attempt == 1:
+                    raise
+        raise AssertionError("there is no server")
+
+    async def _to(
+        self, handler: Handler, server_host: str, request: Request
+    ) -> Response | WatchStream:
+        network, host = self._network, self.process.host
+        if network.instant(host, server_host) and network.instant(server_host, host):
+            return await handler.handle(request)
+        return await self._with_timeout(self._through_network(handler, server_host, request))
+
+    async def _through_network(
+        self, handler: Handler, server_host: str, request: Request
+    ) -> Response | WatchStream:
         host = self.process.host
-        await self._network.transit(host, self.server_host)
-        answer = await self._handler.handle(request)
-        await self._network.transit(self.server_host, host)
+        await self._network.transit(host, server_host)
+        answer = await handler.handle(request)
+        await self._network.transit(server_host, host)
         return answer
 
     async def _with_timeout(
@@ -335,6 +373,11 @@ class RESTClient:
             )
         return task.result()
 
+    def lost(self, server_host: str) -> None:
+        """The server at that host is out of reach: where there are others, speak to them."""
+        if self._servers is not None and self._servers.pick().host == server_host:
+            self._servers.failed(self._servers.pick())
+
     @property
     def network(self) -> Network:
         """The network it goes through."""
@@ -344,10 +387,13 @@ class RESTClient:
 class RemoteWatch:
     """A watch as its client sees it: later than the server sent it, in the same order."""
 
-    __slots__ = ("_batch", "_client", "_name", "_stream")
+    __slots__ = ("_batch", "_client", "_name", "_server_host", "_stream")
 
-    def __init__(self, client: RESTClient, stream: WatchStream, name: str) -> None:
+    def __init__(
+        self, client: RESTClient, stream: WatchStream, name: str, server_host: str
+    ) -> None:
         self._client = client
+        self._server_host = server_host
         self._stream = stream
         self._name = name
         self._batch = 0
@@ -369,12 +415,13 @@ class RemoteWatch:
         events = [first]
         while (event := stream.next_nowait()) is not None:
             events.append(event)
-        network, server, host = client.network, client.server_host, client.process.host
+        network, server, host = client.network, self._server_host, client.process.host
         if not network.instant(server, host):
             arrival = client.process.spawn(network.transit(server, host), name="watch", daemon=True)
             if not await kernel.wait_any(arrival, timeout_ns=CONNECTION_LOST_NS, periodic=True):
                 arrival.cancel()
                 stream.close()
+                client.lost(server)
                 raise ConnectionLost("timeout", "http2: client connection lost")
         return events
 

@@ -91,10 +91,13 @@ class Cluster(ObjectVerbs):
         self.faultpoints = FaultPoints()
         self.control_plane = ControlPlane(self)
         self.nodes = Nodes(self)
-        self.server.node_proxy = KubeletProxy(self.nodes.kubelet)
+        for server in self.control_plane.servers:
+            server.node_proxy = KubeletProxy(self.nodes.kubelet)
         self.faults = Faults(self)
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []
+        self.on_finish: list[Callable[[], object]] = []
+        """Called when the test has ended, before all is closed; what they raise fails it."""
         self.meaningful_writes = 0
         """How many writes there were besides heartbeats and events."""
         self.clock = ClusterClock(self)
@@ -103,7 +106,7 @@ class Cluster(ObjectVerbs):
         self._doors = doors
         self._failures: list[BaseException] = []
         self._changes = 0
-        self.names = Names(self.server.catalog)
+        self._names = Names(self.server.catalog)
         self.control_plane.on_change(self._changed)
         if doors is not None:
             doors.attach(self)
@@ -121,8 +124,16 @@ class Cluster(ObjectVerbs):
 
     @property
     def server(self) -> APIServer:
-        """The API server."""
+        """The API server; the first of several."""
         return self.control_plane.server
+
+    @property
+    def names(self) -> Names:
+        """The names of what is served at present."""
+        catalog = self.control_plane.catalog
+        if self._names.catalog is not catalog:
+            self._names = Names(catalog)
+        return self._names
 
     @property
     def doors(self) -> Doors:
@@ -346,7 +357,11 @@ class Cluster(ObjectVerbs):
 
     def operator_failed(self, operator: Operator, failure: BaseException) -> None:
         """An operator's main raised: the test ends with that (operators call this)."""
-        self._failures.append(operators.failed(operator, failure))
+        self.fail(operators.failed(operator, failure))
+
+    def fail(self, failure: BaseException) -> None:
+        """End the test with `failure` as soon as the present event is over."""
+        self._failures.append(failure)
 
     def _changed(self, meaningful: bool) -> None:
         self._changes += 1
@@ -394,6 +409,8 @@ class Cluster(ObjectVerbs):
         for invariant in tuple(self.invariants):
             invariant.check()
         self._raise_failures()
+        for callback in self.on_finish:
+            callback()
         for armed in self.faults.never_struck():
             warnings.warn(
                 NeverStruck(

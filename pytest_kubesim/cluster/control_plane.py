@@ -1,7 +1,10 @@
 """The control plane's processes: etcd, kube-apiserver, kube-controller-manager, kube-scheduler.
 
 They are wired here and nowhere else.  The binaries reach the API server through `client_go`, each
-as its own user with its own user agent, from the host `control-plane`.
+as its own user with its own user agent.  One control plane runs on the host `control-plane`;
+several on `control-plane-1`, `control-plane-2` ..., each with an API server of its own, to which
+its controllers and its scheduler speak and to no other (as kubeadm configures them); all others are
+clients of all API servers (`client_go.servers`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go.resources import STORAGECLASSES
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.client_go.servers import Servers
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.controller_manager.manager import ControllerManager
     from pytest_kubesim.csi.provisioner import Provisioner
     from pytest_kubesim.etcd.member import MemberSnapshot
+    from pytest_kubesim.etcd.mvcc.watchable_store import WatchableStore
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.sim.kernel import Timer
 
@@ -35,28 +40,36 @@ VERSION = "v1.37.2"
 CONTROLLER_MANAGER = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
+ETCD_WATCH_LATENCY_NS = (200_000, 2_000_000)
+"""How late each of several API servers hears of changes, unless the cluster is instant.  One alone
+hears of them at once: nobody could tell."""
 
 IS_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 MASTERS = "system:masters"
+AUTHENTICATED = "system:authenticated"
 _ROOT = "/registry/"
 _HEARTBEATS = ("/registry/leases/", "/registry/events/", "/registry/masterleases/")
 _NODES = "/registry/minions/"
 
 
 class ControlPlane:
-    """One etcd member, one API server, and (unless left out) controllers and scheduler."""
+    """Etcd, one API server or several, and (unless left out) controllers and schedulers."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._kernel = kernel = cluster.kernel
         self._instant = cluster.config.instant
-        self.catalog = Catalog(cluster.config.version)
         self.etcd = Member(clock=lambda: kernel.now_ns)
-        self.server = APIServer(
-            kernel, Client(self.etcd), catalog=self.catalog, faultpoints=cluster.faultpoints
-        )
         self.etcd.restore(self._beginning(kernel.start_ns))
-        self.server.start()
+        self._clients = 0
+        self._number = cluster.config.control_planes
+        self.servers = tuple(self._make_server(number) for number in range(1, self._number + 1))
+        """The API servers, in the order of their numbers."""
+        self.server = self.servers[0]
+        for server in self.servers:
+            # They are configured alike: the same tokens, the same keys.
+            server.authenticators.tokens = self.server.authenticators.tokens
+            server.start()
         self.controller_manager: ControllerManager | None = None
         self.scheduler: Process | None = None
         self.provisioner: Provisioner | None = None
@@ -65,33 +78,95 @@ class ControlPlane:
             self._start_controllers()
             self._start_scheduler()
 
+    def _make_server(self, number: int) -> APIServer:
+        cluster, several = self._cluster, self._number > 1
+        server = APIServer(
+            self._kernel,
+            Client(self.etcd),
+            catalog=Catalog(cluster.config.version),
+            name=f"kube-apiserver-{number}",
+            host=f"{HOST}-{number}" if several else HOST,
+            faultpoints=cluster.faultpoints,
+        )
+        if several and not self._instant:
+            server.delivery.latency_ns = ETCD_WATCH_LATENCY_NS
+        return server
+
+    @property
+    def current(self) -> APIServer:
+        """The first API server that runs (the first of all, where none does)."""
+        if self._number > 1:
+            for server in self.servers:
+                if server.process.running:
+                    return server
+        return self.server
+
+    @property
+    def catalog(self) -> Catalog:
+        """What is served at present."""
+        return self.current.catalog
+
+    def processes(self) -> dict[str, Process]:
+        """All processes of the control planes by name, whatever has become of them."""
+        found = [server.process for server in self.servers]
+        if self.controller_manager is not None:
+            found.append(self.controller_manager.process)
+        if self.scheduler is not None:
+            found.append(self.scheduler)
+        return {process.name: process for process in found}
+
+    @property
+    def observed(self) -> WatchableStore:
+        """What is stored, as of the newest write that any member of etcd has applied."""
+        return self.etcd.store
+
     # -- the binaries -------------------------------------------------------------------------
 
     def client(
         self, process: Process, user: str, *groups: str, agent: str
     ) -> RESTClient:
-        """A client for `process` as `user` in `groups` (besides `system:authenticated`)."""
+        """A client for `process` as `user` in `groups` (besides `system:authenticated`).
+
+        Of several API servers it speaks to one after the other client's, and to the next where that
+        is down.
+        """
+        servers = None
+        if self._number > 1:
+            servers = Servers(self.servers, self._clients)
+            self._clients += 1
+        return self._client(process, UserInfo(user, (*groups, AUTHENTICATED)), agent, servers)
+
+    def _client(
+        self,
+        process: Process,
+        user: UserInfo,
+        agent: str,
+        servers: Servers | None = None,
+        server: APIServer | None = None,
+    ) -> RESTClient:
+        server = server or self.server
         return RESTClient(
             process,
-            self.server,
+            server,
             self._cluster.network,
-            user=UserInfo(user, (*groups, "system:authenticated")),
+            user=user,
             user_agent=agent,
-            server_host=HOST,
+            server_host=server.host,
             watch_latency_ns=(0, 0) if self._instant else WATCH_LATENCY_NS,
+            servers=servers,
         )
 
     def admin(self, name: str, agent: str) -> RESTClient:
         """A client with all rights, as a process of its own."""
-        process = Process(self._kernel, name, host=HOST)
+        process = Process(self._kernel, name, host=self.server.host)
         return self.client(process, "kubernetes-admin", MASTERS, agent=agent)
 
     def _beginning(self, start_ns: int) -> MemberSnapshot:
         if self._cluster.config.components == "apiserver":
-            return bootstrap.snapshot(self.catalog, start_ns)
+            return bootstrap.snapshot(Catalog(self._cluster.config.version), start_ns)
         from pytest_kubesim.cluster import settled
 
-        return settled.snapshot(self.catalog.version, start_ns)
+        return settled.snapshot(self._cluster.config.version, start_ns)
 
     def _start_controllers(self) -> None:
         from pytest_kubesim.controller_manager.manager import ControllerManager
@@ -104,7 +179,7 @@ class ControlPlane:
         extra = self._cluster.extensions("pytest_kubesim_controllers")
         settings = {"service-account-signer": self.server.authenticators.sign}
         self.controller_manager = ControllerManager(
-            self._kernel, client, settings=settings, extra=extra
+            self._kernel, client, settings=settings, host=self.server.host, extra=extra
         )
         self.controller_manager.start()
 
@@ -131,7 +206,7 @@ class ControlPlane:
             )
             await scheduler.main()
 
-        self.scheduler = Process(self._kernel, "kube-scheduler", main, host=HOST)
+        self.scheduler = Process(self._kernel, "kube-scheduler", main, host=self.server.host)
         self.scheduler.start()
 
     def start_storage(self) -> None:
@@ -150,6 +225,7 @@ class ControlPlane:
                 process, "system:serviceaccount:kube-system:csi-provisioner", MASTERS, agent=agent
             ),
             latency_ns=(0, 0) if self._instant else LATENCY_NS,
+            host=self.server.host,
         )
         self.provisioner.start()
         default = {
@@ -170,12 +246,12 @@ class ControlPlane:
 
     def read(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object as it is stored now, in the version of `resource`; shared, immutable."""
-        found = self.server.reader.get(resource.group_resource, namespace, name)
+        found = self.current.reader.get(resource.group_resource, namespace, name)
         return None if found is None else _served(resource, found)
 
     def read_all(self, resource: Resource, namespace: str = "") -> list[Object]:
         """All objects of a resource (of a namespace) as they are stored now, by key."""
-        found = self.server.reader.list(resource.group_resource, namespace)
+        found = self.current.reader.list(resource.group_resource, namespace)
         return [_served(resource, obj) for obj in found]
 
     def changes(self, prefix: str) -> Changes:
@@ -198,6 +274,10 @@ class ControlPlane:
             self._arm_tick()
 
         self.etcd.store.watch(_ROOT, prefix_end(_ROOT), 0, written, prev_kv=True)
+
+    def observe(self, listener: Callable[[WatchResponse], object]) -> None:
+        """Call `listener` with every change of what is stored, previous values included."""
+        self.etcd.store.watch(_ROOT, prefix_end(_ROOT), 0, listener, prev_kv=True)
 
     def on_node(
         self, written_: Callable[[Object], object], deleted: Callable[[str], object]
@@ -243,7 +323,8 @@ class ControlPlane:
             self.scheduler.stop()
         if self.provisioner is not None:
             self.provisioner.process.stop()
-        self.server.process.stop()
+        for server in self.servers:
+            server.process.stop()
 
 
 def _served(resource: Resource, stored: Object) -> Object:

@@ -34,7 +34,11 @@ class ObjectVerbs:
     """What a test does with objects; `Cluster` is one of these."""
 
     control_plane: ControlPlane
-    names: Names
+
+    @property
+    def names(self) -> Names:
+        """The names of what is served at present."""
+        raise NotImplementedError
 
     def perform(self, coro: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine to its end, and what falls due meanwhile."""

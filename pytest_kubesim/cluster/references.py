@@ -35,10 +35,10 @@ class Reference:
 class Names:
     """The names under which the resources of a catalog are known."""
 
-    __slots__ = ("_catalog", "_generation", "_index")
+    __slots__ = ("_generation", "_index", "catalog")
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self._generation = -1
         self._index: dict[str, list[GroupVersionResource]] = {}
 
@@ -60,7 +60,7 @@ class Names:
         wanted, _, rest = text.lower().partition(".")
         for gvr in index.get(wanted, ()):
             if not rest or rest in (gvr.group, f"{gvr.version}.{gvr.group}", f"{gvr.version}."):
-                found = self._catalog.by_resource(*gvr)
+                found = self.catalog.by_resource(*gvr)
                 if found is not None:
                     return found
         near = difflib.get_close_matches(wanted, sorted(index), n=3)
@@ -75,7 +75,7 @@ class Names:
         return any(gvr.resource == plural for gvr in self._names().get(plural, ()))
 
     def _names(self) -> dict[str, list[GroupVersionResource]]:
-        catalog = self._catalog
+        catalog = self.catalog
         if self._generation != catalog.generation:
             self._generation = catalog.generation
             self._index = {}

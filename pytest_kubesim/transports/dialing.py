@@ -12,6 +12,7 @@ from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.client_go.servers import Servers
 from pytest_kubesim.cluster.control_plane import WATCH_LATENCY_NS
 from pytest_kubesim.transports import addresses
 from pytest_kubesim.transports.actors import WORLD
@@ -19,11 +20,12 @@ from pytest_kubesim.transports.http import Connection, Front, Headers, Identity
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.sim.process import Process
 
 TOKEN = "kubesim-token"
 """The bearer token in kubeconfigs and token files: it means "whoever I am"."""
-SERVER_HOST = "control-plane"
 BURST = 500
 """How many synchronous requests an operator makes in an instant; then a thousand a second: a
 loop without a pause would stop the world otherwise."""
@@ -75,36 +77,77 @@ class Place:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
-        self.front = Front(
+        self.connections: dict[Connection, None] = {}
+        self._fronts = {server.host: self._front(server) for server in self._servers}
+        self._chosen: dict[str, Servers] = {}
+        self._dialed: dict[str, int] = {}
+        self._full_ns: dict[str, int] = {}
+        if len(self._servers) > 1:
+            for server in self._servers:
+                server.process.on_exit.append(self._ended)
+
+    @property
+    def _servers(self) -> tuple[APIServer, ...]:
+        return self.cluster.control_plane.servers
+
+    def _front(self, server: APIServer) -> Front:
+        cluster = self.cluster
+        return Front(
             cluster.kernel,
-            cluster.server,
+            server,
             identify,
             cluster.network,
-            SERVER_HOST,
+            server.host,
             (0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
             on_failure=self._failed,
         )
-        self.connections: dict[Connection, None] = {}
-        self._dialed: dict[str, int] = {}
-        self._full_ns: dict[str, int] = {}
 
     def dial(
         self, output: Callable[[bytes], object], on_close: Callable[[str], object]
     ) -> Connection:
         """A new connection.  Raises: `ConnectionRefusedError` while no API server runs."""
-        if self.cluster.server.process.state == "crashed":
+        name, servers = self._mine()
+        server = servers.pick()
+        if not server.accepting:
             raise refused("the API server is down")
-        actor = WORLD.actor
-        name = "test" if actor is None else actor.name
         number = self._dialed[name] = self._dialed.get(name, 0) + 1
 
         def closed(kind: str) -> None:
             self.connections.pop(connection, None)
+            if kind != "eof":
+                servers.failed(server)
             on_close(kind)
 
-        connection = Connection(self.front, output, closed, str(number))
+        connection = Connection(self._fronts[server.host], output, closed, str(number))
         self.connections[connection] = None
         return connection
+
+    def _mine(self) -> tuple[str, Servers]:
+        """The name of whoever runs, and the servers as it sees them."""
+        actor = WORLD.actor
+        name = "test" if actor is None else actor.name
+        found = self._chosen.get(name)
+        if found is None:
+            found = self._chosen[name] = Servers(self._servers, len(self._chosen))
+        return name, found
+
+    @property
+    def server_host(self) -> str:
+        """Where the server runs that the next connection of whoever runs will go to."""
+        return self._mine()[1].pick().host
+
+    def out_of_reach(self, host: str) -> None:
+        """Whoever runs has waited in vain for a connection to the server there."""
+        servers = self._mine()[1]
+        if servers.pick().host == host:
+            servers.failed(servers.pick())
+
+    def _ended(self, process: Process) -> None:
+        """An API server is gone: so are the connections to it."""
+        front = self._fronts[process.host]
+        for connection in list(self.connections):
+            if connection.front is front:
+                connection.end("eof" if connection.idle else "reset")
 
     def breathe(self) -> None:
         """Called before a synchronous request: lets time pass for who makes too many at once."""

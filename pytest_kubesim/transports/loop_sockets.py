@@ -88,12 +88,12 @@ class MemorySockets(asyncio.BaseEventLoop):
         if not place.remote:
             return
         host = "test" if self.actor is None else self.actor.process.host
-        network = place.cluster.network
-        if network.instant(host, dialing.SERVER_HOST):
+        network, server_host = place.cluster.network, place.server_host
+        if network.instant(host, server_host):
             return
         arrived = self.create_future()
         way = place.cluster.kernel.spawn(
-            network.transit(host, dialing.SERVER_HOST), name="connect", daemon=True
+            network.transit(host, server_host), name="connect", daemon=True
         )
 
         def done(_way: object) -> None:
@@ -104,7 +104,9 @@ class MemorySockets(asyncio.BaseEventLoop):
         try:
             await arrived
         finally:
-            way.cancel()
+            if not way.done():
+                way.cancel()
+                place.out_of_reach(server_host)
 
     async def start_tls(  # type: ignore[override]
         self, transport: Any, protocol: Any, sslcontext: Any, **options: Any

@@ -274,15 +274,17 @@ def _await_way(place: Place, timeout_s: float | None) -> None:
     actor = WORLD.actor
     host = "test" if actor is None else actor.process.host
     network, kernel = place.cluster.network, place.cluster.kernel
-    if network.instant(host, dialing.SERVER_HOST):
+    server_host = place.server_host
+    if network.instant(host, server_host):
         return
     way = kernel.spawn(
-        network.transit(host, dialing.SERVER_HOST), name="connect", daemon=True, eager=True
+        network.transit(host, server_host), name="connect", daemon=True, eager=True
     )
     if not way.done():
         WORLD.block(way, None if timeout_s is None else to_delay_ns(timeout_s))
     if not way.done():
         way.cancel()
+        place.out_of_reach(server_host)
         raise TimeoutError("timed out")
 
 

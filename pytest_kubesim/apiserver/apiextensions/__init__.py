@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
-from pytest_kubesim.etcd.messages import prefix_end
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_kubesim.apiserver.apiextensions.serving import Serving
     from pytest_kubesim.apiserver.server import APIServer
-    from pytest_kubesim.etcd.messages import WatchResponse
+    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
     from pytest_kubesim.registry.rest import Resource
 
 PREFIX = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
@@ -31,23 +32,15 @@ STATE = "apiextensions"
 
 def start(server: APIServer) -> None:
     """Serve what is defined now, and follow what will be."""
-    end = prefix_end(PREFIX)
-    store = server.etcd.member.store
+
+    def begin(found: Sequence[KeyValue]) -> None:
+        if found or server.catalog.custom():
+            state_of(server).begin(found)
 
     def heard(response: WatchResponse) -> None:
         state_of(server).heard(response)
 
-    watcher = store.watch(PREFIX, end, 0, heard, prev_kv=True)
-    process = server.process
-
-    def ended(_process: object) -> None:
-        process.on_exit.remove(ended)
-        watcher.cancel()
-
-    process.on_exit.append(ended)
-    found = store.range(PREFIX, end).kvs
-    if found or server.catalog.custom():
-        state_of(server).begin(found)
+    server.follow(PREFIX, heard, begin=begin, prev_kv=True)
 
 
 def state_of(server: APIServer) -> Serving:

@@ -65,6 +65,8 @@ async def watch(scope: RequestScope) -> CacheWatcher:
     )
     watcher.expires_at(server.kernel.now_ns + _timeout_ns(scope, options))
     server.opened(watcher)
+    for listener in server.on_watch:
+        listener(scope, watcher)
     return watcher
 
 

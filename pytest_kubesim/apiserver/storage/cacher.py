@@ -37,6 +37,7 @@ from pytest_kubesim.wire import WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.storage.delivery import Delivery, Stream
     from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
     from pytest_kubesim.etcd.messages import WatchResponse
     from pytest_kubesim.etcd.mvcc.watchable_store import Watcher
@@ -60,7 +61,8 @@ class Cacher:
 
     Parameters: `storage`; `api_version` and `kind` of its objects, for bookmarks; `custom`,
     whether they are custom resources; `trigger_field` and `trigger`, an index like upstream's: the
-    value of that field in an object.
+    value of that field in an object; `delivery`, the way of etcd's changes to the server (None: no
+    way at all).
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Cacher:
         custom: bool = False,
         trigger_field: str = "",
         trigger: Trigger | None = None,
+        delivery: Delivery | None = None,
     ) -> None:
         self.kernel = kernel
         self.storage = storage
@@ -97,6 +100,8 @@ class Cacher:
         self._watchers_made = 0
         self._waiting: list[tuple[int, Future[Any]]] = []
         self._source: Watcher | None = None
+        self._delivery = delivery
+        self._stream: Stream | None = None
         self._held: list[WatchResponse] | None = None
         self._marking = False
         self._starting: Future[Any] | None = None
@@ -134,8 +139,11 @@ class Cacher:
         self._dropped = False
         self.revision = self._list_revision = since or answer.revision
         self.ready = True
+        heard: Callable[[WatchResponse], object] = self._heard
+        if self._delivery is not None:
+            heard = self._stream = self._delivery.stream(heard, prefix)
         self._source = await client.watch(
-            prefix, end, start_revision=self.revision + 1, callback=self._heard
+            prefix, end, start_revision=self.revision + 1, callback=heard
         )
 
     def stop(self) -> None:
@@ -143,6 +151,9 @@ class Cacher:
         if self._source is not None:
             self._source.cancel()
             self._source = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
         self.ready = False
         self._held = None
         for group in list(self._watchers.values()):
@@ -358,17 +369,19 @@ class Cacher:
             bookmarks=bookmarks,
             stop=self._forget,
         )
+        watcher.prefix = prefix
         if initial_events:
             value = trigger[1] if trigger[0] == "trigger" else None
             for obj in self.list(prefix, value):
                 if matches is None or matches(obj):
                     revision = int(obj["metadata"]["resourceVersion"])
                     watcher.put(WatchEvent("ADDED", obj, revision))
-            watcher.revision = self.revision
+                    watcher.initial += 1
+            watcher.revision = watcher.begins_after = self.revision
             if mark_end:
                 watcher.put(self._bookmark(end=True))
         else:
-            watcher.revision = since
+            watcher.revision = watcher.begins_after = since
             try:
                 missed = self._since(since)
             except status.APIStatus as error:
@@ -411,6 +424,9 @@ class Cacher:
         wanting = [watcher for watcher in self.watchers() if watcher.bookmarks]
         self._marking = bool(wanting) and self.ready
         if not self._marking:
+            return
+        if self._delivery is not None and self._delivery.process.paused:
+            self._delivery.process.defer(self._mark)
             return
         source = self._source
         if source is not None and not self.holding:

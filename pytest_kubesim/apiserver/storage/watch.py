@@ -87,17 +87,21 @@ class CacheWatcher:
         "_encode",
         "_getter",
         "_kernel",
+        "_listeners",
         "_queue",
         "_stop",
         "_timer",
+        "begins_after",
         "bookmarks",
         "closed",
         "content_type",
         "deadline_ns",
         "headers",
         "id",
+        "initial",
         "matches",
         "next_bookmark_ns",
+        "prefix",
         "revision",
         "status",
         "trigger",
@@ -117,6 +121,12 @@ class CacheWatcher:
         self.trigger = trigger
         """Which changes can concern it: a kind of index and a value in it."""
         self.matches = matches
+        self.prefix = ""
+        """Below which keys it watches."""
+        self.begins_after = 0
+        """The revision whose followers it is given, after the initial events if it has any."""
+        self.initial = 0
+        """How many initial events it was given."""
         self.bookmarks = bookmarks
         self.revision = 0
         """The newest revision that it has been given."""
@@ -128,6 +138,7 @@ class CacheWatcher:
         self.next_bookmark_ns = 0
         self._kernel = kernel
         self._queue: deque[WatchEvent] = deque()
+        self._listeners: tuple[Callable[[WatchEvent], object], ...] = ()
         self._getter: Future[None] | None = None
         self._stop = stop
         self._timer: Timer | None = None
@@ -174,6 +185,15 @@ class CacheWatcher:
             if not getter.done():
                 getter.set_result(None)
 
+    def listen(self, listener: Callable[[WatchEvent], object]) -> None:
+        """Call `listener` with every event at the moment when the client takes it."""
+        self._listeners = (*self._listeners, listener)
+
+    @property
+    def drained(self) -> bool:
+        """Whether the client has taken all that was given."""
+        return not self._queue
+
     # -- from the client's side ---------------------------------------------------------------
 
     async def next(self) -> WatchEvent | None:
@@ -209,4 +229,7 @@ class CacheWatcher:
 
     def _take(self) -> WatchEvent:
         event = self._queue.popleft()
+        if self._listeners:
+            for listener in self._listeners:
+                listener(event)
         return event if self._convert is None else self._convert(event)
