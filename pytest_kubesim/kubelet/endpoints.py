@@ -101,7 +101,8 @@ def _as_runtime_knows(server: KubeletServer, pod: Object) -> Object:
     }
 
 
-def _pods(items: list[Object]) -> Response:
+def _pods(pods: list[Object]) -> Response:
+    items = [{k: v for k, v in pod.items() if k not in {"kind", "apiVersion"}} for pod in pods]
     return Response(
         200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
     )

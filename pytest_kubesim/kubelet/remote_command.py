@@ -227,7 +227,9 @@ class RemoteCommand(Upgrade):
         ]
         for output in outputs:
             await output
-        code = 0 if self.closed else await joined.exit_code
+        code = 0
+        if self._command and not self.closed:
+            code = await joined.exit_code  # whoever was attached hears of no exit code
         joined.detach()
         for task in inputs:
             task.cancel()
