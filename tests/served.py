@@ -64,9 +64,9 @@ class Served:
         """A connection to it."""
         return HTTPSConnection("127.0.0.1", self.port, timeout=timeout, context=self.context())
 
-    def ask(self, method, path, body=None, token=TOKEN, headers=None):
+    def ask(self, method, path, body=None, token=TOKEN, headers=None, timeout=10):
         """One request; gives status and body, decoded where it is JSON."""
-        connection = self.connect()
+        connection = self.connect(timeout)
         sent = dict(headers or {})
         if token:
             sent["Authorization"] = f"Bearer {token}"

@@ -86,6 +86,12 @@ class WallClock:
         self._base_wall = self._wall()
         self._scale = scale
 
+    def freeze(self) -> None:
+        """Stand at the instant that the kernel has reached; `set_scale` lets time go on."""
+        self._base_ns = self._now_ns
+        self._base_wall = self._wall()
+        self._scale = 0.0
+
     def now_ns(self) -> int:
         """The instant the kernel has reached: it lags the wall while events are being run."""
         return self._now_ns

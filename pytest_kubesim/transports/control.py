@@ -206,7 +206,10 @@ class Control:
         frozen = _body(request).get("frozen", True)
         if not isinstance(frozen, bool):
             raise status.new_bad_request("frozen: give true or false")
-        self._clock.set_scale(0.0 if frozen else self._scale)
+        if frozen:
+            self._clock.freeze()
+        else:
+            self._clock.set_scale(self._scale)
         return await self._time(name, request)
 
     async def _set_scale(self, name: str, request: Request) -> Response:
@@ -217,7 +220,8 @@ class Control:
                 "second; to have time stand, freeze"
             )
         self._scale = float(scale)
-        self._clock.set_scale(self._scale)
+        if not self.still:
+            self._clock.set_scale(self._scale)
         return await self._time(name, request)
 
     async def _settle(self, name: str, request: Request) -> Response:

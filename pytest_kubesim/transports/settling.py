@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 REAL_QUIET_S = 0.25
 """For how long nobody outside may have asked for anything."""
 GLANCE_S = 0.02
-STEP_NS = 5 * NS
-"""How far the clock is turned at once while nobody has anything to do."""
+LEAST_STEP_NS, MOST_STEP_NS = 5 * NS, 60 * NS
+"""How far the clock is turned at once: less after a change, more while nothing changes."""
 
 
 async def advance(kernel: Kernel, clock: WallClock, duration_ns: int) -> None:
@@ -49,27 +49,27 @@ async def settle(
     """
     kernel = cluster.kernel
     deadline_ns = kernel.now_ns + timeout_ns
-    quiet_ns = 0
-    writes = cluster.meaningful_writes
+    until_ns, step_ns = 0, LEAST_STEP_NS
+    seen: tuple[int, int] | None = None
     while kernel.now_ns < deadline_ns:
-        await _outside(kernel, timers, requests)
-        began_ns = kernel.now_ns
-        await advance(kernel, clock, min(_step_ns(kernel), deadline_ns - began_ns))
-        if cluster.meaningful_writes != writes or kernel.pending:
-            writes, quiet_ns = cluster.meaningful_writes, 0
-        else:
-            quiet_ns += kernel.now_ns - began_ns
-        if quiet_ns >= QUIET_NS:
+        if seen != (cluster.meaningful_writes, requests()):
+            await _outside(kernel, timers, requests)
+            seen = (cluster.meaningful_writes, requests())
+            until_ns, step_ns = _all_tried_ns(kernel), LEAST_STEP_NS
+        await advance(kernel, clock, min(step_ns, deadline_ns - kernel.now_ns))
+        await timers.sleep(kernel, GLANCE_S)
+        step_ns = min(2 * step_ns, MOST_STEP_NS)
+        if kernel.now_ns >= until_ns and seen == (cluster.meaningful_writes, requests()):
             return ""
     return (
         f"the cluster did not settle within {durations.text(timeout_ns)}:\n{cluster.busy_report()}"
     )
 
 
-def _step_ns(kernel: Kernel) -> int:
-    """To the next thing that somebody here has to do, but a few seconds at least."""
-    soonest = kernel.timers(1)
-    return max(STEP_NS, soonest[0][0] - kernel.now_ns) if soonest else STEP_NS
+def _all_tried_ns(kernel: Kernel) -> int:
+    """When all that anybody means to do now will have been tried, and a while more has passed."""
+    waiting = kernel.timers(kernel.pending)
+    return max([kernel.now_ns + QUIET_NS, *(time_ns for time_ns, _ in waiting)])
 
 
 async def _outside(kernel: Kernel, timers: WallTimers, requests: Callable[[], int]) -> None:
