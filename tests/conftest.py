@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cluster.cluster import Cluster
 
 pytest_plugins = ["pytester"]
 
@@ -21,3 +25,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def _no_surprises(monkeypatch: pytest.MonkeyPatch) -> None:
     """No kubeconfig of the person who runs the tests is ever read."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
+
+
+def pytest_kubesim_cluster_made(cluster: Cluster) -> None:
+    """Every test with a cluster is a test of the laws that no cluster breaks."""
+    from pytest_kubesim.checkers.checkers import Checkers
+
+    Checkers(cluster)

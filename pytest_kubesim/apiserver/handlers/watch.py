@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery import protobuf
+from pytest_kubesim.apimachinery import protobuf, status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import negotiation, responses, table
 from pytest_kubesim.apiserver.handlers import selection
@@ -30,6 +30,8 @@ MIN_REQUEST_TIMEOUT_NS = 1800 * NS
 
 async def watch(scope: RequestScope) -> CacheWatcher:
     """Open a watch.  Raises `APIStatus`."""
+    if scope.output.media_type == negotiation.YAML:
+        raise status.new_not_acceptable(negotiation.BUILT_IN)
     options = list_options(scope, forced_watch=scope.info.legacy_watch)
     selection.check_fields(scope, options)
     options = selection.with_name(scope, options)

@@ -1,0 +1,173 @@
+"""Each law, kept by a cluster and broken by hand: a checker that cannot fail proves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_kubesim.checkers.checkers import Checkers
+from pytest_kubesim.checkers.convergence import unconverged
+from pytest_kubesim.checkers.violation import LawBroken
+from pytest_kubesim.cluster.cluster import Cluster
+from pytest_kubesim.wire import WatchEvent
+
+if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.storage.watch import CacheWatcher
+
+WEB: dict[str, Any] = {
+    "apiVersion": "apps/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {
+        "replicas": 2,
+        "selector": {"matchLabels": {"app": "web"}},
+        "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "web:1"}]},
+        },
+    },
+}
+POD = "/registry/pods/default/web"
+
+
+class Watched:
+    """A cluster of its own with its checkers: what it breaks is not this test's failure."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster()
+        self.checkers = Checkers(self.cluster)
+        self.cluster.create(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+             "spec": {"nodeName": "node-1", "containers": [{"name": "c", "image": "web:1"}]}}
+        )
+
+    def store(self, key: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Write past the API server, as no client can."""
+        control_plane = self.cluster.control_plane
+        kept = control_plane.observed.latest(key)
+        value = change({} if kept is None else kept.value)
+        write = control_plane.server.etcd.put(key, value)
+        self.cluster.kernel.spawn(write, name="tamper", eager=True)
+
+    def finish(self) -> str:
+        """What the test would fail with."""
+        def end() -> None:
+            self.cluster.advance("1s")
+            self.cluster.finish()
+
+        with pytest.raises(LawBroken) as broken:
+            end()
+        self.cluster.close()
+        return str(broken.value)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    """A cluster to break."""
+    return Watched()
+
+
+def test_a_cluster_at_work_breaks_no_law(watched: Watched) -> None:
+    """Deployments, node loss, deletion: nothing to say."""
+    cluster = watched.cluster
+    cluster.add_nodes(3)
+    cluster.apply(WEB)
+    cluster.eventually("pods", {"status": {"phase": "Running"}}, labels="app=web", within="1m")
+    cluster.faults.node("node-2").crash()
+    cluster.advance("10m")
+    cluster.settle()
+    cluster.delete("deployment/web")
+    cluster.advance("1h")
+    assert watched.checkers.violations == []
+    cluster.finish()
+    cluster.close()
+
+
+def test_a_second_binding_is_seen(watched: Watched) -> None:
+    watched.store(POD, lambda pod: {**pod, "spec": {**pod["spec"], "nodeName": "node-2"}})
+    assert "it was bound to node-1 and is bound to node-2" in watched.finish()
+
+
+def test_a_new_uid_is_seen(watched: Watched) -> None:
+    watched.store(POD, lambda pod: {**pod, "metadata": {**pod["metadata"], "uid": "other"}})
+    assert "metadata.uid was" in watched.finish()
+
+
+def test_an_address_given_twice_is_seen(watched: Watched) -> None:
+    addressed = {"spec": {}, "status": {"podIPs": [{"ip": "10.0.0.7"}]}}
+    watched.store(POD, lambda pod: {**pod, "status": addressed["status"]})
+    watched.store("/registry/pods/default/other", lambda _: {"metadata": {}, **addressed})
+    assert "10.0.0.7 belongs to /registry/pods/default/web" in watched.finish()
+
+
+def test_a_change_in_place_is_seen(watched: Watched) -> None:
+    kept = watched.cluster.control_plane.observed.latest(POD)
+    assert kept is not None
+    kept.value["metadata"]["labels"] = {"mutated": "yes"}
+    assert "was changed after it was stored" in watched.finish()
+
+
+def open_watch(watched: Watched) -> CacheWatcher:
+    """A watch of config maps that a client of its own holds."""
+    opened: list[CacheWatcher] = []
+    cluster = watched.cluster
+    cluster.server.on_watch.append(lambda _, watcher: opened.append(watcher))
+    client = cluster.control_plane.admin("watcher", "test")
+    from pytest_kubesim.client_go.resources import CONFIGMAPS
+
+    version = str(cluster.control_plane.observed.revision)
+    cluster.perform(client.watch(CONFIGMAPS, "default", resource_version=version))
+    return opened[-1]
+
+
+def config_map(watched: Watched, name: str) -> dict[str, Any]:
+    """A new one."""
+    return watched.cluster.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
+    )
+
+
+def deaf(watch: CacheWatcher, action: Callable[[], object]) -> None:
+    """Do it, and let the watch miss it: it believes that it has been told already."""
+    told, watch.revision = watch.revision, 1_000_000_000
+    action()
+    watch.revision = told
+
+
+def test_an_event_left_out_is_seen(watched: Watched) -> None:
+    watch = open_watch(watched)
+    deaf(watch, lambda: config_map(watched, "one"))
+    config_map(watched, "two")
+    assert watch.next_nowait() is not None
+    assert "it tells ADDED default/two" in watched.finish()
+
+
+def test_an_event_told_twice_is_seen(watched: Watched) -> None:
+    watch = open_watch(watched)
+    config_map(watched, "one")
+    event = watch.next_nowait()
+    assert event is not None
+    watch.put(event)
+    watch.next_nowait()
+    assert "which is not owed" in watched.finish()
+
+
+def test_a_bookmark_that_lies_is_seen(watched: Watched) -> None:
+    watch = open_watch(watched)
+    deaf(watch, lambda: config_map(watched, "one"))
+    revision = watched.cluster.control_plane.observed.revision
+    watch.put(WatchEvent("BOOKMARK", {"metadata": {}}, revision))
+    watch.next_nowait()
+    assert f"a bookmark says {revision}" in watched.finish()
+
+
+def test_what_is_not_as_it_is_asked_for_is_told(kubesim: Cluster) -> None:
+    """Without nodes no replica becomes ready; with them all is as it is asked for."""
+    kubesim.apply(WEB)
+    kubesim.advance("1m")
+    assert "deployments/default/web: 0 of 2 replicas are ready" in unconverged(kubesim.list)
+    kubesim.add_nodes(1)
+    kubesim.settle()
+    assert unconverged(kubesim.list) == []
