@@ -212,6 +212,9 @@ class Kernel:
 
         for future in futures:
             future.add_done_callback(opened)
+        task = self.current_task
+        if timeout_ns is not None and task is not None and task.process is not None:
+            timeout_ns = task.process.true_ns(timeout_ns)
         timer = (
             self.call_later(timeout_ns, expired, periodic=periodic)
             if timeout_ns is not None

@@ -17,6 +17,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from pytest_kubesim.sim.local_clock import LocalClock
 from pytest_kubesim.sim.tasks import Task
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Process:
         """How many times it was started."""
         self.failure: BaseException | None = None
         """What its main failed with, when it `exited` so."""
-        self.offset_ns = 0
-        """How far its clock is ahead of true time."""
+        self.clock: LocalClock | None = None
+        """Its clock (that of its machine, if several processes share one); None: it is right."""
         self.on_exit: list[Callable[[Process], None]] = []
         """Called when it exits, crashes or is stopped."""
         self.on_change: list[Callable[[Process], None]] = []
@@ -128,8 +129,30 @@ class Process:
     # -- its tasks and timers -----------------------------------------------------------------
 
     def now_ns(self) -> int:
-        """What its clock shows."""
-        return self.kernel.now_ns + self.offset_ns
+        """What its clock shows: the wall time there."""
+        clock = self.clock
+        return self.kernel.now_ns if clock is None else clock.now_ns()
+
+    def monotonic_ns(self) -> int:
+        """The monotonic time there: what timeouts and backoffs are measured by."""
+        clock = self.clock
+        return self.kernel.now_ns if clock is None else clock.monotonic_ns()
+
+    def true_ns(self, duration_ns: int) -> int:
+        """How long a timer of `duration_ns` there takes in truth."""
+        clock = self.clock
+        return duration_ns if clock is None else clock.true_ns(duration_ns)
+
+    def own_clock(self) -> LocalClock:
+        """Its clock, to be set: from here on it may be wrong."""
+        if self.clock is None:
+            self.clock = LocalClock(self.kernel)
+        return self.clock
+
+    @property
+    def offset_ns(self) -> int:
+        """How far its clock is ahead of true time."""
+        return 0 if self.clock is None else self.clock.offset_ns
 
     def spawn(
         self, coro: Coroutine[Any, Any, T], *, name: str, daemon: bool = False
@@ -147,7 +170,7 @@ class Process:
     ) -> Timer:
         """A timer that dies with this process and waits while it is paused."""
         return self.kernel.call_later(
-            delay_ns, self._fire, self.incarnation, fn, args, periodic=periodic,
+            self.true_ns(delay_ns), self._fire, self.incarnation, fn, args, periodic=periodic,
             label=label or f"{self.name}: {getattr(fn, '__qualname__', fn)}",
         )
 

@@ -168,6 +168,8 @@ class Task(Future[T]):
                 source.add_done_callback(self._wake)
             else:
                 delay_ns, periodic = trap
+                if process is not None and process.clock is not None:
+                    delay_ns = process.clock.true_ns(delay_ns)
                 self._waiting = kernel.call_at(
                     kernel.now_ns + delay_ns, self._timer, periodic=periodic
                 )
