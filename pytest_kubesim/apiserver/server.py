@@ -20,6 +20,7 @@ from pytest_kubesim.apiserver import (
     apiextensions,
     deletion,
     effects,
+    fault_point,
     handler_chain,
     responses,
 )
@@ -71,7 +72,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.tasks import Future
     from pytest_kubesim.wire import Request, UserInfo, WatchStream
 
-FAULT_POINT = "apiserver.request"
 INITIALIZING = "storage is (re)initializing"
 
 _TRIGGERS: Mapping[str, str] = {"/registry/pods": "spec.nodeName"}
@@ -139,6 +139,8 @@ class APIServer:
         """Called when the process starts: controllers that live inside the API server."""
         self.on_watch: list[Callable[[RequestScope, CacheWatcher], object]] = []
         """Called when a watch has been opened, before the client takes its first event."""
+        self.views: list[Callable[[RequestScope, Store], Cacher | None]] = []
+        """Asked which watch cache a request is served from; None: the usual one."""
         self.conversion_webhook: Callable[[Object, Object], Object] | None = None
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
         self.call_webhook: CallWebhook | None = None
@@ -198,7 +200,7 @@ class APIServer:
         """Answer a request.  Raises `ConnectionLost` where no answer comes."""
         process = self.process
         if process.state != "running":
-            await self._not_running()
+            await self.running()
         scope: RequestScope | None = None
         try:
             info = resolve(request.method, request.path, request.query)
@@ -206,8 +208,8 @@ class APIServer:
             return responses.refusal(None, status.new_internal_error(error))
         scope = RequestScope(self, request, info)
         effect = None
-        if self.faultpoints is not None and self.faultpoints.armed(FAULT_POINT):
-            effect = await self._strike(request, info)
+        if self.faultpoints is not None and self.faultpoints.armed(fault_point.REQUEST):
+            effect = await fault_point.strike(scope)
             if isinstance(effect, effects.Respond):
                 code: int = effect.status.get("code") or 500
                 refused = Response(code, effect.status, headers=effect.headers)
@@ -215,8 +217,9 @@ class APIServer:
                 return refused
         answer = await InProcess(self, self._serve(scope))
         self._record(scope, answer)
+        fault_point.answered(scope, answer)
         if effect is not None:
-            await self._strike_back(effect, answer)
+            await fault_point.strike_back(scope, effect, answer)
         return answer
 
     async def _serve(self, scope: RequestScope) -> Response | WatchStream:
@@ -251,7 +254,7 @@ class APIServer:
                 "request", actor, verb=info.verb, path=info.path, code=code, **told
             )
 
-    async def _not_running(self) -> None:
+    async def running(self) -> None:
         """Wait while the process is frozen; refuse where there is none."""
         process = self.process
         while process.paused:
@@ -278,44 +281,21 @@ class APIServer:
 
     # -- faults -------------------------------------------------------------------------------
 
-    async def _strike(self, request: Request, info: RequestInfo) -> Any:
-        """What a fault does before the request is looked at; what it leaves for afterwards."""
-        assert self.faultpoints is not None
-        user = request.user
-        effect = self.faultpoints.consult(
-            FAULT_POINT,
-            client=request.client,
-            user="" if user is None else user.name,
-            server=self.process.name,
-            verb=info.verb,
-            group=info.group,
-            resource=info.resource,
-            subresource=info.subresource,
-            namespace=info.namespace,
-            name=info.name,
-            path=info.path,
-        )
-        while isinstance(effect, effects.Delay):
-            await self.kernel.sleep(effect.delay_ns)
-            if not self.process.running:
-                await self._not_running()
-            effect = effect.then
-        if isinstance(effect, effects.Refuse):
-            raise ConnectionLost("refused", "connect: connection refused")
-        if isinstance(effect, effects.Reset):
-            raise ConnectionLost("reset", "read: connection reset by peer")
-        return effect
+    def attributes(self, scope: RequestScope) -> dict[str, Any]:
+        """A request as faults know it."""
+        return fault_point.attributes(scope)
 
-    async def _strike_back(self, effect: Any, answer: Response | WatchStream) -> None:
-        """What a fault does to the answer."""
-        if isinstance(effect, effects.Drop):
-            if not isinstance(answer, Response):
-                answer.close()
-            raise ConnectionLost("reset", "read: connection reset by peer")
-        if isinstance(effect, effects.Hold):
-            await effect.until
-            if not self.process.running:
-                raise ConnectionLost("reset", "read: connection reset by peer")
+    def view(self, scope: RequestScope, store: Store) -> Cacher:
+        """The watch cache from which a request is served: the store's, unless a fault knows better."""
+        for view in self.views:
+            found = view(scope, store)
+            if found is not None:
+                return found
+        return store.cacher
+
+    def caches(self) -> list[Cacher]:
+        """The watch caches that there are, in the order in which they were made."""
+        return list(self._cachers.values())
 
     # -- what handlers ask for ----------------------------------------------------------------
 

@@ -295,17 +295,20 @@ class Store:
         key = self.key(scope.namespace, name)
         try:
             if resource_version:
-                return self.strategy.decorate(await self._get_cached(key, resource_version))
+                return self.strategy.decorate(await self._get_cached(scope, key, resource_version))
             return self.strategy.decorate(await self.storage.get(key))
         except (StorageError, EtcdError) as error:
             raise interpret(error, self.name, name, "get") from None
 
-    async def _get_cached(self, key: str, resource_version: str) -> Object:
+    async def _get_cached(
+        self, scope: RequestScope, key: str, resource_version: str
+    ) -> Object:
         revision = parse_resource_version(resource_version)
-        await self.server.started(self.cacher)
+        cacher = self.server.view(scope, self)
+        await self.server.started(cacher)
         if revision:
-            await self.cacher.wait_until_fresh(revision)
-        found = self.cacher.objects.get(key)
+            await cacher.wait_until_fresh(revision)
+        found = cacher.objects.get(key)
         if found is None:
             raise StorageError(1, key)
         return found

@@ -49,7 +49,7 @@ async def listed(scope: RequestScope, store: Store, options: ListOptions) -> Obj
         if options.limit or options.continue_ or options.match == EXACT:
             found = await _from_etcd(store, options, selected)
         else:
-            found = await _from_cache(store, options, selected)
+            found = await _from_cache(scope, store, options, selected)
     except (StorageError, EtcdError) as error:
         raise interpret(error, store.name, "", "list") from None
     metadata: Object = {"resourceVersion": str(found.revision)}
@@ -102,8 +102,10 @@ async def _from_etcd(store: Store, options: ListOptions, selected: Selection) ->
     )
 
 
-async def _from_cache(store: Store, options: ListOptions, selected: Selection) -> Listed:
-    cacher, storage = store.cacher, store.storage
+async def _from_cache(
+    scope: RequestScope, store: Store, options: ListOptions, selected: Selection
+) -> Listed:
+    cacher, storage = store.server.view(scope, store), store.storage
     await store.server.started(cacher)
     wanted = int(options.resource_version or 0)
     if not options.resource_version:

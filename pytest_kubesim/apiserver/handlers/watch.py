@@ -40,7 +40,7 @@ async def watch(scope: RequestScope) -> CacheWatcher:
     convert = _converter(scope, store)
     since = _revision(options)
     selected = selection.select(store, scope.namespace, options)
-    cacher = store.cacher
+    cacher = server.view(scope, store)
     await server.started(cacher)
     initial = bool(options.send_initial_events) or (
         options.send_initial_events is None and options.resource_version in ("", "0")

@@ -103,6 +103,10 @@ class Cacher:
         self._delivery = delivery
         self._stream: Stream | None = None
         self._held: list[WatchResponse] | None = None
+        self._begins_at = 0
+        self._origin: Cacher | None = None
+        self._copies: list[Cacher] = []
+        self._retired = False
         self._marking = False
         self._starting: Future[Any] | None = None
 
@@ -116,7 +120,7 @@ class Cacher:
                 continue
             self._starting = self.kernel.future()
             try:
-                await self._start(since)
+                await self._start(self._begins_at or since)
             finally:
                 self._starting.set_result(None)
                 self._starting = None
@@ -156,6 +160,9 @@ class Cacher:
             self._stream = None
         self.ready = False
         self._held = None
+        copies, self._copies = self._copies, []
+        for copy in copies:
+            copy.stop()
         for group in list(self._watchers.values()):
             for watcher in list(group.values()):
                 watcher.close()
@@ -176,9 +183,47 @@ class Cacher:
         """Whether it is being kept behind."""
         return self._held is not None
 
+    @property
+    def behind(self) -> bool:
+        """Whether there are changes that it is kept from seeing."""
+        return any(response.events for response in self._held or ())
+
+    def fork(self, revision: int) -> Cacher:
+        """A copy that stands still at this moment until it is released (one client's stale view).
+
+        Where this cache has not begun yet, the copy begins at `revision`.
+        """
+        copy = Cacher(
+            self.kernel, self.storage, api_version=self.api_version, kind=self.kind,
+            custom=self.custom, trigger_field=self.trigger_field, trigger=self._trigger,
+        )
+        copy.hold()
+        self._copies.append(copy)
+        copy._origin = self
+        if not self.ready:
+            copy._begins_at = revision
+            return copy
+        copy.objects, copy.changed_at = dict(self.objects), dict(self.changed_at)
+        copy._keys = list(self._keys)
+        copy._by_trigger = {value: dict(keys) for value, keys in self._by_trigger.items()}
+        copy._history, copy._capacity = deque(self._history), self._capacity
+        copy._list_revision, copy._dropped = self._list_revision, self._dropped
+        copy.revision, copy.ready = self.revision, True
+        return copy
+
+    def retire(self) -> None:
+        """Live on only as long as somebody watches this copy."""
+        self._retired = True
+        if not self._watchers and self._origin is not None and self in self._origin._copies:
+            self._origin._copies.remove(self)
+            self.stop()
+
     # -- what etcd says -----------------------------------------------------------------------
 
     def _heard(self, response: WatchResponse) -> None:
+        for copy in self._copies:
+            if copy.ready and copy._source is None:
+                copy._heard(response)
         if self._held is not None:
             self._held.append(response)
             return
@@ -411,6 +456,8 @@ class Cacher:
         group = self._watchers.get(watcher.trigger)
         if group is not None and group.pop(watcher.id, None) is not None and not group:
             del self._watchers[watcher.trigger]
+            if self._retired:
+                self.retire()
 
     def _bookmark(self, *, end: bool = False) -> WatchEvent:
         metadata: Object = {"resourceVersion": str(self.revision)}

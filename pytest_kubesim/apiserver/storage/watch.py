@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.sim.tasks import Future
-from pytest_kubesim.wire import WatchEvent
+from pytest_kubesim.wire import ConnectionLost, WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -95,7 +95,9 @@ class CacheWatcher:
         "bookmarks",
         "closed",
         "content_type",
+        "cut_off",
         "deadline_ns",
+        "gates",
         "headers",
         "id",
         "initial",
@@ -137,6 +139,10 @@ class CacheWatcher:
         self.deadline_ns = 0
         self.next_bookmark_ns = 0
         self._kernel = kernel
+        self.cut_off = False
+        """Whether its connection was reset."""
+        self.gates: tuple[Callable[[WatchEvent], bool], ...] = ()
+        """What stands before it: each is shown every event and says whether it keeps it."""
         self._queue: deque[WatchEvent] = deque()
         self._listeners: tuple[Callable[[WatchEvent], object], ...] = ()
         self._getter: Future[None] | None = None
@@ -177,6 +183,19 @@ class CacheWatcher:
             self.put(event)
 
     def put(self, event: WatchEvent) -> None:
+        """Give it an event, unless a gate keeps it."""
+        for gate in self.gates:
+            if gate(event):
+                return
+        self.deliver(event)
+
+    def requeue(self) -> None:
+        """Give it again what nobody has taken yet: a gate has come to stand before it."""
+        queued, self._queue = self._queue, deque()
+        for event in queued:
+            self.put(event)
+
+    def deliver(self, event: WatchEvent) -> None:
         """Queue an event and wake who waits."""
         self._queue.append(event)
         getter = self._getter
@@ -199,6 +218,8 @@ class CacheWatcher:
     async def next(self) -> WatchEvent | None:
         """The next event, waiting for it; None once it has ended."""
         while not self._queue:
+            if self.cut_off:
+                raise ConnectionLost("reset", "read: connection reset by peer")
             if self.closed:
                 return None
             getter = self._getter
@@ -222,6 +243,13 @@ class CacheWatcher:
         getter, self._getter = self._getter, None
         if getter is not None and not getter.done():
             getter.set_result(None)
+
+    def cut(self) -> None:
+        """Reset its connection: what is under way is lost."""
+        if not self.closed:
+            self.cut_off = True
+            self._queue.clear()
+            self.close()
 
     def encode(self, event: WatchEvent) -> bytes:
         """The event as it goes over the wire."""
