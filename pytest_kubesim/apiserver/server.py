@@ -39,7 +39,7 @@ from pytest_kubesim.apiserver.filters.authorization import (
 )
 from pytest_kubesim.apiserver.handlers.namespaces import delete_namespace
 from pytest_kubesim.apiserver.in_process import InProcess
-from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
+from pytest_kubesim.apiserver.request_info import resolve
 from pytest_kubesim.apiserver.scope import RequestScope
 from pytest_kubesim.apiserver.service_store import ServiceStore
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy
@@ -286,7 +286,7 @@ class APIServer:
         return fault_point.attributes(scope)
 
     def view(self, scope: RequestScope, store: Store) -> Cacher:
-        """The watch cache from which a request is served: the store's, unless a fault knows better."""
+        """The watch cache from which a request is served: the store's, or a stale copy of it."""
         for view in self.views:
             found = view(scope, store)
             if found is not None:

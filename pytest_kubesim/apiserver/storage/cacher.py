@@ -103,6 +103,8 @@ class Cacher:
         self._delivery = delivery
         self._stream: Stream | None = None
         self._held: list[WatchResponse] | None = None
+        self._converting: list[WatchResponse] | None = None
+        """What has come while a webhook is asked to convert what came before."""
         self._begins_at = 0
         self._origin: Cacher | None = None
         self._copies: list[Cacher] = []
@@ -134,7 +136,7 @@ class Cacher:
         self.changed_at = {}
         self._by_trigger = {}
         for kv in answer.kvs:
-            obj = self.storage.decode(kv)
+            obj = await self.storage.decoded(kv)
             self.objects[kv.key] = obj
             self.changed_at[kv.key] = kv.mod_revision
             self._index(kv.key, None, obj)
@@ -214,16 +216,25 @@ class Cacher:
     def retire(self) -> None:
         """Live on only as long as somebody watches this copy."""
         self._retired = True
-        if not self._watchers and self._origin is not None and self in self._origin._copies:
-            self._origin._copies.remove(self)
+        if not self._watchers and self._origin is not None:
+            self._origin.forget(self)
             self.stop()
+
+    def forget(self, copy: Cacher) -> None:
+        """A copy goes: tell it nothing more."""
+        if copy in self._copies:
+            self._copies.remove(copy)
+
+    def overhear(self, response: WatchResponse) -> None:
+        """What the cache that this is a copy of hears, unless it asks etcd itself."""
+        if self.ready and self._source is None:
+            self._heard(response)
 
     # -- what etcd says -----------------------------------------------------------------------
 
     def _heard(self, response: WatchResponse) -> None:
         for copy in self._copies:
-            if copy.ready and copy._source is None:
-                copy._heard(response)
+            copy.overhear(response)
         if self._held is not None:
             self._held.append(response)
             return
@@ -231,6 +242,35 @@ class Cacher:
             # It fell so far behind that its way on is gone: begin anew, as the reflector does.
             self.stop()
             return
+        if self._converting is not None:
+            self._converting.append(response)
+        elif self.storage.decode_stored is None:
+            self._take(response)
+        else:
+            self._converting = [response]
+            work = self._convert(self._converting)
+            self.kernel.spawn(work, name=f"cache of {self.kind}", eager=True, daemon=True)
+
+    async def _convert(self, backlog: list[WatchResponse]) -> None:
+        """Take what has come, in order, waiting for who converts."""
+        while backlog and self._converting is backlog:
+            response = backlog[0]
+            try:
+                for event in response.events:
+                    obj = None if event.type == "DELETE" else await self.storage.decoded(event.kv)
+                    if self._converting is not backlog:
+                        return
+                    self._change(event.kv.key, obj, event.kv.mod_revision)
+            except (StorageError, NotSimulated):
+                # Who asks next lists anew, and hears what is wrong.
+                self.stop()
+                return
+            self._come_to(response.revision)
+            del backlog[0]
+        if self._converting is backlog:
+            self._converting = None
+
+    def _take(self, response: WatchResponse) -> None:
         for event in response.events:
             kv = event.kv
             try:
@@ -240,7 +280,10 @@ class Cacher:
                 self.stop()
                 return
             self._change(kv.key, obj, kv.mod_revision)
-        self.revision = max(self.revision, response.revision)
+        self._come_to(response.revision)
+
+    def _come_to(self, revision: int) -> None:
+        self.revision = max(self.revision, revision)
         if self._waiting:
             self._wake()
 
