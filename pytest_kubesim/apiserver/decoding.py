@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from pytest_kubesim.apimachinery import go_decoding, go_encoding, protobuf, status
 from pytest_kubesim.apimachinery.golang import json_text, quote, type_name
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
 from pytest_kubesim.apimachinery.schema import schema_for
-from pytest_kubesim.apiserver import json_syntax, negotiation
+from pytest_kubesim.apiserver import json_syntax, known_kinds, negotiation, yaml_syntax
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +33,6 @@ TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
     'Kind string "json:\\"kind,omitempty\\"" }'
 )
-_KINDS_OF_OTHERS = {"events.k8s.io": "core", "rbac.authorization.k8s.io": "rbac"}
 
 STRICT, WARN, IGNORE = "Strict", "Warn", "Ignore"
 
@@ -154,13 +151,21 @@ def _value(
         return from_protobuf(body), b"", []
     try:
         if media == negotiation.YAML:
-            value, repeated = parse_yaml(body)
+            value, body, repeated = _yaml(body, kind)
             return value, body, repeated
         value = json_syntax.loads(body)
     except ValueError as error:
         problem = f"couldn't get version/kind; json parse error: {error}"
         raise _unrecognized(kind, problem, body) from None
     return value, body, IN_JSON if strict and json_syntax.has_repeated_keys(body) else []
+
+
+def _yaml(body: bytes, kind: GroupVersionKind) -> tuple[Any, bytes, list[str]]:
+    try:
+        value, repeated = yaml_syntax.loads(body)
+    except ValueError as error:
+        raise _unrecognized(kind, str(error), body) from None
+    return value, body, [yaml_syntax.unmarshal_errors(repeated)] if repeated else []
 
 
 def _is_served(scope: RequestScope, kind: GroupVersionKind) -> bool:
@@ -260,38 +265,24 @@ def _typed(scope: RequestScope, value: Any, kind: GroupVersionKind, body: bytes)
     group, version = _parsed(complete["apiVersion"], kind, body)
     if (group, version, complete["kind"]) == kind:
         return complete
-    catalog = scope.server.catalog
-    found = catalog.by_kind(GroupVersionKind(group, version, complete["kind"]))
-    if scope.served.custom:
+    problem = ""
+    if not scope.served.custom:
         # The decoder of custom resources takes anything; the handler compares versions.
-        raise status.new_bad_request(
-            f"the API version in the data ({complete['apiVersion']}) does not match the expected "
-            f"API version ({kind.api_version})"
-        )
-    if found is None or found.custom:
-        problem = (
-            f"no kind {quote(complete['kind'])} is registered for version "
-            f"{quote(complete['apiVersion'])} in {SCHEME}"
-        )
+        gvk = GroupVersionKind(group, version, complete["kind"])
+        problem = known_kinds.problem(scope.server.catalog, gvk, kind, SCHEME)
+    if problem:
         raise refused(complete, kind, problem)
-    if found.kind == kind.kind and found.group == kind.group:
-        raise status.new_bad_request(
-            f"the API version in the data ({complete['apiVersion']}) does not match the expected "
-            f"API version ({kind.api_version})"
-        )
-    problem = (
-        f"converting ({found.version}.{found.kind}) to ({_package(kind.group)}.{kind.kind}): "
-        "unknown conversion"
+    raise status.new_bad_request(
+        f"the API version in the data ({complete['apiVersion']}) does not match the expected "
+        f"API version ({kind.api_version})"
     )
-    raise refused(complete, kind, problem)
 
 
 def _parsed(api_version: str, kind: GroupVersionKind, body: bytes) -> tuple[str, str]:
     try:
         return parse_api_version(api_version)
     except ValueError as error:
-        problem = f"couldn't get version/kind; json parse error: {error}"
-        raise _unrecognized(kind, problem, body) from None
+        raise _unrecognized(kind, str(error), body) from None
 
 
 def _type_meta_problem(value: Any) -> str:
@@ -314,81 +305,3 @@ def _json_name(value: Any) -> str:
     return {"[]interface {}": "array", "map[string]interface {}": "object"}.get(
         name, "number" if name in ("int64", "float64") else name
     )
-
-
-def _package(group: str) -> str:
-    """The Go package of a group's internal types."""
-    if not group:
-        return "core"
-    return _KINDS_OF_OTHERS.get(group, group.partition(".")[0])
-
-
-# -- YAML ------------------------------------------------------------------------------------------
-
-
-_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Base):
-    """YAML as `sigs.k8s.io/yaml` reads it: dates stay text, repeated keys are noticed."""
-
-    repeated: list[str]
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        self.flatten_mapping(node)
-        found: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                key = _json_key(key)
-            if key in found:
-                line = key_node.start_mark.line + 1
-                self.repeated.append(f'line {line}: key "{key}" already set in map')
-            found[key] = self.construct_object(value_node, deep=True)
-        del deep
-        return found
-
-
-def _json_key(key: Any) -> str:
-    if isinstance(key, bool):
-        return "true" if key else "false"
-    return "null" if key is None else str(key)
-
-
-def _mapping(loader: Any, node: Any) -> Any:
-    return loader.construct_mapping(node, deep=True)
-
-
-def _make_loader() -> Any:
-    resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-        for first, found in _Loader.yaml_implicit_resolvers.items()
-    }
-    _Loader.yaml_implicit_resolvers = resolvers
-    _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-    return _Loader
-
-
-_LOADER = _make_loader()
-
-
-def parse_yaml(body: bytes) -> tuple[Any, list[str]]:
-    """The value of a YAML text, and the keys that are set twice in it.  Raises `ValueError`."""
-    loader = _LOADER(body)
-    repeated: list[str] = []
-    loader.repeated = repeated
-    try:
-        value = loader.get_single_data()
-    except yaml.YAMLError as error:
-        raise ValueError(f"error converting YAML to JSON: {yaml_problem(error)}") from None
-    finally:
-        loader.dispose()
-    return value, repeated
-
-
-def yaml_problem(error: Any) -> str:
-    """A YAML error in the words of Go's parser, as far as they can be told."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
-    where = f"line {mark.line + 1}: " if mark is not None and mark.line else ""
-    return f"yaml: {where}{problem}"

@@ -137,7 +137,7 @@ def routable(header: str, offers: tuple[str, ...] = BUILT_IN) -> bool:
         return True
     for part in header.split(","):
         media = part.partition(";")[0].strip()
-        if media == "*/*" or media in offers or f"{media.partition('/')[0]}/*" == media:
+        if media == "*/*" or media in offers:
             return True
     return False
 

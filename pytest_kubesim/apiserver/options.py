@@ -103,6 +103,9 @@ def _checked(found: ListOptions, *, watch: bool) -> ListOptions:
         and found.resource_version in ("", "0")
     ):
         found = attrs.evolve(found, send_initial_events=True, match=NOT_OLDER_THAN)
+    if found.limit and (found.limit < 0 or (found.resource_version == "0" and not found.continue_)):
+        # `computeListLimit` in `cacher.go`: who takes what is cached takes all of it.
+        found = attrs.evolve(found, limit=0)
     if found.match or found.send_initial_events is not None:
         check = _watch_problems if found.watch else _list_problems
         _invalid("ListOptions", check(found))

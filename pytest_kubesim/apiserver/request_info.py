@@ -85,7 +85,8 @@ def _selected_name(selector: str) -> str:
 
 @functools.lru_cache(8192)
 def _resolve(method: str, path: str) -> RequestInfo:
-    parts = [unquote(part) for part in path.strip("/").split("/")] if path.strip("/") else []
+    # As Go does: an escaped slash is one.
+    parts = unquote(path).strip("/").split("/") if path.strip("/") else []
     verb = method.lower()
     if len(parts) < 3 or parts[0] not in ("api", "apis"):
         return RequestInfo(path, verb)

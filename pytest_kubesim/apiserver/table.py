@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery import metav1, status
 from pytest_kubesim.apimachinery.meta import get_path
 from pytest_kubesim.apimachinery.status import APIStatus
+from pytest_kubesim.apiserver.known_kinds import package
 from pytest_kubesim.apiserver.storage.watch import INITIAL_EVENTS_END
 from pytest_kubesim.registry.columns import CREATED_DESCRIPTION, NAME_DESCRIPTION
 from pytest_kubesim.registry.rest import Column, Printer
@@ -38,14 +39,17 @@ DEFAULT = Printer(
 )
 
 
-def transform(scope: RequestScope, obj: Object) -> Object:
-    """What the client asked to have the object turned into.  Raises `APIStatus` (400, 406)."""
+def transform(scope: RequestScope, obj: Object, printer: Printer | None = None) -> Object:
+    """What the client asked to have the object turned into.  Raises `APIStatus` (400, 406).
+
+    `printer` shows an object that is not of the kind that the path serves.
+    """
     kind = scope.output.kind
     if kind == "PartialObjectMetadata":
         return _partial(scope, obj)
     if kind == "PartialObjectMetadataList":
         return _partial_list(scope, obj)
-    return _table(scope, obj, headers=not _no_headers(scope))
+    return _table(scope, obj, headers=not _no_headers(scope), printer=printer)
 
 
 def include_object(scope: RequestScope) -> str:
@@ -61,9 +65,11 @@ def _no_headers(scope: RequestScope) -> bool:
     return scope.param("noHeaders") in ("true", "1")
 
 
-def _table(scope: RequestScope, obj: Object, *, headers: bool) -> Object:
+def _table(
+    scope: RequestScope, obj: Object, *, headers: bool, printer: Printer | None = None
+) -> Object:
     include = include_object(scope)
-    printer = scope.served.printer or DEFAULT
+    printer = printer or scope.served.printer or DEFAULT
     now_ns = scope.context.now_ns
     is_list = "items" in obj
     objects: list[Object] = obj["items"] if is_list else [obj]
@@ -117,9 +123,10 @@ def _included(scope: RequestScope, obj: Object, include: str) -> Object | None:
 def _partial(scope: RequestScope, obj: Object) -> Object:
     if "items" in obj:
         kind = scope.served.list_kind
+        where = scope.served.version if scope.served.custom else package(scope.served.group)
         message = (
             "you requested PartialObjectMetadata, but the requested object is a list "
-            f"(*{scope.served.version}.{kind})"
+            f"(*{where}.{kind})"
         )
         raise APIStatus(406, status.NOT_ACCEPTABLE, message)
     return {
@@ -132,9 +139,10 @@ def _partial(scope: RequestScope, obj: Object) -> Object:
 def _partial_list(scope: RequestScope, obj: Object) -> Object:
     if "items" not in obj:
         kind = scope.served.kind
+        where = scope.served.version if scope.served.custom else package(scope.served.group)
         message = (
             "you requested PartialObjectMetadataList, but the requested object is not a list "
-            f"(*{scope.served.version}.{kind})"
+            f"(*{where}.{kind})"
         )
         raise APIStatus(406, status.NOT_ACCEPTABLE, message)
     return {
@@ -148,7 +156,8 @@ def _partial_list(scope: RequestScope, obj: Object) -> Object:
                 "metadata": item.get("metadata") or {},
             }
             for item in obj["items"]
-        ],
+        ]
+        or None,
     }
 
 

@@ -12,7 +12,7 @@ import attrs
 from pytest_kubesim.apimachinery import go_decoding, status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.schema import schema_named
-from pytest_kubesim.apiserver import decoding, json_syntax, negotiation, responses
+from pytest_kubesim.apiserver import decoding, json_syntax, negotiation, responses, yaml_syntax
 from pytest_kubesim.apiserver.handlers import list as listing
 from pytest_kubesim.apiserver.handlers import selection, write
 from pytest_kubesim.apiserver.options import delete_options, list_options
@@ -91,7 +91,7 @@ def read_options(scope: RequestScope) -> Object | None:
             if media == negotiation.PROTOBUF:
                 value = decoding.from_protobuf(body)
             elif media == negotiation.YAML:
-                value = decoding.parse_yaml(body)[0]
+                value = yaml_syntax.loads(body)[0]
             else:
                 value = json_syntax.loads(body)
         except ValueError as error:

@@ -117,6 +117,8 @@ def _handler(scope: RequestScope, resource: Resource):  # noqa: ANN202 - one of 
             raise not_allowed()
         return watch
     item = len(info.parts) > 1
+    if method == "HEAD" and not resource.custom:
+        raise not_allowed()
     verb = (_ITEM if item else _COLLECTION).get(method)
     if verb is None and method == "POST" and item and resource.custom:
         # Upstream's handler of custom resources does not look at the rest of the path.

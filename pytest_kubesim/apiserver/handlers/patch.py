@@ -22,9 +22,17 @@ from pytest_kubesim.apimachinery.meta import (
     GroupResource,
     GroupVersionKind,
     get_path,
+    parse_api_version,
 )
 from pytest_kubesim.apimachinery.validation import Path
-from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
+from pytest_kubesim.apiserver import (
+    decoding,
+    field_manager,
+    json_syntax,
+    known_kinds,
+    responses,
+    yaml_syntax,
+)
 from pytest_kubesim.apiserver.handlers import patched_text, unstructured, write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
 from pytest_kubesim.apiserver.metadata import ensure_namespace
@@ -76,7 +84,7 @@ async def patched(
 
     async def produce(old: Object | None) -> Object:
         live = None if old is None else store.served(old)
-        new = patcher.applied_to(live)
+        new = await patience.patiently(lambda: patcher.applied_to(live))
         if old is None and (uid := get_path(new, "metadata", "uid")):
             raise status.new_conflict(
                 store.name,
@@ -112,6 +120,7 @@ class Patcher:
         self.body = decoding.body_of(scope)
         self.given: Any = scope.request.obj
         self.in_process = scope.request.obj is not None and not self.body
+        self.live: Object = {}
         if self.in_process and patch_type != APPLY_PATCH:
             self.given = scope.request.obj
 
@@ -122,6 +131,7 @@ class Patcher:
             return self._apply(live)
         if live is None:
             raise status.new_not_found(scope.served.group_resource, scope.name)
+        self.live = live
         if self.patch_type == STRATEGIC_PATCH:
             new = self._strategic(live)
         else:
@@ -144,7 +154,7 @@ class Patcher:
         else:
             given = self._read(problems)
             if not isinstance(given, dict):
-                if self.directive == decoding.IGNORE:
+                if self.directive == decoding.IGNORE or given is None:
                     raise status.new_bad_request("Invalid JSON Patch")
                 raise status.new_bad_request(
                     f"error decoding patch: json: cannot unmarshal {_named(given)} into Go value "
@@ -155,6 +165,10 @@ class Patcher:
 
     def _json_patched(self, live: Object, problems: list[str]) -> Any:
         given = self._read(problems, "json patch ")
+        if self.directive != decoding.IGNORE and isinstance(given, list):
+            wrong = _ill_typed_in_operations(given)
+            if wrong:
+                raise status.new_bad_request(f"error decoding patch: {wrong}")
         try:
             operations = jsonpatch.decode(given)
         except jsonpatch.JSONPatchError as error:
@@ -203,7 +217,7 @@ class Patcher:
         obj = cast("Object", document)
         if resource.custom:
             return self._custom(obj, live, problems)
-        self._check_kind(obj)
+        obj = self._with_kind(obj)
         if resource.schema is None:
             return obj
         wrong = go_decoding.check_types(resource.schema, obj, live)
@@ -234,19 +248,25 @@ class Patcher:
             raise refuse(f"Object 'Kind' is missing in '{json_text(obj)}'")
         return decoding.coerced(self.scope, obj, problems, self.directive, refuse)
 
-    def _check_kind(self, obj: Object) -> None:
+    def _with_kind(self, obj: Object) -> Object:
+        """The document with the kind of what is patched, which it may leave out."""
         resource = self.scope.served
         api_version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
         if api_version == resource.api_version and kind == resource.kind:
-            return
-        if not kind:
-            raise self._refused(obj, f"Object 'Kind' is missing in '{json_text(obj)}'")
+            return obj
         if not api_version:
-            raise self._refused(obj, f"Object 'apiVersion' is missing in '{json_text(obj)}'")
-        raise self._refused(
-            obj,
-            f'no kind "{kind}" is registered for version "{api_version}" in {decoding.SCHEME}',
-        )
+            # Decoded as the internal type, which has no JSON names: nothing arrives.
+            raise status.new_bad_request(
+                f"the name of the object ({self.scope.name} based on URL) was undeterminable: "
+                "name must be provided"
+            )
+        full = {**obj, "kind": kind or resource.kind}
+        gvk = GroupVersionKind(*parse_api_version(full["apiVersion"]), full["kind"])
+        catalog = self.scope.server.catalog
+        problem = known_kinds.problem(catalog, gvk, resource.gvk, decoding.SCHEME)
+        if problem:
+            raise self._refused(self._printed(self.live), problem)
+        return {**full, "apiVersion": resource.api_version}
 
     def _printed(self, live: Object) -> Any:
         """The patched document as an error shows it."""
@@ -274,6 +294,8 @@ class Patcher:
         resource = self.scope.served
         problems: list[str] = []
         given = self._read(problems)
+        if given is None:
+            given = {}
         if not isinstance(given, dict):
             raise status.new_bad_request(
                 f"json: cannot unmarshal {_named(given)} into Go value of type "
@@ -307,15 +329,7 @@ class Patcher:
         if self.in_process:
             given: Any = self.given
         else:
-            try:
-                given, repeated = decoding.parse_yaml(self.body)
-            except ValueError as error:
-                raise status.new_bad_request(f"error decoding patch: {error}") from None
-        if not isinstance(given, dict):
-            raise status.new_bad_request(
-                "error decoding patch: error unmarshaling JSON: json: cannot unmarshal "
-                f"{_named(given)} into Go value of type map[string]interface {{}}"
-            )
+            given, repeated = applied_body(self.body)
         applied = cast("Object", given)
         new = field_manager.apply(
             scope,
@@ -327,9 +341,7 @@ class Patcher:
             subresource=scope.subresource,
         )
         if repeated and self.directive != decoding.IGNORE:
-            text = "error converting YAML to JSON: yaml: unmarshal errors:\n  " + "\n  ".join(
-                repeated
-            )
+            text = f"error converting YAML to JSON: {yaml_syntax.unmarshal_errors(repeated)}"
             if self.directive == decoding.STRICT:
                 raise status.new_bad_request(f"error strict decoding patch: {text}")
             for line in repeated:
@@ -355,6 +367,37 @@ class Patcher:
                 f"unable to convert unstructured object to {kind}: {wrong}",
             )
         return cast("Object", unstructured.typed(schema, new))
+
+
+def applied_body(body: bytes) -> tuple[Any, list[str]]:
+    """What is applied, and the keys that stand twice in it.  Raises `APIStatus` (400)."""
+    try:
+        given, repeated = yaml_syntax.loads(body)
+    except ValueError as error:
+        raise status.new_bad_request(f"error encoding patch: {error}") from None
+    if given is not None and not isinstance(given, dict):
+        raise status.new_bad_request(
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {_named(given)} into Go value of type map[string]interface {{}}"
+        )
+    return cast("Any", given or {}), repeated
+
+
+def _ill_typed_in_operations(given: Any) -> str:
+    """Why the strict decoder cannot read the operations of a JSON patch, or ""."""
+    for operation in cast("list[Any]", given or []):
+        if operation is not None and not isinstance(operation, dict):
+            return (
+                f"json: cannot unmarshal {_named(operation)} into Go value of type "
+                "handlers.jsonPatchOp"
+            )
+        for key, value in cast("Object", operation or {}).items():
+            if key in ("op", "path", "from") and not isinstance(value, str | None):
+                return (
+                    f"json: cannot unmarshal {_named(value)} into Go struct field "
+                    f"jsonPatchOp.{key} of type string"
+                )
+    return ""
 
 
 def _unknown_in_operations(given: Any) -> list[str]:

@@ -30,12 +30,13 @@ from pytest_kubesim.apimachinery.meta import (
 )
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import Path
-from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses
+from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses, table
 from pytest_kubesim.apiserver.apiextensions import scaling
 from pytest_kubesim.apiserver.handlers import patch as patching
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.errors import plain
+from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.rest import Scale
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def serve(scope: RequestScope, verb: str) -> Response:
     if verb == "get":
         obj = store.served(await store.get(scope, scope.name, scope.param("resourceVersion")))
         shown = scaling.read if scope.served.custom else of_parent
-        return responses.written(scope, 200, shown(scope.served, obj))
+        return _answer(scope, shown(scope.served, obj))
     if verb == "update":
         options = write_options(scope, "UpdateOptions")
         schema = schema_for(*KIND)
@@ -68,9 +69,31 @@ async def serve(scope: RequestScope, verb: str) -> Response:
         patch_type = scope.request.header("content-type").partition(";")[0].strip()
         options = write_options(scope, "PatchOptions", patch_type)
         made = await _written(
-            scope, store, options, lambda current: _patched(scope, options, patch_type, current)
+            scope,
+            store,
+            options,
+            lambda current: _patched(scope, options, patch_type, current),
+            applies=patch_type == patching.APPLY_PATCH,
         )
-    return responses.written(scope, 200, of_parent(scope.served, store.served(made)))
+    return _answer(scope, of_parent(scope.served, store.served(made)))
+
+
+def _answer(scope: RequestScope, scale: Object) -> Response:
+    if scope.output.kind:
+        scale = table.transform(scope, scale, _PRINTER)
+    return responses.written(scope, 200, scale)
+
+
+def _row(scale: Object, now_ns: int) -> list[Any]:
+    return [
+        scale["metadata"]["name"],
+        scale["spec"].get("replicas", 0),
+        scale["status"].get("replicas", 0),
+        age(scale, now_ns),
+    ]
+
+
+_PRINTER = printer("Scale", _row)
 
 
 def of_parent(resource: Resource, obj: Object) -> Object:
@@ -110,7 +133,12 @@ def _selector(where: Scale, obj: Object) -> str:
 
 
 async def _written(
-    scope: RequestScope, store: Store, options: dict[str, Any], make: Callable[[Object], Object]
+    scope: RequestScope,
+    store: Store,
+    options: dict[str, Any],
+    make: Callable[[Object], Object],
+    *,
+    applies: bool = False,
 ) -> Object:
     resource = scope.served
     where = resource.scale or Scale()
@@ -127,15 +155,16 @@ async def _written(
         current = _with_entries(current, entries)
         wanted = make(current)
         write.check_name(wanted, scope.name, scope.namespace)
-        wanted = fieldmanager.update(
-            current,
-            wanted,
-            schema=schema_for(*KIND),
-            manager=manager,
-            api_version="autoscaling/v1",
-            now=scope.context.now,
-            subresource="scale",
-        )
+        if not applies:
+            wanted = fieldmanager.update(
+                current,
+                wanted,
+                schema=schema_for(*KIND),
+                manager=manager,
+                api_version="autoscaling/v1",
+                now=scope.context.now,
+                subresource="scale",
+            )
         wanted = await write.admit(scope, options, wanted, current, kind=KIND)
         scaled = store.stored(_scaled(store, scope, live, wanted, where))
         await write.validator(scope, options, kind=KIND)(wanted, current)
@@ -209,7 +238,7 @@ def _patched(
         given, _ = (
             (scope.request.obj, None)
             if scope.request.obj is not None
-            else decoding.parse_yaml(decoding.body_of(scope))
+            else patching.applied_body(decoding.body_of(scope))
         )
         return fieldmanager.apply(
             current,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.apiserver.store import Store
 
+_NAMESPACES = GroupResource("", "namespaces")
 _JOBS = GroupResource("batch", "jobs")
 _METADATA_FIELDS = ("metadata.name", "metadata.namespace")
 
@@ -45,6 +46,8 @@ def check_fields(scope: RequestScope, options: ListOptions) -> None:
     if options.field_selector.empty:
         return
     known = (*_METADATA_FIELDS, *scope.served.strategy.selectable)
+    if scope.served.group_resource == _NAMESPACES:
+        known = known[:1] + known[2:]
 
     def known_only(field: str, value: str) -> tuple[str, str]:
         if field not in known:

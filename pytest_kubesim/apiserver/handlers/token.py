@@ -142,7 +142,7 @@ def _bound(scope: RequestScope, reference: Object) -> tuple[str, Object]:
     uid = reference.get("uid")
     if uid and uid != found["metadata"]["uid"]:
         raise status.new_conflict(
-            resource,
+            GroupResource("", kind),
             name,
             f"the UID in the bound object reference ({uid}) does not match the UID in record. The "
             "object might have been deleted and then recreated",

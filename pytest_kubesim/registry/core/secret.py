@@ -12,7 +12,7 @@ import base64
 import json
 from typing import Any, cast
 
-from pytest_kubesim.apimachinery import formats
+from pytest_kubesim.apimachinery import formats, json_scanner
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
@@ -119,11 +119,8 @@ def _json_problem(text: str) -> str:
     """Why Go cannot read a JSON map from the text, in its words as far as they can be told."""
     try:
         value: Any = json.loads(text)
-    except json.JSONDecodeError as error:
-        position = error.pos + len(text[error.pos :]) - len(text[error.pos :].lstrip())
-        if position >= len(text):
-            return "unexpected end of JSON input"
-        return f"invalid character '{text[position]}' looking for beginning of value"
+    except json.JSONDecodeError:
+        return json_scanner.explain(text)
     if value is None or isinstance(value, dict):
         return ""
     names = {"str": "string", "list": "array", "bool": "bool"}

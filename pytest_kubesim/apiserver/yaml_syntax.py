@@ -1,0 +1,105 @@
+"""YAML bodies: read as Go reads them, refused in the words of Go's parser.
+
+The law: only the first document of a text counts; dates stay text; a repeated key is noticed and
+the last one counts.  libyaml and its port to Go say the same of what is wrong; the line is the
+port's own.
+
+Follows `sigs.k8s.io/yaml` and `go.yaml.in/yaml/v2/decode.go` (`parser.fail`).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from pytest_kubesim.apimachinery.golang import quote
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ALIAS = re.compile(r"\*([A-Za-z0-9_-]+)")
+
+
+class _Loader(_Base):
+    """YAML as `sigs.k8s.io/yaml` reads it."""
+
+    repeated: list[str]
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        self.flatten_mapping(node)
+        found: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = self.construct_object(key_node, deep=True)
+            value = self.construct_object(value_node, deep=True)
+            if not isinstance(key, str):
+                key = _json_key(key, value)
+            if key in found:
+                line = key_node.start_mark.line + 1
+                self.repeated.append(f'line {line}: key "{key}" already set in map')
+            found[key] = value
+        del deep
+        return found
+
+
+def _json_key(key: Any, value: Any) -> str:
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if key is None:
+        shown = quote(value) if isinstance(value, str) else str(value)
+        raise ValueError(f"unsupported map key of type: %!s(<nil>), key: <nil>, value: {shown}")
+    return str(key)
+
+
+def _mapping(loader: Any, node: Any) -> Any:
+    return loader.construct_mapping(node, deep=True)
+
+
+def _make_loader() -> Any:
+    resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        for first, found in _Loader.yaml_implicit_resolvers.items()
+    }
+    _Loader.yaml_implicit_resolvers = resolvers
+    _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+    return _Loader
+
+
+_LOADER = _make_loader()
+
+
+def loads(body: bytes) -> tuple[Any, list[str]]:
+    """The value of a YAML text, and the keys that are set twice in it.
+
+    Raises `ValueError` with the text of Go's parser.
+    """
+    loader = _LOADER(body)
+    repeated: list[str] = []
+    loader.repeated = repeated
+    try:
+        value = loader.get_data() if loader.check_data() else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"yaml: {problem(error, body)}") from None
+    finally:
+        loader.dispose()
+    return value, repeated
+
+
+def unmarshal_errors(repeated: list[str]) -> str:
+    """What the strict reader says of keys that are set twice."""
+    return "yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
+
+
+def problem(error: Any, body: bytes) -> str:
+    """A YAML error in the words of Go's parser."""
+    mark, text = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    if isinstance(error, yaml.composer.ComposerError) and mark is not None:
+        line = body.decode("utf-8", "replace").splitlines()[mark.line]
+        alias = _ALIAS.search(line, mark.column)
+        return f"unknown anchor '{alias[1] if alias else ''}' referenced"
+    line = mark.line if mark is not None else 0
+    if line:
+        # Errors of the scanner count from one, those of the parser from zero.
+        line += isinstance(error, yaml.scanner.ScannerError)
+    elif (context := getattr(error, "context_mark", None)) is not None:
+        line = context.line
+    return f"line {line}: {text}" if line else str(text)
