@@ -296,12 +296,13 @@ class WatchResponse:
     """Events of one watcher, ordered by revision.
 
     No events is a progress notice: all up to ``revision`` was delivered. ``compact_revision`` other
-    than 0 ends the watcher: what it wanted next has been compacted.
+    than 0 ends the watcher: what it wanted next has been compacted. ``error`` ends it too.
     """
 
     revision: int
     events: tuple[Event, ...] = ()
     compact_revision: int = 0
+    error: EtcdError | None = None
 
 
 InternalRaftRequest: TypeAlias = (
@@ -511,3 +512,43 @@ class ErrCorrupt(EtcdError):
 
     code = "DataLoss"
     text = "etcdserver: corrupt cluster"
+
+
+class ErrProposalDropped(EtcdError):
+    """The leader is handing over its leadership."""
+
+    code = "Unknown"
+    text = "rpc error: code = Unknown desc = raft proposal dropped"
+
+
+class ErrConnectionRefused(EtcdError):
+    """No member can be reached."""
+
+    code = "Unavailable"
+    text = (
+        'rpc error: code = Unavailable desc = connection error: desc = "transport: Error while '
+        'dialing: dial tcp: connect: connection refused"'
+    )
+
+
+class ErrConnectionLost(EtcdError):
+    """The member ended before it answered; the request may or may not be applied."""
+
+    code = "Unavailable"
+    text = "rpc error: code = Unavailable desc = error reading from server: EOF"
+
+
+class ErrKeepAlive(EtcdError):
+    """The member was not heard of for so long that the connection was given up."""
+
+    code = "Unavailable"
+    text = (
+        "rpc error: code = Unavailable desc = keepalive ping failed to receive ACK within timeout"
+    )
+
+
+class ErrDeadlineExceeded(EtcdError):
+    """Whoever asked waits no longer."""
+
+    code = "DeadlineExceeded"
+    text = "context deadline exceeded"
