@@ -17,7 +17,10 @@ from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go.resources import STORAGECLASSES
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.client_go.servers import Servers
+from pytest_kubesim.cluster import binaries
+from pytest_kubesim.cluster.binaries import CONTROLLER_MANAGER, SCHEDULER, ClientOf
 from pytest_kubesim.cluster.changes import Changes
+from pytest_kubesim.cluster.static_pods import StaticPods
 from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import Event, WatchResponse, prefix_end
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Timer
 
 HOST = "control-plane"
-VERSION = "v1.37.2"
-CONTROLLER_MANAGER = f"kube-controller-manager/{VERSION} (linux/amd64) kubernetes/kubesim"
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 ETCD_WATCH_LATENCY_NS = (200_000, 2_000_000)
@@ -70,13 +71,13 @@ class ControlPlane:
             # They are configured alike: the same tokens, the same keys.
             server.authenticators.tokens = self.server.authenticators.tokens
             server.start()
-        self.controller_manager: ControllerManager | None = None
-        self.scheduler: Process | None = None
+        self.controller_managers: list[ControllerManager] = []
+        self.schedulers: list[Process] = []
+        self._static_pods = StaticPods()
         self.provisioner: Provisioner | None = None
         self._tick: Timer | None = None
         if cluster.config.components != "apiserver":
-            self._start_controllers()
-            self._start_scheduler()
+            self._start_binaries()
 
     def _make_server(self, number: int) -> APIServer:
         cluster, several = self._cluster, self._number > 1
@@ -109,10 +110,8 @@ class ControlPlane:
     def processes(self) -> dict[str, Process]:
         """All processes of the control planes by name, whatever has become of them."""
         found = [server.process for server in self.servers]
-        if self.controller_manager is not None:
-            found.append(self.controller_manager.process)
-        if self.scheduler is not None:
-            found.append(self.scheduler)
+        found += [manager.process for manager in self.controller_managers]
+        found += self.schedulers
         return {process.name: process for process in found}
 
     @property
@@ -168,46 +167,46 @@ class ControlPlane:
 
         return settled.snapshot(self._cluster.config.version, start_ns)
 
-    def _start_controllers(self) -> None:
-        from pytest_kubesim.controller_manager.manager import ControllerManager
+    def _client_of(self, server: APIServer) -> ClientOf:
+        """Clients of one API server alone: the one beside them, where there are several."""
 
-        def client(process: Process) -> RESTClient:
-            return self.client(
-                process, "system:kube-controller-manager", agent=CONTROLLER_MANAGER
-            )
+        def client(process: Process, user: str, agent: str) -> RESTClient:
+            return self._client(process, UserInfo(user, (AUTHENTICATED,)), agent, server=server)
 
-        extra = self._cluster.extensions("pytest_kubesim_controllers")
-        settings = {"service-account-signer": self.server.authenticators.sign}
-        self.controller_manager = ControllerManager(
-            self._kernel, client, settings=settings, host=self.server.host, extra=extra
-        )
-        self.controller_manager.start()
+        return client
 
-    def _start_scheduler(self) -> None:
-        from pytest_kubesim.client_go.events import EventRecorder
-        from pytest_kubesim.client_go.informer import SharedInformerFactory
-        from pytest_kubesim.scheduler.profile import Profile
-        from pytest_kubesim.scheduler.scheduler import Scheduler, SchedulerConfiguration
-
-        agent = f"kube-scheduler/{VERSION} (linux/amd64) kubernetes/kubesim"
-        config = SchedulerConfiguration(latency_ns=(0, 0)) if self._instant else None
+    def _start_binaries(self) -> None:
+        """A controller manager and a scheduler beside each API server."""
+        controllers = self._cluster.extensions("pytest_kubesim_controllers")
         plugins = tuple(self._cluster.extensions("pytest_kubesim_scheduler_plugins"))
-
-        async def main(process: Process) -> None:
-            client = self.client(process, "system:kube-scheduler", agent=agent)
-            recorder = EventRecorder(client, "default-scheduler")
-            scheduler = Scheduler(
-                process,
-                client,
-                SharedInformerFactory(client),
-                recorder,
-                profiles=(Profile(plugins=plugins),),
-                config=config,
+        several = self._number > 1
+        for number, server in enumerate(self.servers, 1):
+            client_of = self._client_of(server)
+            manager = binaries.controller_manager(
+                self._kernel,
+                client_of,
+                name=f"{CONTROLLER_MANAGER}-{number}" if several else CONTROLLER_MANAGER,
+                host=server.host,
+                elect=several,
+                settings={"service-account-signer": server.authenticators.sign},
+                extra=controllers,
             )
-            await scheduler.main()
-
-        self.scheduler = Process(self._kernel, "kube-scheduler", main, host=self.server.host)
-        self.scheduler.start()
+            manager.start()
+            scheduler = binaries.scheduler(
+                self._kernel,
+                client_of,
+                name=f"{SCHEDULER}-{number}" if several else SCHEDULER,
+                host=server.host,
+                elect=several,
+                instant=self._instant,
+                plugins=plugins,
+            )
+            scheduler.start()
+            self.controller_managers.append(manager)
+            self.schedulers.append(scheduler)
+            if several:
+                self._static_pods.supervise(manager.process)
+                self._static_pods.supervise(scheduler)
 
     def start_storage(self) -> None:
         """Start the driver that makes disks, with the default storage class `standard`; once.
@@ -317,10 +316,10 @@ class ControlPlane:
 
     def close(self) -> None:
         """End its processes."""
-        if self.controller_manager is not None:
-            self.controller_manager.process.stop()
-        if self.scheduler is not None:
-            self.scheduler.stop()
+        for manager in self.controller_managers:
+            manager.process.stop()
+        for scheduler in self.schedulers:
+            scheduler.stop()
         if self.provisioner is not None:
             self.provisioner.process.stop()
         for server in self.servers:

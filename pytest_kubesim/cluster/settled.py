@@ -22,7 +22,8 @@ from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.client_go.rest import RESTClient
-from pytest_kubesim.cluster.control_plane import CONTROLLER_MANAGER, HOST
+from pytest_kubesim.cluster.binaries import CONTROLLER_MANAGER_AGENT
+from pytest_kubesim.cluster.control_plane import HOST
 from pytest_kubesim.controller_manager.manager import ControllerManager
 from pytest_kubesim.data import load
 from pytest_kubesim.etcd.client import Client
@@ -95,7 +96,7 @@ def writes(version: str, start_ns: int) -> list[tuple[str, Any]]:
             server,
             network,
             user=UserInfo("system:kube-controller-manager", ("system:authenticated",)),
-            user_agent=CONTROLLER_MANAGER,
+            user_agent=CONTROLLER_MANAGER_AGENT,
             server_host=HOST,
         )
 

@@ -17,6 +17,12 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.client_go.informer import SharedInformerFactory
+from pytest_kubesim.client_go.leader_election import (
+    LeaderElectionLost,
+    LeaderElector,
+    identity_of,
+)
+from pytest_kubesim.client_go.record import EventRecorder
 from pytest_kubesim.controller_manager import controllers
 from pytest_kubesim.controller_manager.controller import Controller, ControllerContext
 from pytest_kubesim.errors import UsageError
@@ -121,12 +127,17 @@ def select(patterns: Iterable[str] = ("*",)) -> tuple[str, ...]:
     return tuple(chosen)
 
 
+LOCK = "kube-controller-manager"
+"""The name of the Lease that the working one of several holds, and the source of its events."""
+
+
 class ControllerManager:
     """A kube-controller-manager.
 
     Parameters: `kernel`; `client_factory`, which gives a process its client; `controllers`, as
     `select` takes them; `settings`, as `ControllerContext` has them; `name` of the process and
-    `host` where it runs; `extra`, controller classes beside the built-in ones.
+    `host` where it runs; `extra`, controller classes beside the built-in ones; `elect`, whether it
+    works only while it holds the Lease `kube-system/kube-controller-manager`.
     """
 
     def __init__(
@@ -139,7 +150,9 @@ class ControllerManager:
         name: str = "kube-controller-manager",
         host: str = "control-plane",
         extra: Iterable[type[Controller]] = (),
+        elect: bool = False,
     ) -> None:
+        self.elect = elect
         self.names = select(controllers)
         self.extra = tuple(extra)
         self.settings: dict[str, Any] = dict(settings or {})
@@ -154,9 +167,20 @@ class ControllerManager:
 
     async def _main(self, process: Process) -> None:
         client = self._client_factory(process)
+        self.running = {}
+        if not self.elect:
+            self._begin(process, client)
+            await process.kernel.future()
+        recorder = EventRecorder(client, LOCK)
+        elector = LeaderElector(client, "kube-system", LOCK, identity_of(client), recorder)
+        await elector.acquire()
+        self._begin(process, client)
+        await elector.renew()
+        raise LeaderElectionLost("leaderelection lost")
+
+    def _begin(self, process: Process, client: RESTClient) -> None:
         informers = SharedInformerFactory(client)
         context = ControllerContext(process, client, informers, self.settings)
-        self.running = {}
         for name in self.names:
             self.running[name] = _kind(name)(context)
         for kind in self.extra:
@@ -164,4 +188,3 @@ class ControllerManager:
         informers.start()
         for controller in self.running.values():
             controller.start()
-        await process.kernel.future()

@@ -1,0 +1,141 @@
+"""Several API servers, controller managers and schedulers over one etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pytest_kubesim.cluster.cluster import Cluster
+from pytest_kubesim.config import ClusterConfig
+
+CONFIG_MAP = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+
+
+def pod_template(app: str) -> dict[str, Any]:
+    return {
+        "metadata": {"labels": {"app": app}},
+        "spec": {"containers": [{"name": "c", "image": "nginx"}]},
+    }
+
+
+def deployment(name: str, replicas: int) -> dict[str, Any]:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": {"app": name}},
+            "template": pod_template(name),
+        },
+    }
+
+
+def make(**options: Any) -> Cluster:
+    return Cluster(ClusterConfig(**{"control_planes": 3, **options}))
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    found = make(nodes=2)
+    yield found
+    found.close()
+
+
+def holder(cluster: Cluster, name: str) -> str:
+    lease = cluster.get(f"lease/{name}", namespace="kube-system")
+    return lease["spec"]["holderIdentity"].partition("_")[0]
+
+
+def test_each_control_plane_has_a_host_and_processes_of_its_own(cluster: Cluster) -> None:
+    processes = cluster.control_plane.processes()
+
+    assert {name: process.host for name, process in processes.items()} == {
+        f"{name}-{number}": f"control-plane-{number}"
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+        for number in (1, 2, 3)
+    }
+
+
+def test_what_one_server_stores_the_others_read(cluster: Cluster) -> None:
+    cluster.apply(deployment("web", 2))
+    cluster.eventually("pods", {"status": {"phase": "Running"}}, count=2, within="1m")
+    resource = cluster.names.resource("pods")
+
+    for server in cluster.control_plane.servers:
+        assert len(server.reader.list(resource.group_resource, "default")) == 2
+
+
+def test_one_controller_manager_and_one_scheduler_lead(cluster: Cluster) -> None:
+    cluster.advance("10s")
+
+    running = [m for m in cluster.control_plane.controller_managers if m.running]
+    assert [m.process.host for m in running] == [holder(cluster, "kube-controller-manager")]
+    assert holder(cluster, "kube-scheduler") in {f"control-plane-{n}" for n in (1, 2, 3)}
+    events = cluster.list("events", namespace="kube-system")
+    assert {e["reason"] for e in events} == {"LeaderElection"}
+    assert all(e["message"].endswith(" became leader") for e in events)
+
+
+def test_when_the_leaders_machine_goes_another_takes_over(cluster: Cluster) -> None:
+    cluster.advance("10s")
+    first = holder(cluster, "kube-controller-manager")
+    for process in cluster.control_plane.processes().values():
+        if process.host == first:
+            process.crash()
+    cluster.apply(deployment("web", 2))
+    cluster.eventually("pods", {"status": {"phase": "Running"}}, count=2, within="1m")
+
+    assert holder(cluster, "kube-controller-manager") != first
+    lease = cluster.get("lease/kube-controller-manager", namespace="kube-system")
+    assert lease["spec"]["leaseTransitions"] == 1
+
+
+def test_a_leader_without_its_api_server_gives_up_and_is_started_again(cluster: Cluster) -> None:
+    cluster.advance("10s")
+    first = holder(cluster, "kube-controller-manager")
+    server = next(s for s in cluster.control_plane.servers if s.host == first)
+    manager = next(
+        m.process for m in cluster.control_plane.controller_managers if m.process.host == first
+    )
+    server.process.crash()
+    cluster.advance("9s")
+    assert manager.running
+    assert manager.restarts == 0
+    cluster.advance("30s")
+
+    ends = [e.fields for e in cluster.journal if e.actor == manager.name and e.kind == "process"]
+    assert [e.get("error") for e in ends if e["what"] == "exited"] == [
+        "LeaderElectionLost: leaderelection lost"
+    ]
+    assert manager.running
+    assert holder(cluster, "kube-controller-manager") != first
+
+
+def test_clients_go_on_with_another_server(cluster: Cluster) -> None:
+    cluster.apply(CONFIG_MAP)
+    cluster.control_plane.servers[0].process.crash()
+    cluster.control_plane.servers[1].process.crash()
+
+    assert cluster.get("configmap/a")["metadata"]["name"] == "a"
+    cluster.apply({**CONFIG_MAP, "data": {"x": "y"}})
+    cluster.advance("2m")
+    nodes = cluster.list("nodes")
+    assert all(n["status"]["conditions"][-1]["status"] == "True" for n in nodes)
+
+
+def test_equal_seeds_make_equal_runs() -> None:
+    def digest(seed: int) -> str:
+        cluster = make(nodes=2, seed=seed)
+        cluster.apply(deployment("web", 2))
+        cluster.advance("20s")
+        cluster.control_plane.servers[1].process.restart()
+        cluster.advance("40s")
+        found = cluster.journal.digest()
+        cluster.close()
+        return found
+
+    assert digest(3) == digest(3)
+    assert digest(3) != digest(4)
