@@ -21,6 +21,7 @@ from pytest_kubesim.transports import (
     kopf_operators,
     kubeconfig,
     libraries,
+    pairs,
     polling,
     sync,
     threads,
@@ -80,6 +81,7 @@ class Driver:
         aio.install()
         sync.install()
         polling.install()
+        pairs.install()
         self._surroundings.install()
         self._logs.install()
 
@@ -103,6 +105,7 @@ class Driver:
         self._memories.forget()
         self._logs.uninstall()
         self._surroundings.uninstall()
+        pairs.uninstall()
         polling.uninstall()
         sync.uninstall()
         aio.uninstall()

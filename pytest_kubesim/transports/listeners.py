@@ -29,7 +29,7 @@ OnClose = Callable[[str], object]
 _listeners: dict[tuple[str, int], Listener] = {}
 
 
-class _Pipe:
+class Wire:
     """One direction of a connection: what is fed comes out at the other end."""
 
     def __init__(self, output: Output, on_close: OnClose) -> None:
@@ -59,15 +59,15 @@ class _Back:
     """The way back to a client, dialed by the server's transport."""
 
     def __init__(self, output: Output, on_close: OnClose) -> None:
-        self._to_client = _Pipe(output, on_close)
-        self.to_server: _Pipe | None = None
+        self._to_client = Wire(output, on_close)
+        self.to_server: Wire | None = None
 
-    def dial(self, output: Output, on_close: OnClose) -> _Pipe:
+    def dial(self, output: Output, on_close: OnClose) -> Wire:
         """The server's transport takes its end."""
-        self.to_server = _Pipe(output, on_close)
+        self.to_server = Wire(output, on_close)
         return self._to_client
 
-    def hang_up(self, pipe: _Pipe) -> None:
+    def hang_up(self, pipe: Wire) -> None:
         """The server's transport closes."""
         pipe.end()
 
@@ -87,7 +87,7 @@ class Listener:
         self._owner = owner
         _listeners[owner, port] = self
 
-    def dial(self, output: Output, on_close: OnClose) -> _Pipe:
+    def dial(self, output: Output, on_close: OnClose) -> Wire:
         """A new connection."""
         back = _Back(output, on_close)
         protocol = self._factory()
@@ -95,7 +95,7 @@ class Listener:
         assert back.to_server is not None
         return back.to_server
 
-    def hang_up(self, pipe: _Pipe) -> None:
+    def hang_up(self, pipe: Wire) -> None:
         """The client has closed it."""
         pipe.end()
 

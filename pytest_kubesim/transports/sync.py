@@ -38,7 +38,7 @@ class End:
         self.finished = False
         """The server has ended it."""
         self.waiter: Future[None] | None = None
-        self.connection: Any = place.dial(self._output, self._closed)
+        self.connection: Any = place.dial(self.hear, self.ended)
         self.connection.backlog = lambda: len(self.buffer)
         self.connection.resumed = self._notify
 
@@ -50,11 +50,13 @@ class End:
             WORLD.block(waiter, None)
         connection.feed(data)
 
-    def _output(self, data: bytes) -> None:
+    def hear(self, data: bytes) -> None:
+        """Bytes from the other side."""
         self.buffer += data
         self._notify()
 
-    def _closed(self, kind: str) -> None:
+    def ended(self, kind: str) -> None:
+        """The other side has ended it: with `eof`, or the `kind` of a loss."""
         self.finished = True
         self.error = error_of(kind)
         self._notify()
@@ -242,17 +244,18 @@ def _connect(self: socket.socket, address: Any, /) -> None:
             _c_connect(self, address)
         else:
             WORLD.alive()
-            _become(self, End(listener, ("127.0.0.1", listener.port)))
+            become(self, End(listener, ("127.0.0.1", listener.port)))
         return
     if not WORLD.inside():
         raise refused("this thread was started before the cluster was there, or outlives its test")
     WORLD.alive()
     place = place_at(ours)
     _await_way(place, self.gettimeout())
-    _become(self, End(place, (ours, int(address[1]))))
+    become(self, End(place, (ours, int(address[1]))))
 
 
-def _become(sock: socket.socket, end: End) -> None:
+def become(sock: socket.socket, end: End) -> None:
+    """Make `sock` the client's end of a connection of ours."""
     sock.__class__ = MemorySocket
     _ends[sock] = end
 
