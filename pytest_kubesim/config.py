@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from pytest_kubesim.errors import NotSimulated, ReplayError, UsageError
+from pytest_kubesim.errors import ReplayError, UsageError
 
 VERSIONS = ("1.37",)
 COMPONENTS = ("apiserver", "controllers", "all")
@@ -51,8 +51,7 @@ OPTIONS = tuple(field.name for field in attrs.fields(ClusterConfig))
 def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> ClusterConfig:
     """`base` with `options` in it; `where` is named in errors (`@pytest.mark.kubesim`).
 
-    Raises: `UsageError` for an unknown option or an impossible value, `NotSimulated` for one that
-    is possible in Kubernetes and not here yet.
+    Raises: `UsageError` for an unknown option or an impossible value.
     """
     for name in options:
         if name not in OPTIONS:
@@ -74,11 +73,6 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
         raise UsageError(
             f"{where}: start_time={config.start_time!r}: give an aware datetime, such as "
             "datetime(2026, 1, 1, tzinfo=UTC)"
-        )
-    if config.etcd_members > 1:
-        raise NotSimulated(
-            f"{where}: etcd_members={config.etcd_members}: more than one is not simulated yet; "
-            "leave etcd_members out"
         )
     return config
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.server import APIServer
+from pytest_kubesim.apiserver.storage.reader import LocalReader
 from pytest_kubesim.client_go.resources import STORAGECLASSES
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.client_go.servers import Servers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.controller_manager.manager import ControllerManager
     from pytest_kubesim.csi.provisioner import Provisioner
+    from pytest_kubesim.etcd.group import Group
     from pytest_kubesim.etcd.member import MemberSnapshot
     from pytest_kubesim.etcd.mvcc.watchable_store import WatchableStore
     from pytest_kubesim.registry.rest import Resource
@@ -60,8 +62,14 @@ class ControlPlane:
         self._cluster = cluster
         self._kernel = kernel = cluster.kernel
         self._instant = cluster.config.instant
-        self.etcd = Member(clock=lambda: kernel.now_ns)
-        self.etcd.restore(self._beginning(kernel.start_ns))
+        self.group: Group | None = None
+        """The members of etcd, where there are several."""
+        if cluster.config.etcd_members > 1:
+            self.group = self._make_group(cluster.config.etcd_members)
+            self.etcd = self.group.observer
+        else:
+            self.etcd = Member(clock=lambda: kernel.now_ns)
+            self.etcd.restore(self._beginning(kernel.start_ns))
         self._clients = 0
         self._number = cluster.config.control_planes
         self.servers = tuple(self._make_server(number) for number in range(1, self._number + 1))
@@ -74,19 +82,33 @@ class ControlPlane:
         self.controller_managers: list[ControllerManager] = []
         self.schedulers: list[Process] = []
         self._static_pods = StaticPods()
+        self._readers: dict[APIServer, LocalReader] = {}
         self.provisioner: Provisioner | None = None
         self._tick: Timer | None = None
         if cluster.config.components != "apiserver":
             self._start_binaries()
 
+    def _make_group(self, count: int) -> Group:
+        from pytest_kubesim.etcd.group import Group
+
+        cluster = self._cluster
+        group = Group(
+            self._kernel, cluster.network, cluster.faultpoints, count, instant=self._instant
+        )
+        group.restore(self._beginning(self._kernel.start_ns))
+        group.start()
+        return group
+
     def _make_server(self, number: int) -> APIServer:
         cluster, several = self._cluster, self._number > 1
+        name, host = f"kube-apiserver-{number}", f"{HOST}-{number}" if several else HOST
+        group = self.group
         server = APIServer(
             self._kernel,
-            Client(self.etcd),
+            Client(self.etcd) if group is None else group.client(name, host),
             catalog=Catalog(cluster.config.version),
-            name=f"kube-apiserver-{number}",
-            host=f"{HOST}-{number}" if several else HOST,
+            name=name,
+            host=host,
             faultpoints=cluster.faultpoints,
         )
         if several and not self._instant:
@@ -112,6 +134,8 @@ class ControlPlane:
         found = [server.process for server in self.servers]
         found += [manager.process for manager in self.controller_managers]
         found += self.schedulers
+        if self.group is not None:
+            found += [member.process for member in self.group.members.values()]
         return {process.name: process for process in found}
 
     @property
@@ -245,13 +269,23 @@ class ControlPlane:
 
     def read(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object as it is stored now, in the version of `resource`; shared, immutable."""
-        found = self.current.reader.get(resource.group_resource, namespace, name)
+        found = self._reader().get(resource.group_resource, namespace, name)
         return None if found is None else _served(resource, found)
 
     def read_all(self, resource: Resource, namespace: str = "") -> list[Object]:
         """All objects of a resource (of a namespace) as they are stored now, by key."""
-        found = self.current.reader.list(resource.group_resource, namespace)
+        found = self._reader().list(resource.group_resource, namespace)
         return [_served(resource, obj) for obj in found]
+
+    def _reader(self) -> LocalReader:
+        """Reads what is stored, not what one API server has heard of."""
+        server = self.current
+        if self.group is None:
+            return server.reader
+        found = self._readers.get(server)
+        if found is None:
+            found = self._readers[server] = LocalReader(server, self.observed)
+        return found
 
     def changes(self, prefix: str) -> Changes:
         """Tells whether anything under `prefix` was written since it was last asked."""
@@ -324,6 +358,8 @@ class ControlPlane:
             self.provisioner.process.stop()
         for server in self.servers:
             server.process.stop()
+        if self.group is not None:
+            self.group.close()
 
 
 def _served(resource: Resource, stored: Object) -> Object:

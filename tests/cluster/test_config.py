@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_kubesim import config
-from pytest_kubesim.errors import NotSimulated, ReplayError, UsageError
+from pytest_kubesim.errors import ReplayError, UsageError
 
 HERE = "@pytest.mark.kubesim"
 
@@ -28,11 +28,6 @@ HERE = "@pytest.mark.kubesim"
 def test_a_wrong_option_lists_the_right_ones(options: dict, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         config.merge(config.ClusterConfig(), options, HERE)
-
-
-def test_what_is_not_simulated_says_so() -> None:
-    with pytest.raises(NotSimulated, match="etcd_members=3"):
-        config.merge(config.ClusterConfig(), {"etcd_members": 3}, HERE)
 
 
 @given(st.integers(), st.text("0123456789abcdef", min_size=32, max_size=32))

@@ -238,8 +238,9 @@ class Cacher:
         if self._held is not None:
             self._held.append(response)
             return
-        if response.compact_revision:
-            # It fell so far behind that its way on is gone: begin anew, as the reflector does.
+        if response.compact_revision or response.error is not None:
+            # It fell so far behind that its way on is gone, or etcd has no leader: begin anew, as
+            # the reflector does.
             self.stop()
             return
         if self._converting is not None:

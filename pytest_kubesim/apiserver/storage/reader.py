@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.apimachinery.meta import GroupResource, Object
     from pytest_kubesim.apiserver.server import APIServer
+    from pytest_kubesim.etcd.mvcc.kvstore import KVStore
     from pytest_kubesim.registry.rest import Resource
 
 
@@ -25,10 +26,14 @@ MAX_PLACES = 4096
 
 
 class LocalReader:
-    """Looks at objects as the etcd member beside this server has them now (`rest.Reader`)."""
+    """Looks at objects as the etcd member beside this server has them now (`rest.Reader`).
 
-    def __init__(self, server: APIServer) -> None:
+    With a `store` of its own it looks there, and has `server` only decode what it finds.
+    """
+
+    def __init__(self, server: APIServer, store: KVStore | None = None) -> None:
         self._server = server
+        self._store = store
         self._places: dict[tuple[GroupResource, str], _Place] = {}
 
     def get(self, resource: GroupResource, namespace: str, name: str) -> Object | None:
@@ -37,7 +42,8 @@ class LocalReader:
         found = server.catalog.of(*resource)
         if found is None:
             return None
-        kv = server.etcd.member.store.latest(found.key(namespace, name))
+        store = self._store or server.etcd.member.store
+        kv = store.latest(found.key(namespace, name))
         return None if kv is None else server.cacher(found).storage.decode(kv)
 
     def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
@@ -46,7 +52,8 @@ class LocalReader:
         if place is None:
             return ()
         found, prefix, end = place
-        kvs = self._server.etcd.member.store.range(prefix, end).kvs
+        store = self._store or self._server.etcd.member.store
+        kvs = store.range(prefix, end).kvs
         if not kvs:
             return ()
         storage = self._server.cacher(found).storage
