@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_kubesim import __version__
+from pytest_kubesim.transports import ctl_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +38,11 @@ def parser() -> argparse.ArgumentParser:
     )
     envtest.add_argument("folder", metavar="DIR", help="where to write the executables")
     _of_clusters(envtest, components="apiserver")
+    ctl_arguments.add_arguments(
+        commands.add_parser(
+            "ctl", help="remote control of what is served: faults, clock, journal, snapshots"
+        )
+    )
     apiserver = commands.add_parser("kube-apiserver")  # what the folder's executable calls
     _of_clusters(apiserver, components="apiserver")
     apiserver.add_argument("flags", nargs="*", help="the flags of kube-apiserver, after --")
@@ -81,10 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from pytest_kubesim.transports import envtest
 
             return envtest.run(options, sys.stdout)
-        if options.command == "kube-apiserver":
-            from pytest_kubesim.transports import kube_apiserver
+        if options.command == "ctl":
+            from pytest_kubesim.transports import ctl
 
-            return kube_apiserver.run(options, options.flags)
+            return ctl.run(options, sys.stdout)
+        if options.command == "kube-apiserver":
+            return _kube_apiserver(options)
         from pytest_kubesim.transports import serve
 
         return serve.run(options)
@@ -93,6 +101,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _kube_apiserver(options: argparse.Namespace) -> int:
+    from pytest_kubesim.errors import KubesimError
+    from pytest_kubesim.transports import apiserver_flags
+
+    try:
+        flags = apiserver_flags.parse(options.flags)
+        told = apiserver_flags.told(flags)
+        if told:
+            sys.stdout.write(told)
+            return 0
+        from pytest_kubesim.transports import kube_apiserver
+
+        return kube_apiserver.run(options, flags)
+    except KubesimError as error:
+        sys.stderr.write(f"Error: {error}\n")  # as kube-apiserver says it
+        return 1
 
 
 if __name__ == "__main__":

@@ -159,6 +159,16 @@ def parse(arguments: Sequence[str]) -> Flags:
     return Flags({name: tuple(found) for name, found in values.items()})
 
 
+VERSION = "Kubernetes v1.37.2"
+
+
+def told(flags: Flags) -> str:
+    """What is to be said instead of serving: the help, or the version; "": serve."""
+    if flags.on("help"):
+        return text()
+    return f"{VERSION}\n" if flags.on("version") else ""
+
+
 def text() -> str:
     """The help: one flag a line, as those look for them who ask what a version can do."""
     lines = ["The Kubernetes API server, simulated.", "", "Usage:", "  kube-apiserver [flags]", ""]

@@ -28,49 +28,37 @@ from pytest_kubesim.apiserver.filters.authorization import (
     PrivilegedGroups,
     Union,
 )
-from pytest_kubesim.errors import KubesimError, UsageError
+from pytest_kubesim.errors import UsageError
 from pytest_kubesim.etcd import backup
-from pytest_kubesim.transports import apiserver_flags, certificates, serve
+from pytest_kubesim.etcd.messages import DeleteRangeRequest, PutRequest
+from pytest_kubesim.registry.core.service_allocation import RANGE
+from pytest_kubesim.transports import certificates, serve
 from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.transports.apiserver_flags import Flags
 
-VERSION = "Kubernetes v1.37.2"
 FEWEST_COLUMNS = 3
 """Of a line of a token file: token, user, uid; a fourth holds groups."""
 
 
-def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
-    """Be kube-apiserver with those arguments; gives the exit status.
+def run(options: argparse.Namespace, flags: Flags) -> int:
+    """Be kube-apiserver with those flags, until it is stopped; gives the exit status.
 
     Parameters: `options` of the cluster behind it, as of `kubesim serve`.
+    Raises: `UsageError` for flags that cannot be.
     """
-    try:
-        flags = apiserver_flags.parse(arguments)
-        if flags.on("help"):
-            sys.stdout.write(apiserver_flags.text())
-            return 0
-        if flags.on("version"):
-            sys.stdout.write(VERSION + "\n")
-            return 0
-        return _serve(options, flags)
-    except KubesimError as error:
-        sys.stderr.write(f"Error: {error}\n")
-        return 1
-
-
-def _serve(options: argparse.Namespace, flags: Flags) -> int:
     for name in flags.without_effect():
         sys.stderr.write(f"kubesim: --{name} is not simulated: it has no effect\n")
     saved = _claim(flags)
     cluster, clock = serve.make(options)
+    addressed(cluster, flags)
     authenticate(cluster.server, flags)
     authorize(cluster.server, flags)
     admit(cluster.server, flags)
@@ -163,6 +151,41 @@ def admit(server: APIServer, flags: Flags) -> None:
             plugin.started(server)
 
 
+def addressed(cluster: Cluster, flags: Flags) -> None:
+    """Have the services' addresses be of `--service-cluster-ip-range`.  Raises: `UsageError`.
+
+    What kube-apiserver makes at its first start is made anew: its range, its service, and the
+    address of that.
+    """
+    given = flags.all("service-cluster-ip-range")
+    if not given:
+        return
+    try:
+        network = ipaddress.IPv4Network(given[0])
+    except ValueError as error:
+        raise UsageError(f"service-cluster-ip-range: {error}") from None
+    if str(network) == RANGE:
+        return
+    member = cluster.control_plane.etcd
+    address = str(network.network_address + 1)
+
+    def rewritten(key: str, spec: Callable[[Any], Any], name: str = "") -> None:
+        obj = member.store.range(key).kvs[0].value
+        metadata = {**obj["metadata"], "name": name or obj["metadata"]["name"]}
+        obj = {**obj, "metadata": metadata, "spec": spec(obj["spec"])}
+        member.apply(PutRequest(key.rpartition("/")[0] + "/" + metadata["name"], obj))
+
+    ips = "/registry/ipaddresses/"
+    old = RANGE.replace(".0/16", ".1")
+    rewritten("/registry/servicecidrs/kubernetes", lambda spec: {**spec, "cidrs": [str(network)]})
+    rewritten(
+        "/registry/services/specs/default/kubernetes",
+        lambda spec: {**spec, "clusterIP": address, "clusterIPs": [address]},
+    )
+    rewritten(ips + old, lambda spec: spec, address)
+    member.apply(DeleteRangeRequest(ips + old))
+
+
 def _serving_pair(flags: Flags) -> tuple[str, str]:
     """The files of the serving certificate and its key; made where there are none."""
     certificate, key = flags.last("tls-cert-file"), flags.last("tls-private-key-file")
@@ -237,14 +260,3 @@ def _leave(cluster: Cluster, flags: Flags) -> None:
         _ask(_etcd(flags), "PUT", body)
     except OSError:
         return  # etcd has been stopped before: nobody will come
-
-
-def service_range(flags: Flags) -> ipaddress.IPv4Network | None:
-    """The range of cluster IPs; None where nothing is said.  Raises: `UsageError`."""
-    given = flags.all("service-cluster-ip-range")
-    if not given:
-        return None
-    try:
-        return ipaddress.IPv4Network(given[0])
-    except ValueError as error:
-        raise UsageError(f"service-cluster-ip-range: {error}") from None

@@ -10,8 +10,11 @@ Follows `pkg/registry/core/service/storage/{storage,alloc}.go`, `ipallocator` an
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from pytest_kubesim.apimachinery import addresses, status
 from pytest_kubesim.apimachinery import validation as field
@@ -33,10 +36,9 @@ if TYPE_CHECKING:
 SERVICES = GroupResource("", "services")
 IP_ADDRESSES = GroupResource("networking.k8s.io", "ipaddresses")
 KIND = GroupKind("", "Service")
+SERVICE_CIDRS = GroupResource("networking.k8s.io", "servicecidrs")
 RANGE = "10.96.0.0/16"
-_FIRST = int(ipaddress.IPv4Address("10.96.0.1"))
-_LAST = int(ipaddress.IPv4Address("10.96.255.254"))
-_STATIC_IPS = 256
+"""Where the API server is told no other (`--service-cluster-ip-range`)."""
 PORTS = (30000, 32767)
 _STATIC_PORTS = 86
 _ALLOCATED = "provided port is already allocated"
@@ -56,11 +58,39 @@ def node_ports(spec: Object) -> list[int]:
     return [port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")]
 
 
+@attrs.frozen(slots=True)
+class _Range:
+    """The addresses that services may have, as numbers."""
+
+    cidr: str
+    first: int
+    last: int
+    static: int
+    """How many of the first are left to those who ask for one."""
+
+    @classmethod
+    @functools.cache
+    def of(cls, cidr: str) -> _Range:
+        """A CIDR's, without its network and broadcast addresses (`NewIPAllocator`)."""
+        network = ipaddress.IPv4Network(cidr)
+        size = network.num_addresses
+        first, last = int(network.network_address) + 1, int(network.broadcast_address) - 1
+        return cls(cidr, first, last, max(16, min(size // 16, 256)) if size > 16 else 0)
+
+
+def _range(ctx: Context) -> _Range:
+    """The cluster's range: that of the ServiceCIDR which the API server has made."""
+    found = ctx.reader.get(SERVICE_CIDRS, "", "kubernetes")
+    cidrs: list[str] = [] if found is None else found["spec"]["cidrs"]
+    return _Range.of(next((each for each in cidrs if ":" not in each), RANGE))
+
+
 class _Taken:
     """The addresses and ports of other services."""
 
     def __init__(self, ctx: Context, obj: Object) -> None:
         self.ctx = ctx
+        self.range = _range(ctx)
         self.ips: set[str] = set()
         self.ports: set[int] = set()
         self.own: list[int] = []
@@ -320,13 +350,14 @@ def _cluster_ips(obj: Object, spec: Object, taken: _Taken) -> None:
 def _asked(text: str, taken: _Taken) -> str | None:
     address = addresses.parse_ip_sloppy(text)
     shown = addresses.ip_string(address) if address is not None else text
-    if address is None or address.version != 4 or not _FIRST <= int(address) <= _LAST:
+    own = taken.range
+    if address is None or address.version != 4 or not own.first <= int(address) <= own.last:
         if not taken.ctx.dry_run:
             # Only an allocator that has the address is asked, and none has.
             return "the provided network does not match the current range"
         return (
             f"the provided IP ({shown}) is not in the valid range. "
-            f"The range of valid IPs is {RANGE}"
+            f"The range of valid IPs is {own.cidr}"
         )
     if not taken.ctx.dry_run and (shown in taken.ips or text in taken.ips):
         return "provided IP is already allocated"
@@ -335,12 +366,13 @@ def _asked(text: str, taken: _Taken) -> str | None:
 
 def _drawn(obj: Object, taken: _Taken) -> str:
     if taken.ctx.dry_run:
-        return RANGE.partition("/")[0]
+        return taken.range.cidr.partition("/")[0]
 
     def is_taken(number: int) -> bool:
         return str(ipaddress.IPv4Address(number)) in taken.ips
 
-    number = taken.draw(_FIRST, _LAST, _STATIC_IPS - 1, is_taken)
+    own = taken.range
+    number = taken.draw(own.first, own.last, max(own.static - 1, 0), is_taken)
     if number is None:
         name = obj["metadata"].get("name") or ""
         raise status.new_internal_error(
