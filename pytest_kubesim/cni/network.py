@@ -10,7 +10,7 @@ address.  Nothing here knows the API server.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 
@@ -67,8 +67,8 @@ class Interface:
 
     address: str
     node: str
-    wake: Callable[[], object] | None = None
-    """Called before the ports are looked at: starts what sleeps until somebody connects."""
+    sleepers: list[Callable[[], object]] = attrs.field(factory=list[Callable[[], object]])
+    """Called once, before the ports are looked at: what sleeps until somebody connects."""
     listeners: dict[tuple[str, int], Acceptor | Datagram] = attrs.field(
         factory=dict[tuple[str, int], "Acceptor | Datagram"]
     )
@@ -87,19 +87,20 @@ class PodNetwork:
         self.translators: list[Translator] = []
         self.filters: list[Filter] = []
         self._interfaces: dict[str, Interface] = {}
+        self.resolver: Any = None
+        """The cluster's DNS server (`kube_proxy.dns`)."""
+        self._forwards: dict[tuple[str, int, str], tuple[str, int]] = {}
         self._next_port = FIRST_EPHEMERAL
 
     # -- addresses ----------------------------------------------------------------------------
 
-    def attach(
-        self, address: str, node: str, wake: Callable[[], object] | None = None
-    ) -> Interface:
+    def attach(self, address: str, node: str) -> Interface:
         """An address comes up on a node; one that is up (the host's) is used once more."""
         found = self._interfaces.get(address)
         if found is not None:
             found.users += 1
             return found
-        made = self._interfaces[address] = Interface(address, node, wake)
+        made = self._interfaces[address] = Interface(address, node)
         return made
 
     def detach(self, address: str) -> None:
@@ -113,6 +114,15 @@ class PodNetwork:
     def interface(self, address: str) -> Interface | None:
         """An address that is up."""
         return self._interfaces.get(address)
+
+    def forward(
+        self, source: tuple[str, int, str], target: tuple[str, int] | None
+    ) -> None:
+        """A port of a node leads to a port of a pod (`hostPort`), or no more."""
+        if target is None:
+            self._forwards.pop(source, None)
+        else:
+            self._forwards[source] = target
 
     # -- servers ------------------------------------------------------------------------------
 
@@ -133,6 +143,11 @@ class PodNetwork:
         interface = self._interfaces.get(address)
         if interface is not None:
             interface.listeners.pop((protocol, port), None)
+
+    def listener(self, address: str, port: int, protocol: str = TCP) -> object:
+        """What listens there, or None."""
+        interface = self._interfaces.get(address)
+        return None if interface is None else interface.listeners.get((protocol, port))
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -184,6 +199,9 @@ class PodNetwork:
             flow = Flow(source, address, port, protocol)
             for translator in self.translators:
                 flow = await translator.translate(flow)
+            led = self._forwards.get((flow.address, flow.port, protocol))
+            if led is not None:
+                flow = attrs.evolve(flow, address=led[0], port=led[1])
             for allows in self.filters:
                 if not await allows(flow):
                     await self.kernel.sleep(patience_ns)
@@ -192,8 +210,9 @@ class PodNetwork:
         if interface is None:
             await self.kernel.sleep(min(patience_ns, 3_000_000_000))
             raise Unreachable if patience_ns > 3_000_000_000 else TimedOut
-        if interface.wake is not None:
-            interface.wake()
+        sleepers, interface.sleepers = interface.sleepers, []
+        for wake in sleepers:
+            wake()
         return flow, interface
 
     def _ephemeral(self) -> int:

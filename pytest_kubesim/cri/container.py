@@ -20,6 +20,7 @@ from pytest_kubesim.sim.pipes import Pipe
 from pytest_kubesim.sim.tasks import Event
 
 if TYPE_CHECKING:
+    from pytest_kubesim.cri.linux.files import FileSystem, Node
     from pytest_kubesim.cri.programs import Main
     from pytest_kubesim.cri.services import PodSandbox
     from pytest_kubesim.sim.kernel import Timer
@@ -30,6 +31,16 @@ CREATED, RUNNING, EXITED = "created", "running", "exited"
 
 MAX_LOG_LINES = 10_000
 KILLED = 137
+
+
+@attrs.frozen(slots=True)
+class Mounted:
+    """What a container sees at a path: a tree of files, or a file."""
+
+    path: str
+    filesystem: FileSystem
+    root: Node
+    read_only: bool = False
 
 
 @attrs.frozen(slots=True)
@@ -52,6 +63,15 @@ class ContainerConfig:
     stdin: bool = False
     stdin_once: bool = False
     tty: bool = False
+    mounts: tuple[Mounted, ...] = ()
+    termination_message_path: str = "/dev/termination-log"
+    read_only_root: bool = False
+    no_new_privs: bool = False
+    privileged: bool = False
+    background: bool = False
+    """Whether what it waits for is work that never ends."""
+    cgroup: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """The files of its cgroup."""
 
 
 @attrs.frozen(slots=True)
@@ -61,6 +81,8 @@ class LogLine:
     time_ns: int
     stream: str
     text: str
+    partial: bool = False
+    """Whether it was written without the end of the line."""
 
 
 Override = Callable[[Probe], "ProbeResult | None"]
@@ -99,6 +121,7 @@ class Container:
         "started_ns",
         "state",
         "stdin",
+        "system",
         "termination_message",
     )
 
@@ -139,6 +162,8 @@ class Container:
         """What attached clients type."""
         self.size = (0, 0)
         """Columns and rows of its terminal."""
+        self.system: Any = None
+        """The kernel of a container that runs the software of its image (`linux.process`)."""
         self._attached: list[AttachSession] = []
         self._commands: dict[Task[Any], ExecSession] = {}
         self._partial: dict[str, bytes] = {}
@@ -177,6 +202,13 @@ class Container:
             self._partial[stream] = rest
         if lines:
             self._append([line.decode(errors="replace") for line in lines], stream)
+
+    def _flush(self) -> None:
+        for stream in sorted(self._partial):
+            text = self._partial[stream].decode(errors="replace")
+            self.logs.append(LogLine(self.now_ns(), stream, text, partial=True))
+            self.lines_written += 1
+        self._partial.clear()
 
     def _tell(self, stream: str, data: bytes) -> None:
         for session in self._attached:
@@ -241,6 +273,24 @@ class Container:
         """The address of its pod."""
         return self.sandbox.ip
 
+    @property
+    def hostname(self) -> str:
+        """The host name of its pod."""
+        return self.sandbox.config.hostname or self.pod_name
+
+    @property
+    def network(self) -> Any:
+        """The pods' network."""
+        return self.sandbox.network
+
+    def interface(self) -> Any:
+        """The address of its pod in the network."""
+        return self.network.interface(self.pod_ip) if self.network is not None else None
+
+    def cgroup_files(self) -> Mapping[str, str]:
+        """What its cgroup says of its limits, by the name of the file."""
+        return self.config.cgroup
+
     def sigterm(self) -> Future[None]:
         """`await` it to wait for SIGTERM, which then no longer kills: the program has to end."""
         if self._sigterm is None:
@@ -267,6 +317,12 @@ class Container:
             coro, name=f"{self.namespace}/{self.pod_name}/{self.name}", daemon=True
         )
 
+    def spawn_task(self, coro: Coroutine[Any, Any, Any], name: str) -> Task[Any]:
+        """A task of its programs; whoever asks for it ends it."""
+        return self._host.spawn(
+            coro, name=f"{self.namespace}/{self.pod_name}/{self.name}: {name}", daemon=True
+        )
+
     def exit(self, code: int, reason: str = "") -> None:
         """The program has ended with `code`; nothing if it has ended already."""
         if self.state != RUNNING:
@@ -274,6 +330,8 @@ class Container:
         self.state = EXITED
         self.finished_ns = self.now_ns()
         self.exit_code = code
+        self.program.ended(self)
+        self._flush()
         self.reason = reason or ("Completed" if code == 0 else "Error")
         self.message = self._last_words(code)
         self._leave()
@@ -317,6 +375,14 @@ class Container:
         task = self._host.spawn(main(), name=name, daemon=True)
         self._commands[task] = session
 
+    def interrupt(self, session: ExecSession) -> None:
+        """Kill the command of a session."""
+        for task, own in list(self._commands.items()):
+            if own is session:
+                self._commands.pop(task)
+                task.kill()
+                session.ended(KILLED)
+
     def begin(self) -> None:
         """Start the program."""
         self.state = RUNNING
@@ -358,9 +424,7 @@ class Container:
         self.changed()
 
     def _leave(self) -> None:
-        for stream in sorted(self._partial):
-            self._append([self._partial[stream].decode(errors="replace")], stream)
-        self._partial.clear()
+        self._flush()
         attached, self._attached = self._attached, []
         for session in attached:
             session.ended(self.exit_code or 0)

@@ -212,6 +212,7 @@ class Images(MutableMapping[str, Program]):
         self.containers = Programs()
         self._errors: Patterns[PullError | None] = Patterns()
         self._slow: Patterns[int] = Patterns()
+        self._software: dict[str, Program | None] = {}
 
     # -- the mapping --------------------------------------------------------------------------
 
@@ -267,7 +268,17 @@ class Images(MutableMapping[str, Program]):
             found = self._images.find(image, *_variants(parse(image)))
             if found is not None:
                 return found
-        return _DEFAULT
+        return self.software(image) or _DEFAULT
+
+    def software(self, image: str) -> Program | None:
+        """What is in a known image, found once for each name."""
+        try:
+            return self._software[image]
+        except KeyError:
+            from pytest_kubesim.cri.software import catalog
+
+            found = self._software[image] = catalog.program_for(parse(image))
+            return found
 
     def error_for(self, image: str) -> PullError | None:
         """Why the image cannot be pulled now, or None."""

@@ -47,6 +47,7 @@ class Probe:
     service: str = ""
     command: tuple[str, ...] = ()
     timeout_ns: int = 1_000_000_000
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @attrs.frozen(slots=True)
@@ -148,6 +149,23 @@ class Program:
         session.stdout.write(result.stdout.encode())
         session.stderr.write(result.stderr.encode())
         return result.exit_code
+
+    @property
+    def live(self) -> bool:
+        """Whether probes and commands go through processes and the network."""
+        return False
+
+    def prepare(self, container: Container) -> None:
+        """Before the start; raises `RuntimeServiceError` where it cannot be started."""
+        del container
+
+    def check_command(self, container: Container, command: tuple[str, ...]) -> None:
+        """Before a command is run; raises `RuntimeServiceError` where it cannot be run."""
+        del container, command
+
+    def ended(self, container: Container) -> None:
+        """The container has ended."""
+        del container
 
     def for_attempt(self, attempt: int) -> Program:
         """What runs at the `attempt`-th start (0 is the first)."""

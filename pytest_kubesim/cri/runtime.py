@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pytest_kubesim.apimachinery.timestamps import format_duration
+from pytest_kubesim.cri import probing
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING, Container, ContainerConfig
 from pytest_kubesim.cri.flavours import CONTAINERD, Flavour
 from pytest_kubesim.cri.images import Images, digest_of, parse, size_of, with_tag
@@ -20,6 +22,7 @@ from pytest_kubesim.cri.services import (
     NOT_READY,
     READY,
     AddressRange,
+    ExecTimeout,
     Image,
     Listener,
     PodSandbox,
@@ -32,6 +35,7 @@ from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
+    from pytest_kubesim.cri.linux.files import FileSystem
     from pytest_kubesim.sim.kernel import Kernel
 
 MS = 1_000_000
@@ -101,6 +105,8 @@ class Runtime:
         host_ip: str = "172.18.0.2",
         pod_cidr: str = "10.244.0.0/24",
         network: Callable[[str], AddressRange],
+        pod_network: Any = None,
+        disks: Any = None,
     ) -> None:
         self.kernel = kernel
         self.node = node
@@ -118,6 +124,16 @@ class Runtime:
         self._network = network
         self._ipam = network(pod_cidr)
         self._sequence = 0
+        self.network = pod_network
+        """The pods' network (`cni.network.PodNetwork`)."""
+        self.disks = disks
+        """The disks behind persistent volumes, by the volume's name."""
+        self.volumes: dict[tuple[str, str], FileSystem] = {}
+        """The contents of pods' volumes, by the pod's uid and the volume's name."""
+        self.host_files: FileSystem | None = None
+        """The node's own files, made when a pod looks at them."""
+        if pod_network is not None:
+            pod_network.attach(host_ip, node)
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -179,6 +195,13 @@ class Runtime:
         pod = self._pods.get(config.uid)
         if pod is None:
             pod = self._pods[config.uid] = _Pod()
+        if self.network is not None:
+            sandbox.network = self.network
+            self.network.attach(sandbox.ip, self.node)
+            for host_ip, host_port, protocol, port in config.host_ports:
+                self.network.forward(
+                    (host_ip or self.host_ip, host_port, protocol), (sandbox.ip, port)
+                )
         pod.sandboxes.insert(0, sandbox)
         del pod.sandboxes[2:]
         return sandbox
@@ -197,11 +220,17 @@ class Runtime:
     def _close(self, sandbox: PodSandbox) -> None:
         if sandbox.state == READY:
             sandbox.state = NOT_READY
+            if self.network is not None:
+                self.network.detach(sandbox.ip)
+                for host_ip, host_port, protocol, _ in sandbox.config.host_ports:
+                    self.network.forward((host_ip or self.host_ip, host_port, protocol), None)
             if not sandbox.config.host_network:
                 self._ipam.release(sandbox.ip)
 
     def remove_pod(self, uid: str) -> None:
         """Remove all that is left of a pod."""
+        for key in [key for key in self.volumes if key[0] == uid]:
+            del self.volumes[key]
         pod = self._pods.pop(uid, None)
         if pod is not None:
             for container in pod.containers:
@@ -263,6 +292,12 @@ class Runtime:
                 "rpc error: code = Unknown desc = failed to start container "
                 f'"{container.id}": container is not in created state'
             )
+        try:
+            container.program.prepare(container)
+        except RuntimeServiceError as problem:
+            container.message = str(problem).partition(" desc = ")[2]
+            container.bury(128, "StartError")
+            raise
         container.begin()
 
     async def stop_container(self, container: Container, timeout_ns: int) -> None:
@@ -289,17 +324,48 @@ class Runtime:
         self, container: Container, command: tuple[str, ...], timeout_ns: int = 0
     ) -> ExecResult:
         """Run a command in a running container."""
-        del timeout_ns
         if container.state != RUNNING:
             raise RuntimeServiceError(
                 "rpc error: code = Unknown desc = failed to exec in container: container is in "
                 f"CONTAINER_{container.state.upper()} state"
             )
+        if container.program.live:
+            return await self._run_sync(container, command, timeout_ns)
         return container.program.exec(container, command)
+
+    async def _run_sync(
+        self, container: Container, command: tuple[str, ...], timeout_ns: int
+    ) -> ExecResult:
+        try:
+            container.program.check_command(container, command)
+        except RuntimeServiceError as problem:
+            raise RuntimeServiceError(f"rpc error: code = Unknown desc = {problem}") from None
+        session = ExecSession(self.kernel)
+        if session.stdin is not None:
+            session.stdin.close()
+        container.execute(command, session)
+        pieces: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
+
+        def take() -> None:
+            pieces["stdout"].append(session.stdout.read_nowait(1 << 24))
+            pieces["stderr"].append(session.stderr.read_nowait(1 << 24))
+
+        session.stdout.on_change = session.stderr.on_change = take
+        limit_ns = timeout_ns or None
+        if not await self.kernel.wait_any(session.exit_code, timeout_ns=limit_ns):
+            container.interrupt(session)
+            raise ExecTimeout(
+                "rpc error: code = DeadlineExceeded desc = failed to exec in container: timeout "
+                f"{format_duration(timeout_ns)} exceeded: context deadline exceeded"
+            )
+        take()
+        code = session.exit_code.result()
+        texts = {n: b"".join(found).decode(errors="replace") for n, found in pieces.items()}
+        return ExecResult(code, texts["stdout"], texts["stderr"])
 
     def check_exec(self, container: Container) -> None:
         """Raises `NotSimulated` where the container's program simulates no commands."""
-        if container.program.exec_hook is None:
+        if container.program.exec_hook is None and not container.program.live:
             raise NotSimulated(
                 f'The program of container "{container.name}" does not simulate commands.',
                 "Give it a hook: `kubesim.images[...] = runs_forever().having(exec=...)`.",
@@ -315,6 +381,7 @@ class Runtime:
                 f"CONTAINER_{container.state.upper()} state"
             )
         self.check_exec(container)
+        container.program.check_command(container, command)
         session = ExecSession(self.kernel, tty=tty)
         container.execute(command, session)
         return session
@@ -330,6 +397,23 @@ class Runtime:
         return WELL if type(program) is Program and not program.volatile else program.probe(
             container, probe
         )
+
+    async def ask(self, container: Container, probe: Probe) -> ProbeResult:
+        """Ask a running container, by processes and over the network where it has such."""
+        override = container.probe_override
+        if override is not None and (result := override(probe)) is not None:
+            return result
+        if container.state != RUNNING:
+            return ProbeResult(False)
+        if probe.kind != "exec":
+            return await probing.over_network(self.network, self.host_ip, probe)
+        try:
+            result = await self.exec_sync(container, probe.command, probe.timeout_ns)
+        except ExecTimeout:
+            return ProbeResult(False, probing.timed_out_text(probe))
+        except RuntimeServiceError as problem:
+            return ProbeResult(False, str(problem))
+        return ProbeResult(result.exit_code == 0, result.stdout + result.stderr)
 
     # -- images -------------------------------------------------------------------------------
 

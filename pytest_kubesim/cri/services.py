@@ -24,6 +24,10 @@ class RuntimeServiceError(Exception):
     """What the runtime answered instead; `str(error)` is what events show."""
 
 
+class ExecTimeout(RuntimeServiceError):
+    """A command did not end in time."""
+
+
 @attrs.frozen(slots=True)
 class PodSandboxConfig:
     """What a sandbox is made for."""
@@ -36,6 +40,9 @@ class PodSandboxConfig:
     host_network: bool = False
     labels: Mapping[str, str] = attrs.field(factory=dict[str, str])
     annotations: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    sysctls: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    host_ports: tuple[tuple[str, int, str, int], ...] = ()
+    """Ports of the node that lead to it: (host IP, host port, protocol, its port)."""
 
 
 @attrs.define(slots=True, eq=False)
@@ -47,6 +54,8 @@ class PodSandbox:
     created_ns: int
     state: str = READY
     ip: str = ""
+    network: Any = None
+    """The pods' network."""
 
 
 @attrs.frozen(slots=True)

@@ -113,28 +113,33 @@ def _add(proc: Proc, archive: tarfile.TarFile, path: str, node: Node) -> None:
 async def _extract(
     proc: Proc, flags: set[str], paths: list[str], data: bytes, base: str
 ) -> int:
-    try:
-        archive = tarfile.open(fileobj=io.BytesIO(data), mode="r:*")
-    except tarfile.TarError:
-        return await proc.complain("invalid tar magic" if data else "short read")
     cwd, proc.cwd = proc.cwd, base
     try:
-        for member in archive:
-            name = member.name.lstrip("/")
-            if paths and not any(name == p or name.startswith(f"{p}/") for p in paths):
-                continue
-            if "t" in flags:
-                await proc.out(f"{name}{'/' if member.isdir() else ''}\n")
-                continue
-            body = archive.extractfile(member) if member.isfile() else None
-            try:
-                _make(proc, member, name, body.read() if body is not None else b"")
-            except Fault as fault:
-                return await proc.complain(f"can't open '{name}': {fault}")
-            if "v" in flags:
-                await proc.out(f"{name}\n")
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:*") as archive:
+            return await _unpack(proc, flags, paths, archive)
+    except tarfile.TarError:
+        return await proc.complain("invalid tar magic" if data else "short read")
     finally:
         proc.cwd = cwd
+
+
+async def _unpack(
+    proc: Proc, flags: set[str], paths: list[str], archive: tarfile.TarFile
+) -> int:
+    for member in archive:
+        name = member.name.lstrip("/")
+        if paths and not any(name == p or name.startswith(f"{p}/") for p in paths):
+            continue
+        if "t" in flags:
+            await proc.out(f"{name}{'/' if member.isdir() else ''}\n")
+            continue
+        body = archive.extractfile(member) if member.isfile() else None
+        try:
+            _make(proc, member, name, body.read() if body is not None else b"")
+        except Fault as fault:
+            return await proc.complain(f"can't open '{name}': {fault}")
+        if "v" in flags:
+            await proc.out(f"{name}\n")
     return 0
 
 

@@ -1,7 +1,8 @@
 """awk: patterns and actions on lines and their fields.
 
-Simulated are patterns (regular expressions, comparisons, BEGIN, END), `print`, `printf`, assignment,
-`if`, `next`, `exit`, arithmetic, strings, `$n`, NF, NR, FS, OFS, `length`, `substr`, `split` is not.
+Simulated are patterns (regular expressions, comparisons, BEGIN, END), `print`, `printf`, `if`,
+`next`, `exit`, assignments, arithmetic, strings, `$n`, NF, NR, FS, OFS, `length`, `substr`,
+`index`, `int`, `toupper`, `tolower`; arrays, loops and functions are not.
 An expression is compiled once to Python closures over the state of the run.
 """
 
@@ -56,7 +57,7 @@ class _Run:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return str(int(value)) if value == int(value) else f"{value:.6g}"
+        return str(int(value)) if value.is_integer() else f"{value:.6g}"
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
@@ -275,8 +276,7 @@ class _Compiler:
             raise AwkFault(self._text[self._at :])
         self._at = match.end()
         pattern = re.compile(posix_pattern(match.group(1).replace("\\/", "/"), extended=True))
-        value = _Pattern(pattern)
-        return value
+        return _Pattern(pattern)
 
     def _atom(self) -> Value:
         token = self._take()

@@ -1,6 +1,6 @@
 """Names and addresses: how programs of a container resolve them.
 
-The law: `/etc/hosts` first, then the servers and search domains of `/etc/resolv.conf`, as libc does.
+The law: `/etc/hosts` first, then servers and search domains of `/etc/resolv.conf`, as libc does.
 The cluster's DNS server answers through the pods' network (`Resolver`).
 """
 

@@ -88,10 +88,7 @@ class Mounts:
     ) -> None:
         """Show `root` (a part of `filesystem`, or all of it) at a path, made where missing."""
         shown = filesystem.root if root is None else root
-        place = self.walk(path, "/")
-        point = place.node
-        if point is None:
-            point = self._mount_point(path, is_directory=shown.kind == DIRECTORY)
+        point = self._mount_point(path, is_directory=shown.kind == DIRECTORY)
         found = Mount(path.rstrip("/") or "/", shown, filesystem, read_only)
         self._on[point] = found
         self.all.append(found)

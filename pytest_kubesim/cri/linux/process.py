@@ -115,6 +115,7 @@ class System:
         self._ended = ended
         self._last_pid = 0
         self._drawn = 0
+        self._threads: dict[Task[Any], None] = {}
 
     def start(
         self,
@@ -166,6 +167,10 @@ class System:
                 proc.close(number)
             if not proc.exited.done():
                 proc.exited.set_result(137)
+        for task in list(self._threads):
+            if task is not current:
+                task.kill()
+        self._threads.clear()
         if self.network is not None:
             for port, protocol in self.ports:
                 self.network.close(self.address, port, protocol)
@@ -177,6 +182,31 @@ class System:
         if not self.network.listen(self.address, port, accept, protocol):
             raise Fault("EADDRINUSE")
         self.ports.append((port, protocol))
+
+    def unlisten(self, port: int, protocol: str = "TCP") -> None:
+        """Listen there no more."""
+        if (port, protocol) in self.ports and self.network is not None:
+            self.ports.remove((port, protocol))
+            self.network.close(self.address, port, protocol)
+
+    def serve(
+        self, port: int, answer: Callable[[Stream], Coroutine[Any, Any, Any]]
+    ) -> None:
+        """Listen, and have each connection answered by a thread of its own.  Raises `Fault`."""
+
+        def accept(stream: Stream) -> None:
+            self.thread(answer(stream), f"port {port}")
+
+        self.listen(port, accept)
+
+    def thread(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run beside the processes, as long as the container."""
+        task = self._spawn(coro, name)
+        self._threads[task] = None
+        task.add_done_callback(self._thread_ended)
+
+    def _thread_ended(self, task: Any) -> None:
+        self._threads.pop(task, None)
 
     async def sleep(self, duration_ns: int) -> None:
         """Let time pass."""

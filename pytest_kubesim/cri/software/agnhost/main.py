@@ -1,0 +1,63 @@
+"""agnhost's command line: subcommands by their names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.cri.applets import network
+from pytest_kubesim.cri.software.agnhost import dns, files, netexec, servers, small
+from pytest_kubesim.cri.software.agnhost.flags import go_program
+from pytest_kubesim.cri.software.busybox import PATHS, PROGRAMS
+from pytest_kubesim.cri.software.rootfs import GROUP, PASSWD, Software, program
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.linux.process import Proc
+    from pytest_kubesim.cri.software.rootfs import Applet
+
+COMMANDS: dict[str, Applet] = {
+    **small.COMMANDS, **files.COMMANDS, **netexec.COMMANDS, **servers.COMMANDS, **dns.COMMANDS,
+}
+
+
+async def agnhost(proc: Proc) -> int:
+    """`agnhost subcommand [flags]`."""
+    args = list(proc.argv[1:])
+    if not args:
+        await proc.out(
+            "Usage:\n  app [command]\n\nAvailable Commands:\n"
+            + "".join(f"  {name}\n" for name in sorted(COMMANDS))
+        )
+        return 0
+    if args[0] == "--version":
+        await proc.out("app version 2.66.0\n")
+        return 0
+    command = COMMANDS.get(args[0])
+    if command is None:
+        problem = f'Error: unknown command "{args[0]}" for "app"'
+        await proc.err(f"{problem}\nRun 'app --help' for usage.\n")
+        return 1
+    go_program(proc)
+    return await command(proc, args[1:])
+
+
+_TEXTS = {
+    "etc/passwd": PASSWD + "user-defined-in-image:x:1000:1000::/home/u:/bin/sh\n",
+    "etc/group": GROUP
+    + "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
+    "etc/os-release": "ID=alpine\n",
+    "localhost.crt": "",
+    "localhost.key": "",
+    "uploads/.keep": "",
+}
+
+AGNHOST = Software(
+    name="agnhost",
+    entrypoint=("/agnhost",),
+    command=("pause",),
+    programs={**PROGRAMS, "agnhost": agnhost, "curl": program(network.curl)},
+    paths={
+        **PATHS, "agnhost": "agnhost", "agnhost-2": "agnhost", "usr/bin/dig": "dig",
+        "usr/bin/curl": "curl", "usr/bin/getent": "getent",
+    },
+    texts=_TEXTS,
+)

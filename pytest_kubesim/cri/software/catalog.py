@@ -1,0 +1,88 @@
+"""Which image is which software, by the last part of its repository.
+
+The law: an image that is not in the catalog runs for ever, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.cri.software.executes import Executes
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.images import Reference
+    from pytest_kubesim.cri.software.rootfs import Software
+
+
+def _busybox() -> Software:
+    from pytest_kubesim.cri.software.busybox import BUSYBOX
+
+    return BUSYBOX
+
+
+def _alpine() -> Software:
+    from pytest_kubesim.cri.software.busybox import ALPINE
+
+    return ALPINE
+
+
+def _debian() -> Software:
+    from pytest_kubesim.cri.software.busybox import DEBIAN
+
+    return DEBIAN
+
+
+def _agnhost() -> Software:
+    from pytest_kubesim.cri.software.agnhost.main import AGNHOST
+
+    return AGNHOST
+
+
+def _nginx() -> Software:
+    from pytest_kubesim.cri.software.web import NGINX
+
+    return NGINX
+
+
+def _httpd() -> Software:
+    from pytest_kubesim.cri.software.web import HTTPD
+
+    return HTTPD
+
+
+def _perl() -> Software:
+    from pytest_kubesim.cri.software.perl import PERL
+
+    return PERL
+
+
+def _nonewprivs() -> Software:
+    from pytest_kubesim.cri.software.nonewprivs import NONEWPRIVS
+
+    return NONEWPRIVS
+
+
+_FAMILIES: dict[str, Callable[[], Software]] = {
+    "agnhost": _agnhost,
+    "alpine": _alpine,
+    "bash": _alpine,
+    "busybox": _busybox,
+    "curl": _alpine,
+    "debian": _debian,
+    "httpd": _httpd,
+    "nginx": _nginx,
+    "nonewprivs": _nonewprivs,
+    "perl": _perl,
+    "ubuntu": _debian,
+}
+_REGISTRIES = frozenset({"docker.io", "registry.k8s.io"})
+
+
+def program_for(reference: Reference) -> Executes | None:
+    """The program of an image, or None where it is not simulated."""
+    last = reference.path.rsplit("/", 1)[-1]
+    family = _FAMILIES.get(last)
+    if family is None or reference.registry not in _REGISTRIES:
+        return None
+    return Executes(software=family())

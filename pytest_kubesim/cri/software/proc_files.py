@@ -1,0 +1,70 @@
+"""`/proc` and `/sys` of a container: what the kernel makes up when it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pytest_kubesim.cri.linux import files
+from pytest_kubesim.cri.linux.files import FileSystem
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.container import Container
+    from pytest_kubesim.cri.linux.process import System
+
+
+def mount(system: System, container: Container) -> None:
+    """Mount them in a new container."""
+    made = FileSystem("proc", mode=0o555)
+    root = made.root
+
+    def put(path: str, content: str | Callable[[], bytes]) -> None:
+        made = content.encode() if isinstance(content, str) else content
+        files.put(root, path, files.regular(made, 0o444))
+
+    put("mounts", partial(_mounts, system))
+    put("uptime", lambda: f"{_age(container):.2f} {_age(container):.2f}\n".encode())
+    put("loadavg", "0.00 0.00 0.00 1/100 1\n")
+    put("version", "Linux version 6.8.0-85-generic (buildd@lcy02)\n")
+    put("cpuinfo", "".join(f"processor\t: {n}\nmodel name\t: kubesim\n\n" for n in range(4)))
+    put("meminfo", "MemTotal:       16777216 kB\nMemFree:        8388608 kB\n")
+    config = container.config
+    uid, gid, groups = config.user
+    status = (
+        f"Name:\t{container.name}\nState:\tR (running)\nPid:\t1\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n"
+        f"Gid:\t{gid}\t{gid}\t{gid}\t{gid}\nGroups:\t{' '.join(map(str, groups))} \n"
+        f"NoNewPrivs:\t{int(config.no_new_privs)}\nSeccomp:\t2\n"
+        f"CapEff:\t{'000001ffffffffff' if config.privileged else '00000000a80425fb'}\n"
+    )
+    for place in ("self", "1"):
+        put(f"{place}/status", status)
+        put(f"{place}/mounts", partial(_mounts, system))
+        put(f"{place}/cgroup", "0::/\n")
+    for name, value in {**_SYSCTLS, **container.sandbox.config.sysctls}.items():
+        put(f"sys/{name.replace('.', '/')}", f"{value}\n")
+    put("sys/kernel/hostname", f"{container.hostname}\n")
+    system.mounts.mount("/proc", made)
+    cgroup = FileSystem("cgroup2", mode=0o555)
+    for name, value in container.cgroup_files().items():
+        files.put(cgroup.root, name, files.regular(f"{value}\n".encode(), 0o444))
+    system.mounts.mount("/sys/fs/cgroup", cgroup, read_only=True)
+
+
+_SYSCTLS = {
+    "kernel.shm_rmid_forced": "0", "kernel.msgmax": "8192", "kernel.ostype": "Linux",
+    "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ip_local_port_range": "32768\t60999",
+    "net.core.somaxconn": "4096",
+}
+
+
+def _mounts(system: System) -> bytes:
+    return "".join(
+        f"{m.filesystem.source} {m.path} {m.filesystem.kind} {'ro' if m.read_only else 'rw'},"
+        "relatime 0 0\n"
+        for m in system.mounts.all
+    ).encode()
+
+
+def _age(container: Container) -> float:
+    return (container.now_ns() - container.sandbox.created_ns) / 1e9
