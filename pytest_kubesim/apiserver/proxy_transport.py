@@ -1,9 +1,9 @@
 """A request on its way through the API server to a program in the cluster, and its answer back.
 
 The law: the program sees the client's request, without what concerns the connection and without
-credentials, plus `X-Forwarded-*`; the client sees the program's answer, with links rewritten so that
-they lead through the proxy again.  Bodies of known and moderate length are taken whole, others are
-handed on as they come.  A connection is used for one request.
+credentials, plus `X-Forwarded-*`; the client sees the program's answer, with links rewritten so
+that they lead through the proxy again.  Bodies of known and moderate length are taken whole, others
+are handed on as they come.  A connection is used for one request.
 
 Follows `apimachinery/pkg/util/proxy/{transport,upgradeaware}.go` and Go's `httputil.ReverseProxy`.
 """
@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import attrs
-import httptools
 
 from pytest_kubesim.apimachinery import status
-from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apiserver.http1 import AnswerReader, Malformed
 from pytest_kubesim.sim.pipes import Broken, ConnectError, Reset, Stream
 from pytest_kubesim.wire import Response, WatchEvent
 
@@ -30,11 +29,10 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
     from pytest_kubesim.wire import Request
 
-Connect = "Callable[[str, int], Awaitable[Stream]]"
-
 WHOLE_BYTES = 1 << 20
 """A body of at most that length is taken whole before the client is answered."""
-MAX_HEAD_BYTES = 1 << 20
+FORWARDED_FOR = "127.0.0.1"
+"""Clients are on loopback, or in this process."""
 
 _HOP_BY_HOP = frozenset({
     "connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
@@ -108,7 +106,7 @@ async def send(
         stream: Stream = await connect(location.host, location.port)
     except ConnectError as error:
         raise _unreachable(f"dial tcp {location.address}: {_dialed(error)}", upgrade) from None
-    reader = _Reader(stream)
+    reader = AnswerReader(stream)
     try:
         stream.write(_head(location, request, upgrade))
         if request.body:
@@ -119,7 +117,7 @@ async def send(
         raise _unreachable("read: connection reset by peer", upgrade) from None
     except Broken:
         raise _unreachable("write: broken pipe", upgrade) from None
-    except ValueError as error:
+    except Malformed as error:
         stream.close()
         raise _unreachable(str(error), upgrade) from None
     if reader.status == 101 and upgrade:
@@ -170,93 +168,7 @@ def _head(location: Location, request: Request, upgrade: str) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
-FORWARDED_FOR = "127.0.0.1"
-
-
-# -- reading the answer ---------------------------------------------------------------------------
-
-
-class _Reader:
-    """The answer, piece by piece.  A callback object of httptools."""
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.status = 0
-        self.headers: list[tuple[str, str]] = []
-        self.pieces: list[bytes] = []
-        self.raw = b""
-        self.complete = False
-        self._parser: Any = httptools.HttpResponseParser(self)
-        self._head_done = False
-        self._bodiless = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.decode("latin-1"), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        if self.status == 100:
-            self.headers.clear()
-        else:
-            self._head_done = True
-
-    def on_body(self, body: bytes) -> None:
-        self.pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self.complete = self._head_done
-
-    async def read_head(self, method: str) -> None:
-        """Up to the end of the head.  Raises: `ValueError` with Go's words, `Broken`, `Reset`."""
-        while not self._head_done:
-            data = await self.stream.read()
-            if not data:
-                raise ValueError("EOF")
-            self.raw += data
-            if len(self.raw) > MAX_HEAD_BYTES:
-                raise ValueError("net/http: HTTP/1.x transport connection broken: head too large")
-            self._feed(data)
-        self._bodiless = method == "HEAD" or self.status in {204, 304}
-        if self._bodiless or self.length == 0:
-            self.complete = True
-
-    def _feed(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._head_done = True
-        except httptools.HttpParserError:
-            if self._head_done:
-                self.complete = True
-                return
-            first = self.raw.split(b"\r\n", 1)[0].decode("latin-1")
-            raise ValueError(
-                f"net/http: HTTP/1.x transport connection broken: malformed HTTP response {quote(first)}"
-            ) from None
-
-    @property
-    def length(self) -> int | None:
-        """How long the body is, where the head says so."""
-        value = self.header("content-length")
-        return int(value) if value.isdecimal() and not self.header("transfer-encoding") else None
-
-    def header(self, name: str) -> str:
-        """The first header of a (lower case) name."""
-        return next((value for key, value in self.headers if key.lower() == name), "")
-
-    async def read_piece(self) -> bytes:
-        """Some more of the body; b"" at its end."""
-        while not self.pieces and not self.complete and not self._bodiless:
-            try:
-                data = await self.stream.read()
-            except Reset:
-                data = b""
-            if not data:
-                self.complete = True
-                break
-            self._feed(data)
-        taken, self.pieces = b"".join(self.pieces), []
-        return b"" if self._bodiless else taken
+# -- the answer -----------------------------------------------------------------------------------
 
 
 class Body:
@@ -264,7 +176,7 @@ class Body:
 
     patient = True
 
-    def __init__(self, reader: _Reader, headers: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, reader: AnswerReader, headers: tuple[tuple[str, str], ...]) -> None:
         self.status = reader.status
         self.content_type = reader.header("content-type")
         self.headers = headers
@@ -296,7 +208,7 @@ class Body:
         return piece
 
 
-async def _answer(reader: _Reader, location: Location, request: Request) -> Response | Body:
+async def _answer(reader: AnswerReader, location: Location, request: Request) -> Response | Body:
     links = _Links(location, request)
     redirect = reader.header("location")
     kind = reader.header("content-type").split(";", 1)[0].strip()

@@ -89,7 +89,7 @@ async def _run(
 def _as_runtime_knows(server: KubeletServer, pod: Object) -> Object:
     """Name, namespace and uid, and the containers that run, with their images."""
     meta = pod["metadata"]
-    running = [
+    running: list[Object] = [
         {"name": run.name, "image": run.config.image_ref, "resources": {}}
         for run in server.runtime.pod_state(meta["uid"]).containers
         if run.state == RUNNING

@@ -1,8 +1,8 @@
 """A log that is followed: what is there, then what comes, until the container ends.
 
-The law: the same lines as without `follow` come first (`tailLines`, `sinceTime`); what comes later is
-not cut to the tail, but counts towards `limitBytes`.  A reader that is behind is not waited for by
-the container, and misses what has been dropped from the log meanwhile.
+The law: the same lines as without `follow` come first (`tailLines`, `sinceTime`); what comes later
+is not cut to the tail, but counts towards `limitBytes`.  A reader that is behind is not waited for
+by the container, and misses what has been dropped from the log meanwhile.
 
 Follows `pkg/kubelet/kuberuntime/logs/logs.go`.
 """

@@ -51,8 +51,8 @@ Query = tuple[tuple[str, str], ...]
 class KubeletProxy:
     """Reaches kubelets and pods.
 
-    Parameters: `kubelets`, gives the kubelet of a node by the node's name, or None; `network` of the
-    pods (None: no pod can be reached, as where there are no nodes).
+    Parameters: `kubelets`, gives the kubelet of a node by the node's name, or None; `network` of
+    the pods (None: no pod can be reached, as where there are no nodes).
     """
 
     def __init__(
@@ -146,9 +146,8 @@ class KubeletProxy:
             addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
             host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), name)
             where = f"{host}:{PORT}"
-            raise apistatus.APIStatus(
-                500, "", f"{refused.format(where=where)}dial tcp {where}: connect: connection refused"
-            )
+            problem = f"dial tcp {where}: connect: connection refused"
+            raise apistatus.APIStatus(500, "", refused.format(where=where) + problem)
         return kubelet.server
 
 

@@ -7,7 +7,8 @@ message of each is the port's number.  Who connects is the runtime, inside the p
     error, data of request 0 -> connect -> copy both ways -> close both
                                 refused -> the reason on the error stream, reset both
 
-Follows `k8s.io/cri-streaming/pkg/streaming/portforward` and containerd's `sandbox_portforward_linux.go`.
+Follows `k8s.io/cri-streaming/pkg/streaming/portforward` and containerd's
+`internal/cri/server/sandbox_portforward_linux.go`.
 """
 
 from __future__ import annotations
@@ -126,10 +127,8 @@ class PortForward(Upgrade):
         if kind in pair:
             error = pair.get(ERROR)
             if error is not None:
-                self._tell(
-                    error,
-                    f"error processing stream for request {request}: {kind} stream already assigned",
-                )
+                problem = f"{kind} stream already assigned"
+                self._tell(error, f"error processing stream for request {request}: {problem}")
             return
         pair[kind] = stream
         if len(pair) == 2:
@@ -141,7 +140,7 @@ class PortForward(Upgrade):
 
     @staticmethod
     def _request(stream: ClientStream) -> str:
-        """The pair's id; old clients send none, and open the streams of a pair one after the other."""
+        """The pair's id; old clients send none, and open the streams of a pair in a row."""
         given = stream.headers.get("requestid", "")
         if given:
             return given
@@ -166,8 +165,8 @@ class PortForward(Upgrade):
             data.reset()
             error.reset()
         else:
-            data.close()
             error.close()
+            data.close()
 
     # -- forwarding -----------------------------------------------------------------------------
 

@@ -5,11 +5,11 @@ which the end is told.  Output waits for a client that does not read, and a clie
 while the command is behind; a client that goes away leaves the command running, with its input at
 the end and nobody to read what it says.
 
-How the end is told depends on the version: v1 to v3 say nothing or a text, v4 a `Status` in JSON, v5
-the `Status` that a translator makes of that (the kubelet speaks v4 with the runtime).
+How the end is told depends on the version: v1 to v3 say nothing or a text, v4 a `Status` in JSON,
+v5 the `Status` that a translator makes of that (the kubelet speaks v4 with the runtime).
 
-Follows `k8s.io/cri-streaming/pkg/streaming/remotecommand`, `apiserver/pkg/util/proxy/streamtranslator.go`
-and containerd's `internal/cri/server/streaming.go`.
+Follows `k8s.io/cri-streaming/pkg/streaming/remotecommand`,
+`apiserver/pkg/util/proxy/streamtranslator.go` and containerd's `internal/cri/server/streaming.go`.
 """
 
 from __future__ import annotations
@@ -114,8 +114,8 @@ Start = Callable[[], Awaitable[Joined]]
 class RemoteCommand(Upgrade):
     """One exec or attach.
 
-    Parameters: `kernel`; `wire` and `subprotocol`; `options` of the client; `start`, what begins the
-    command; `command`, its words (empty for attach).
+    Parameters: `kernel`; `wire` and `subprotocol`; `options` of the client; `start`, what begins
+    the command; `command`, its words (empty for attach).
     """
 
     def __init__(
@@ -301,15 +301,12 @@ class RemoteCommand(Upgrade):
         })
 
     def _failure(self, problem: str) -> str:
-        status = {
-            "status": "Failure",
-            "message": f"Internal error occurred: {problem}",
-            "reason": "InternalError",
-            "code": 500,
-        }
+        message = f"Internal error occurred: {problem}"
         if self.subprotocol == V5:
-            return translated_error(status["message"])
-        return self._told(status)
+            return translated_error(message)
+        return self._told({
+            "status": "Failure", "message": message, "reason": "InternalError", "code": 500,
+        })
 
     def _told(self, status: Object) -> str:
         if self.subprotocol == V5:

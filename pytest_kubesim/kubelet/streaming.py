@@ -189,7 +189,9 @@ def websocket_protocol(request: Request, spoken: Iterable[str]) -> str:
     raise Refusal(403, "")
 
 
-def spdy_protocol(request: Request, spoken: Sequence[str], versions: list[str] | None = None) -> str:
+def spdy_protocol(
+    request: Request, spoken: Sequence[str], versions: list[str] | None = None
+) -> str:
     """The first version that the client names and that is spoken here (`httpstream.Handshake`).
 
     `versions` are given by who knows them otherwise than from the request.  Raises `Refusal`.

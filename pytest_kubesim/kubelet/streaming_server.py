@@ -1,7 +1,7 @@
 """exec, attach and port-forward as a kubelet serves them: who is meant, on which wire.
 
-Errors that come before the connection is upgraded are `KubeletError`s and `Refusal`s; those that come
-after it are told on the streams.
+Errors that come before the connection is upgraded are `KubeletError`s and `Refusal`s; those that
+come after it are told on the streams.
 
 Follows `pkg/kubelet/server/server.go` (`getExec`, `getAttach`, `getPortForward`) and
 `pkg/kubelet/kubelet_pods.go`.

@@ -1,7 +1,7 @@
 """Pairs of connected sockets for client libraries that hand bytes from thread to thread by them.
 
-Law: a pair that `kubernetes.stream` makes for a forwarded port waits on virtual time, as the threads
-at its ends do; pairs of anybody else are the operating system's.
+Law: a pair that `kubernetes.stream` makes for a forwarded port waits on virtual time, as the
+threads at its ends do; pairs of anybody else are the operating system's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _Side:
         return Wire(heard, ended)
 
     def hang_up(self, connection: Any) -> None:
-        """This side has been closed."""
+        """The socket of this side has been closed."""
         connection.end()
 
     def breathe(self) -> None:
@@ -53,7 +53,7 @@ class _Side:
 
 
 def _socketpair(*args: Any, **kwargs: Any) -> tuple[socket.socket, socket.socket]:
-    caller = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - only that library's pairs
+    caller = sys._getframe(1).f_globals.get("__name__")  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
     if caller not in _OURS or not WORLD.inside():
         return _real_socketpair(*args, **kwargs)
     sides = (_Side(), _Side())

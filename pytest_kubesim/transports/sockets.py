@@ -16,6 +16,7 @@ import selectors
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -280,6 +281,7 @@ class Loop:
         self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
         self._peers: dict[Peer, int] = {}
         self._count = 0
+        self._called: deque[Callable[[], object]] = deque()
         self._swept_s = time.monotonic()
         self._stopping = False
 
@@ -308,6 +310,14 @@ class Loop:
     def stop(self) -> None:
         """End `run`; may be called from a signal handler."""
         self._stopping = True
+        self._wake()
+
+    def call_soon_threadsafe(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the loop; may be called from any thread."""
+        self._called.append(callback)
+        self._wake()
+
+    def _wake(self) -> None:
         with suppress(OSError):
             self._wake_out.send(b"\0")
 
@@ -384,6 +394,10 @@ class Loop:
     def _woken(self) -> None:
         with suppress(OSError):
             self._wake_in.recv(1024)
+        if self._called:
+            self._kernel.catch_up_to(self._clock)
+        while self._called:
+            self._called.popleft()()
 
     # -- what peers ask for -------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """The server's end of a SPDY connection: streams that the client opens.
 
 The law is that of the library that Kubernetes uses, which differs from the draft: there are no
-windows (`WINDOW_UPDATE` is ignored and never sent; who does not read holds up the connection), and a
-connection that is closed resets its open streams.
+windows (`WINDOW_UPDATE` is ignored and never sent; who does not read holds up the connection), and
+a connection that is closed resets its open streams.
 
     SYN_STREAM -> service accepts -> SYN_REPLY, DATA ... FIN both ways: gone
                   service rejects -> RST_STREAM

@@ -46,7 +46,8 @@ class End:
         """Send `data`, once the server takes more."""
         connection = self.connection
         while connection.saturated and not self.finished:
-            self.waiter = waiter = Future(self.kernel)
+            waiter: Future[None] = Future(self.kernel)
+            self.waiter = waiter
             WORLD.block(waiter, None)
         connection.feed(data)
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery import status, validation
 from pytest_kubesim.apimachinery.golang import bracketed, parse_int, quote
-from pytest_kubesim.apimachinery.meta import GroupResource, annotations
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, annotations
+from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import responses
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.filters.authorization import Attributes
@@ -105,7 +106,10 @@ def _node(scope: RequestScope, pod: Object) -> Object:
 
 
 async def logs(scope: RequestScope) -> Response | WatchStream:
-    """`pods/log`."""
+    """`pods/log`.  Raises `APIStatus`."""
+    problems = _log_problems(scope)
+    if problems:
+        raise status.new_invalid(GroupKind("", "PodLogOptions"), scope.name, problems)
     pod = await _pod(scope)
     container = _container(scope, pod)
     if not pod["spec"].get("nodeName"):
@@ -116,6 +120,37 @@ async def logs(scope: RequestScope) -> Response | WatchStream:
     if proxy is None:
         raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
     return await proxy.logs(node, pod, container, scope.request.query)
+
+
+def _log_problems(scope: RequestScope) -> list[FieldError]:
+    """`ValidatePodLogOptions`.  Raises `APIStatus` (400) for what is no number."""
+    problems: list[FieldError] = []
+
+    def number(name: str) -> int | None:
+        text = scope.param(name)
+        try:
+            return parse_int(text) if text else None
+        except ValueError as error:
+            raise status.new_bad_request(str(error)) from None
+
+    tail, limit, since = number("tailLines"), number("limitBytes"), number("sinceSeconds")
+    if tail is not None and tail < 0:
+        detail = "must be greater than or equal to 0"
+        problems.append(validation.invalid(Path("tailLines"), tail, detail))
+    if limit is not None and limit < 1:
+        problems.append(validation.invalid(Path("limitBytes"), limit, "must be greater than 0"))
+    if since is not None and scope.param("sinceTime"):
+        detail = "at most one of `sinceTime` or `sinceSeconds` may be specified"
+        problems.append(FieldError(validation.FORBIDDEN, "[]", "", detail))
+    elif since is not None and since < 1:
+        problems.append(validation.invalid(Path("sinceSeconds"), since, "must be greater than 0"))
+    streams = ("All", "Stderr", "Stdout")
+    if (stream := scope.param("stream")) and stream not in streams:
+        problems.append(validation.not_supported(Path("stream"), stream, streams))
+    elif stream not in ("", "All") and tail is not None:
+        detail = "`tailLines` and specific `stream` are mutually exclusive for now"
+        problems.append(FieldError(validation.FORBIDDEN, "[]", "", detail))
+    return problems
 
 
 _FLAGS = ("stdin", "stdout", "stderr", "tty")

@@ -1,7 +1,7 @@
 """`pods/proxy`, `services/proxy` and `nodes/proxy`: requests to programs and to kubelets.
 
-The law: the name says where to, `[scheme:]name[:port]`; the rest of the path goes there as it is.  A
-path that ends with the resource itself is sent to where relative links work, with a slash.
+The law: the name says where to, `[scheme:]name[:port]`; the rest of the path goes there as it is.
+A path that ends with the resource itself is sent to where relative links work, with a slash.
 
 Follows `pkg/registry/core/{pod/strategy,service/storage/storage,node/strategy}.go`
 (`ResourceLocation`), `apiserver/pkg/util/proxy/proxy.go` and
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apimachinery.meta import GroupResource, labels
+from pytest_kubesim.apimachinery.meta import GroupResource, Object, get_path, labels
 from pytest_kubesim.apiserver import negotiation, proxy_transport
 from pytest_kubesim.apiserver.handlers import connect
 from pytest_kubesim.apiserver.proxy_transport import Location
@@ -24,7 +24,6 @@ from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
-    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
     from pytest_kubesim.wire import WatchStream
 
@@ -33,6 +32,7 @@ ENDPOINT_SLICES = GroupResource("discovery.k8s.io", "endpointslices")
 SERVICE_NAME = "kubernetes.io/service-name"
 KUBELET_PORT = "10250"
 DEFAULT_PORTS = {"": 80, "http": 80, "https": 443}
+NOTHING: Object = {}
 _SCHEMES = ("", "http", "https")
 
 
@@ -68,10 +68,9 @@ async def _send(
     request = scope.request
     if (redirect := _slash(scope, path)) is not None:
         return redirect
-    answer = await proxy_transport.send(
+    return await proxy_transport.send(  # pyright: ignore[reportReturnType]
         scope.server.kernel, node_proxy.connect, Location(host, port, path or "/"), request
     )
-    return answer  # pyright: ignore[reportReturnType]
 
 
 def _slash(scope: RequestScope, path: str) -> Response | None:
@@ -111,14 +110,19 @@ async def _pod(scope: RequestScope, name: str, port: str, scheme: str) -> tuple[
         containers: list[Object] = pod["spec"].get("containers") or []
         declared = [c["ports"][0]["containerPort"] for c in containers if c.get("ports")]
         port = str(declared[0]) if declared else str(DEFAULT_PORTS[scheme])
-    ips: list[Object] = (pod.get("status") or {}).get("podIPs") or []
-    ip = ips[0]["ip"] if ips else ""
+    ips = _pod_ips(pod)
+    ip = ips[0] if ips else ""
     if not _is_global_unicast(ip):
         raise status.new_bad_request("address not allowed")
-    return ip, _number(ip, port)
+    return ip, _number(port)
 
 
-def _number(ip: str, port: str) -> int:
+def _pod_ips(pod: Object | None) -> list[str]:
+    state: Object = (pod or NOTHING).get("status") or NOTHING
+    return [entry["ip"] for entry in state.get("podIPs") or ()]
+
+
+def _number(port: str) -> int:
     if not port.isdecimal() or int(port) > 65_535:
         problem = f"dial tcp: lookup tcp/{port}: unknown port"
         if port.isdecimal():
@@ -171,7 +175,7 @@ async def _service(scope: RequestScope, name: str, port: str) -> tuple[str, int]
             continue
         for index in range(len(endpoints)):
             endpoint = endpoints[(index + draw) % len(endpoints)]
-            if (endpoint.get("conditions") or {}).get("ready") is False:
+            if get_path(endpoint, "conditions", "ready") is False:
                 continue
             if _is_a_pod(scope, endpoint):
                 return endpoint["addresses"][0], number
@@ -180,12 +184,11 @@ async def _service(scope: RequestScope, name: str, port: str) -> tuple[str, int]
 
 def _is_a_pod(scope: RequestScope, endpoint: Object) -> bool:
     """Only pods are proxied to: whoever writes slices could name any address."""
-    target: Object = endpoint.get("targetRef") or {}
+    target: Object = endpoint.get("targetRef") or NOTHING
     if target.get("namespace") != scope.namespace:
         return False
     pod = scope.server.reader.get(PODS, scope.namespace, target.get("name", ""))
-    ips: list[Object] = ((pod or {}).get("status") or {}).get("podIPs") or []
-    return any(ip["ip"] == endpoint["addresses"][0] for ip in ips)
+    return endpoint["addresses"][0] in _pod_ips(pod)
 
 
 async def _to_node(
@@ -195,9 +198,9 @@ async def _to_node(
     found = scope.server.node_proxy
     assert found is not None
     if port and port != KUBELET_PORT:
-        addresses: list[Object] = (node.get("status") or {}).get("addresses") or []
+        addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
         host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), name)
-        return await _send(scope, host, _number(host, port), path)
+        return await _send(scope, host, _number(port), path)
     if (redirect := _slash(scope, path)) is not None:
         return redirect
     return await found.proxy(node, path or "/", scope.request)
