@@ -18,7 +18,6 @@ from pytest_kubesim.apiserver import (
     openapi,
     responses,
 )
-from pytest_kubesim.apiserver.bootstrap import ADVERTISE_ADDRESS, PORT
 from pytest_kubesim.errors import NotSimulated
 
 if TYPE_CHECKING:
@@ -88,6 +87,8 @@ def service_account_issuer(scope: RequestScope, path: str) -> Response:
     Where the keys are secret (in a process of its own nobody else can check tokens), and where the
     issuer is no URL, there is nothing to publish.
     """
+    from pytest_kubesim.apiserver.bootstrap import ADVERTISE_ADDRESS, PORT
+
     authenticators = scope.server.authenticators
     signer, issuer = authenticators.signer, authenticators.issuers[0]
     if signer is None or not issuer.startswith("https://"):
