@@ -25,7 +25,7 @@ from pytest_kubesim.wire import UserInfo
 if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Reader
 
-ISSUER = "https://kubernetes.default.svc.cluster.local"
+ISSUER = "https://kubernetes.default.svc"
 LEGACY_ISSUER = "kubernetes/serviceaccount"
 SERVICE_ACCOUNTS = GroupResource("", "serviceaccounts")
 PREFIX = "system:serviceaccount:"

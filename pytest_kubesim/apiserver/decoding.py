@@ -75,6 +75,7 @@ def read_object(
         elif repeated:
             unknown = [*unknown, *repeated]
         report(scope, unknown, directive, lambda text: refused(obj, kind, text))
+    scope.context.given = obj
     return complete(scope.served if _is_served(scope, kind) else None, schema, obj, base)
 
 

@@ -85,10 +85,14 @@ def keep_managed_times(obj: Object, old: Object) -> Object:
     return restored
 
 
-def parse_resource_version(text: str) -> int:
-    """The revision in a resourceVersion, 0 for none.  Raises `APIStatus` (500) for other text."""
+def parse_resource_version(text: str, label: str = "") -> int:
+    """The revision in a resourceVersion, 0 for none.
+
+    Raises `APIStatus` (500) for other text, which stands quoted after the `label`, if any.
+    """
     if not text:
         return 0
     if text.isascii() and text.isdigit():
         return int(text)
-    raise plain(f"strconv.ParseUint: parsing {quote(text)}: invalid syntax")
+    label = f"{label}{quote(text)}: " if label else ""
+    raise plain(f"{label}strconv.ParseUint: parsing {quote(text)}: invalid syntax")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery import go_encoding, meta, objectmeta, status, validation
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
-from pytest_kubesim.apiserver import deletion
+from pytest_kubesim.apiserver import as_given, deletion
 from pytest_kubesim.apiserver.metadata import (
     ensure_namespace,
     keep_managed_times,
@@ -197,6 +197,7 @@ class Store:
             problems = _once(problems)
         if problems:
             name = obj["metadata"].get("name") or ""
+            problems = as_given.shown(problems, context.given, self.resource.schema)
             raise status.new_invalid(self.kind_of(obj), name, problems)
         for text in strategy.warnings_on_create(context, obj):
             scope.warn(text)
@@ -300,10 +301,8 @@ class Store:
         except (StorageError, EtcdError) as error:
             raise interpret(error, self.name, name, "get") from None
 
-    async def _get_cached(
-        self, scope: RequestScope, key: str, resource_version: str
-    ) -> Object:
-        revision = parse_resource_version(resource_version)
+    async def _get_cached(self, scope: RequestScope, key: str, resource_version: str) -> Object:
+        revision = parse_resource_version(resource_version, "resourceVersion: Invalid value: ")
         cacher = self.server.view(scope, self)
         await self.server.started(cacher)
         if revision:
@@ -434,9 +433,7 @@ def before_update(
     problems: list[FieldError] = []
     if not _handed_back(obj["metadata"], old_metadata):
         problems = store.check_metadata(_NAMES_AS_PATHS, obj)
-        problems += objectmeta.validate_object_meta_update(
-            obj["metadata"], old_metadata, _METADATA
-        )
+        problems += objectmeta.validate_object_meta_update(obj["metadata"], old_metadata, _METADATA)
         if strategy is store.strategy and _is_looked_at_again(store, metadata):
             problems += store.check_generate_name(metadata["generateName"])
         if not (store.resource.custom or store.resource.group == _EXTENSIONS):
@@ -444,6 +441,7 @@ def before_update(
     problems += strategy.validate_update(context, obj, old)
     if problems:
         name = obj["metadata"].get("name") or ""
+        problems = as_given.shown(problems, context.given, store.resource.schema)
         raise status.new_invalid(store.kind_of(obj), name, problems)
     for text in strategy.warnings_on_update(context, obj, old):
         scope.warn(text)

@@ -10,9 +10,11 @@ Follows `sigs.k8s.io/yaml` and `go.yaml.in/yaml/v2/decode.go` (`parser.fail`).
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from yaml.composer import ComposerError
+from yaml.scanner import ScannerError
 
 from pytest_kubesim.apimachinery.golang import quote
 
@@ -92,14 +94,14 @@ def unmarshal_errors(repeated: list[str]) -> str:
 def problem(error: Any, body: bytes) -> str:
     """A YAML error in the words of Go's parser."""
     mark, text = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
-    if isinstance(error, yaml.composer.ComposerError) and mark is not None:
-        line = body.decode("utf-8", "replace").splitlines()[mark.line]
-        alias = _ALIAS.search(line, mark.column)
+    if isinstance(error, ComposerError) and mark is not None:
+        line, column = cast("tuple[int, int]", (mark.line, mark.column))
+        alias = _ALIAS.search(body.decode("utf-8", "replace").splitlines()[line], column)
         return f"unknown anchor '{alias[1] if alias else ''}' referenced"
-    line = mark.line if mark is not None else 0
+    line = cast("int", mark.line) if mark is not None else 0
     if line:
         # Errors of the scanner count from one, those of the parser from zero.
-        line += isinstance(error, yaml.scanner.ScannerError)
+        line += isinstance(error, ScannerError)
     elif (context := getattr(error, "context_mark", None)) is not None:
         line = context.line
     return f"line {line}: {text}" if line else str(text)

@@ -66,6 +66,8 @@ class Context:
     warnings: list[str] = attrs.field(factory=list[str])
     state: dict[str, Any] = attrs.field(factory=dict[str, Any])
     """The API server's own state (allocators), by the name of who keeps it."""
+    given: Object | None = None
+    """The object as it was decoded, while empty lists and maps were still in it."""
 
     def warn(self, text: str) -> None:
         """Add a `Warning` header to the answer, once."""

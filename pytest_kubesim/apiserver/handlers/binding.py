@@ -42,7 +42,9 @@ async def bind(scope: RequestScope) -> Response:
         raise plain(validation.aggregate(problems))
     await write.validator(scope, options, kind=KIND)(given, None)
     scope.context_for(options, "")
-    await assign(scope, scope.server.store(scope.served), given)
+    pods = scope.server.catalog.by_resource("", "v1", "pods")
+    assert pods is not None
+    await assign(scope, scope.server.store(pods), given)
     return responses.written(
         scope,
         201,
@@ -70,12 +72,15 @@ async def assign(scope: RequestScope, store: Store, given: Object) -> None:
     async def assigned(existing: Object | None) -> Object:
         assert existing is not None
         if metadata.get("uid") and metadata["uid"] != existing["metadata"]["uid"]:
-            raise _conflict(
-                scope,
-                f"Precondition failed: UID in precondition: {metadata['uid']}, UID in object "
-                f"meta: {existing['metadata']['uid']}",
+            raise status.new_conflict(
+                store.name,
+                scope.name,
+                "StorageError: invalid object, Code: 4, Key: "
+                f"/registry/{store.name.resource}/{scope.namespace}/{scope.name}, "
+                "ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: "
+                f"{metadata['uid']}, UID in object meta: {existing['metadata']['uid']}",
             )
-        return _bound(scope, existing, node, metadata)
+        return _bound(scope, store, existing, node, metadata)
 
     try:
         await store.storage.guaranteed_update(
@@ -89,7 +94,7 @@ def _conflict(scope: RequestScope, problem: str) -> status.APIStatus:
     return status.new_conflict(_BINDING, scope.name, problem)
 
 
-def _bound(scope: RequestScope, pod: Object, node: str, metadata: Object) -> Object:
+def _bound(scope: RequestScope, store: Store, pod: Object, node: str, metadata: Object) -> Object:
     name = scope.name
     if pod["metadata"].get("deletionTimestamp"):
         raise _conflict(scope, f"pod {name} is being deleted, cannot be assigned to a host")
@@ -124,6 +129,5 @@ def _bound(scope: RequestScope, pod: Object, node: str, metadata: Object) -> Obj
     # The nomination has served its purpose.
     before: Object = pod.get("status") or {}
     kept_status = {k: v for k, v in before.items() if k != "nominatedNodeName"}
-    return scope.server.store(scope.served).printed(
-        {**obj, "status": {**kept_status, "conditions": merged}}, scope.served
-    )
+    bound = {**obj, "status": {**kept_status, "conditions": merged}}
+    return store.printed(bound, store.resource)

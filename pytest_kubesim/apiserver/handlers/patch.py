@@ -30,6 +30,7 @@ from pytest_kubesim.apiserver import (
     field_manager,
     json_syntax,
     known_kinds,
+    patience,
     responses,
     yaml_syntax,
 )
@@ -236,6 +237,7 @@ class Patcher:
                 self.directive,
                 lambda text: self._refused(document, text),
             )
+        self.scope.context.given = obj
         return decoding.complete(resource, resource.schema, obj, live)
 
     def _custom(self, obj: Object, live: Object, problems: list[str]) -> Object:
@@ -319,6 +321,7 @@ class Patcher:
                 self.directive,
                 lambda text: self._refused_map(given, text),
             )
+        self.scope.context.given = document
         return decoding.complete(resource, resource.schema, document, live)
 
     # -- apply --------------------------------------------------------------------------------
@@ -350,6 +353,7 @@ class Patcher:
             return new
         if not resource.custom and go_decoding.check_types(resource.schema, new) is not None:
             new = self._converted(resource.schema, applied, new)
+        scope.context.given = new
         return decoding.complete(resource, resource.schema, new)
 
     def _converted(self, schema: Schema, applied: Object, new: Object) -> Object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.apimachinery import fields, labels, status, validation
+from pytest_kubesim.apimachinery import fields, golang, labels, status, validation
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, field_manager, responses
@@ -120,7 +120,11 @@ def _refuse(scope: RequestScope, problems: list[FieldError]) -> None:
 def _spec_problems(spec: Object) -> list[FieldError]:
     of_resource = spec.get("resourceAttributes") is not None
     if of_resource == (spec.get("nonResourceAttributes") is not None):
-        return [validation.invalid(_SPEC, spec.get("nonResourceAttributes"), _ONE_OF)]
+        path: Object | None = spec.get("nonResourceAttributes")
+        shown: Object | None = None
+        if path is not None:
+            shown = {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
+        return [validation.invalid(_SPEC, shown, _ONE_OF)]
     return []
 
 
@@ -139,7 +143,11 @@ def _metadata_problems(question: Object, text: str = "must be empty") -> list[Fi
     metadata: Object = question.get("metadata") or {}
     if metadata.keys() <= kept:
         return []
-    return [validation.invalid(Path("metadata"), metadata, text)]
+    # As the struct prints: fields in order, the managed ones last.
+    kept_last = {"managedFields": metadata["managedFields"]} if "managedFields" in metadata else {}
+    shown = {**{k: v for k, v in metadata.items() if k != "managedFields"}, **kept_last}
+    in_order = golang.json_text(shown, sort_keys=False)
+    return [validation.invalid(Path("metadata"), validation.Printed(in_order), text)]
 
 
 def _user_of(spec: Object) -> UserInfo:
@@ -299,7 +307,6 @@ async def legacy_binding(scope: RequestScope) -> Response:
             scope, resource.gvk, resource.schema, field_validation(options)
         )
     scope.name = get_path(given, "metadata", "name") or ""
-    scope.resource = scope.server.catalog.by_resource("", "v1", "pods")
     return await binding.bind(scope)
 
 

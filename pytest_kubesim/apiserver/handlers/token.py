@@ -35,6 +35,9 @@ async def create(scope: RequestScope) -> Response:
     options = write_options(scope, "CreateOptions")
     given = decoding.read_object(scope, KIND, schema_for(*KIND), field_validation(options))
     request = await write.admit(scope, options, given, None, kind=KIND)
+    problems = _of_another(scope, request)
+    if problems:
+        raise status.new_invalid(GroupKind(KIND.group, KIND.kind), scope.name, problems)
     account = await scope.server.store(scope.served).get(scope, scope.name)
     spec: Object = dict(request.get("spec") or {})
     authenticators = scope.server.authenticators
@@ -73,6 +76,17 @@ async def create(scope: RequestScope) -> Response:
         },
     }
     return responses.written(scope, 201, result)
+
+
+def _of_another(scope: RequestScope, request: Object) -> list[FieldError]:
+    """That the body names the account of the path, if any."""
+    metadata: Object = request.get("metadata") or {}
+    problems: list[FieldError] = []
+    for key, wanted in (("name", scope.name), ("namespace", scope.namespace)):
+        if metadata.get(key) and metadata[key] != wanted:
+            detail = f"must match the service account {key} if specified"
+            problems.append(validation.invalid(Path("metadata", key), metadata[key], detail))
+    return problems
 
 
 def _problems(spec: Object) -> list[FieldError]:

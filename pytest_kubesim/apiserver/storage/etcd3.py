@@ -10,11 +10,13 @@ Follows `apiserver/pkg/storage/etcd3/store.go`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apiserver import patience
 from pytest_kubesim.apiserver.storage import continue_token
 from pytest_kubesim.apiserver.storage.errors import (
     CORRUPT_OBJECT,
@@ -34,6 +36,7 @@ from pytest_kubesim.etcd.messages import (
     RangeResponse,
     prefix_end,
 )
+from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -53,7 +56,9 @@ ROOT = "/registry"
 MAX_LIMIT = 10_000
 """The largest chunk that is asked of etcd at a time (`maxLimit`)."""
 LEASE_REUSE_SECONDS = 60
-"""For how long objects with a time to live share a lease (`lease_manager.go`)."""
+"""For how long at most objects with a time to live share a lease (`lease_manager.go`)."""
+LEASE_REUSE_PERCENT = 5
+"""For what part of their time to live they do."""
 
 Update = Callable[["Object | None"], Awaitable["Object"]]
 """From the object that is stored (None: none is) to the one to store."""
@@ -146,6 +151,12 @@ class Etcd3:
             "metadata": {**value["metadata"], "resourceVersion": str(kv.mod_revision)},
         }
 
+    async def decoded(self, kv: KeyValue) -> Object:
+        """As `decode`, waiting for who converts."""
+        if self.decode_stored is None:
+            return self.decode(kv)
+        return await patience.patiently(partial(self.decode, kv))
+
     # -- reading ------------------------------------------------------------------------------
 
     async def get(self, key: str) -> Object:
@@ -153,7 +164,7 @@ class Etcd3:
         kvs = (await self.client.get(key)).kvs
         if not kvs:
             raise StorageError(KEY_NOT_FOUND, key)
-        return self.decode(kvs[0])
+        return await self.decoded(kvs[0])
 
     async def current_revision(self) -> int:
         """The newest revision of etcd, as a quorum knows it."""
@@ -198,7 +209,7 @@ class Etcd3:
                     more = True
                     break
                 last = kv.key
-                obj = self.decode(kv)
+                obj = self.decode(kv) if self.decode_stored is None else await self.decoded(kv)
                 if matches is None or matches(obj):
                     items.append(obj)
                 del index
@@ -220,7 +231,7 @@ class Etcd3:
             return await self.client.range(start, end, revision=revision, limit=limit)
         except ErrFutureRev:
             current = await self.current_revision()
-            raise status.new_too_large_resource_version(revision, current, 0) from None
+            raise status.new_too_large_resource_version(revision, current, 1) from None
         except ErrCompacted:
             self._expired(start, prefix, paging=paging)
 
@@ -244,7 +255,8 @@ class Etcd3:
                 raise StorageError(KEY_EXISTS, key)
             if self.encode_stored is not None and self.decode_stored is not None:
                 # It copies objects by way of the version that is stored.
-                return self.decode_stored(self.encode_stored(obj))
+                stored = await patience.patiently(partial(self.encode_stored, obj))
+                return await patience.patiently(partial(self.decode_stored, stored))
             return obj
         if version := obj["metadata"].get("resourceVersion"):
             if version.isascii() and version.isdigit() and int(version):
@@ -252,14 +264,14 @@ class Etcd3:
             # What is no version is none.
             metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
             obj = {**obj, "metadata": metadata}
-        stored = self._encode(obj)
+        stored = await self._encode(obj)
         lease = await self._lease_for(ttl_seconds) if ttl_seconds else 0
         answer = await self.client.txn(
             (Compare(key, "MOD", "EQUAL", 0),), (PutRequest(key, stored, lease),)
         )
         if not answer.succeeded:
             raise StorageError(KEY_EXISTS, key)
-        return self._written(key, stored, answer.revision)
+        return await self._written(key, stored, answer.revision)
 
     async def guaranteed_update(
         self,
@@ -281,10 +293,10 @@ class Etcd3:
         while True:
             if kv is None and not ignore_not_found:
                 raise StorageError(KEY_NOT_FOUND, key)
-            old = None if kv is None else self.decode(kv)
+            old = None if kv is None else await self.decoded(kv)
             preconditions.check(key, old)
             new = await update(old)
-            stored = self._encode(new)
+            stored = await self._encode(new)
             if kv is not None and stored == kv.value:
                 assert old is not None
                 return old
@@ -298,7 +310,7 @@ class Etcd3:
                 (RangeRequest(key),),
             )
             if answer.succeeded:
-                return self._written(key, stored, answer.revision)
+                return await self._written(key, stored, answer.revision)
             kv = _read(answer.responses[0])
 
     async def delete(
@@ -318,7 +330,7 @@ class Etcd3:
         while True:
             if kv is None:
                 raise StorageError(KEY_NOT_FOUND, key)
-            obj = self.decode(kv)
+            obj = await self.decoded(kv)
             preconditions.check(key, obj)
             if validate is not None:
                 await validate(obj)
@@ -334,26 +346,28 @@ class Etcd3:
                 return {**obj, "metadata": metadata}
             kv = _read(answer.responses[0])
 
-    def _encode(self, obj: Object) -> Object:
+    async def _encode(self, obj: Object) -> Object:
         if self.encode_stored is not None:
-            obj = self.encode_stored(obj)
+            obj = await patience.patiently(partial(self.encode_stored, obj))
         return _blank(obj)
 
-    def _written(self, key: str, stored: Object, revision: int) -> Object:
+    async def _written(self, key: str, stored: Object, revision: int) -> Object:
         known = self._known(key, revision)
         if known is not None:
             return known
         if self.decode_stored is not None:
-            stored = self.decode_stored(stored)
+            stored = await patience.patiently(partial(self.decode_stored, stored))
         return {**stored, "metadata": {**stored["metadata"], "resourceVersion": str(revision)}}
 
     async def _lease_for(self, ttl_seconds: int) -> int:
-        """A lease that lives at least so long; one lease serves all writes of a minute."""
+        """A lease that lives at least so long, and not much longer: several writes share one."""
         now_ns = self._now_ns()
-        if now_ns >= self._lease_until_ns:
-            granted = await self.client.lease_grant(ttl_seconds + LEASE_REUSE_SECONDS)
+        reuse = min(LEASE_REUSE_SECONDS, ttl_seconds * LEASE_REUSE_PERCENT // 100)
+        least_ns = now_ns + ttl_seconds * NS
+        if not least_ns < self._lease_until_ns < least_ns + reuse * NS:
+            granted = await self.client.lease_grant(ttl_seconds + reuse)
             self._lease = granted.id
-            self._lease_until_ns = now_ns + LEASE_REUSE_SECONDS * 1_000_000_000
+            self._lease_until_ns = least_ns + reuse * NS
         return self._lease
 
 

@@ -70,6 +70,14 @@ class APIServiceStrategy(WithStatus):
         group, version = parts.text(spec, "group"), parts.text(spec, "version")
         name = parts.text(obj["metadata"], "name")
         errors: ErrorList = []
+        begin = parts.text(obj["metadata"], "generateName")
+        if (
+            begin
+            and begin != f"{version}.{group}"
+            and not formats.is_valid_path_segment_name(begin)
+        ):
+            detail = f'must be `spec.version+"."+spec.group`: {golang.quote(f"{version}.{group}")}'
+            errors.append(field.invalid(Path("metadata", "generateName"), begin, detail))
         if name != f"{version}.{group}" and not formats.is_valid_path_segment_name(name):
             wanted = golang.quote(f"{version}.{group}")
             detail = f'must be `spec.version+"."+spec.group`: {wanted}'

@@ -208,7 +208,7 @@ def _spec(spec: Object, old: Object) -> ErrorList:
     first = next(pem.blocks(_decoded(request)), None)
     if first is None or first.type != "CERTIFICATE REQUEST":
         detail = "PEM block type must be CERTIFICATE REQUEST"
-        errors.append(field.invalid(SPEC.child("request"), request, detail))
+        errors.append(field.invalid(SPEC.child("request"), request or None, detail))
     usages, before = parts.texts(spec, "usages"), parts.texts(old, "usages")
     path = SPEC.child("usages")
     if not usages:

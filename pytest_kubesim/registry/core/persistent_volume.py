@@ -158,7 +158,7 @@ def _node_affinity(affinity: Object, old: Object | None) -> ErrorList:
     return validate_node_selector(required, where, allow_invalid_values=had_invalid)
 
 
-def _sources(spec: Object, name: str, *, has_affinity: bool) -> ErrorList:
+def _sources(spec: Object, name: str, *, has_affinity: bool, path: Path = SPEC) -> ErrorList:
     errors: ErrorList = []
     found = False
     for key, spelt, at, check in volume_sources.PERSISTENT:
@@ -166,27 +166,27 @@ def _sources(spec: Object, name: str, *, has_affinity: bool) -> ErrorList:
         if source is None:
             continue
         if found and key != "flexVolume":
-            errors.append(field.forbidden(SPEC.child(spelt), volume_sources.SECOND))
+            errors.append(field.forbidden(path.child(spelt), volume_sources.SECOND))
             continue
         found = True
-        where = SPEC.child(at)
+        where = path.child(at)
         if key == "iscsi" and (problem := volume_sources.iscsi_name_problem(source, name)):
             portal = source.get("targetPortal") or ""
             errors.append(field.invalid(where.child("targetportal"), portal, problem))
         errors += check(source, where)
         if key == "local" and not has_affinity:
             detail = "Local volume requires node affinity"
-            errors.append(field.required(SPEC.child("nodeAffinity"), detail))
+            errors.append(field.required(path.child("nodeAffinity"), detail))
     if not found:
-        errors.append(field.required(SPEC, "must specify a volume type"))
+        errors.append(field.required(path, "must specify a volume type"))
     return errors
 
 
-def _attributes_class(spec: Object) -> ErrorList:
+def _attributes_class(spec: Object, path: Path = SPEC) -> ErrorList:
     name = spec.get("volumeAttributesClassName")
     if name is None:
         return []
-    where = SPEC.child("volumeAttributesClassName")
+    where = path.child("volumeAttributesClassName")
     errors: ErrorList = []
     if not name:
         errors.append(field.required(where, "an empty string is disallowed"))
@@ -194,8 +194,47 @@ def _attributes_class(spec: Object) -> ErrorList:
         errors += field.invalid_each(where, name, formats.is_dns1123_subdomain(name))
     if spec.get("csi") is None:
         detail = "has to be specified when using volumeAttributesClassName"
-        errors.append(field.required(SPEC.child("csi"), detail))
+        errors.append(field.required(path.child("csi"), detail))
     return errors
+
+
+def validate_inline(spec: Object, path: Path) -> ErrorList:
+    """The volume in a VolumeAttachment: `ValidatePersistentVolumeSpec` for inline volumes."""
+    context = "in the context of inline volumes"
+    errors: ErrorList = [
+        field.forbidden(path.child(key), f"may not be specified {context}")
+        for key, given in (
+            ("claimRef", spec.get("claimRef") is not None),
+            ("capacity", spec.get("capacity")),
+        )
+        if given
+    ]
+    if spec.get("csi") is None:
+        errors.append(field.required(path.child("csi"), f"has to be specified {context}"))
+    modes: list[str] = spec.get("accessModes") or []
+    if not modes:
+        errors.append(field.required(path.child("accessModes")))
+    errors += claims.access_modes(modes, path.child("accessModes"))
+    if spec.get("persistentVolumeReclaimPolicy") not in (None, "", "Retain"):
+        detail = f"may only be Retain {context}"
+        errors.append(field.forbidden(path.child("persistentVolumeReclaimPolicy"), detail))
+    if spec.get("nodeAffinity") is not None:
+        where = path.child("nodeAffinity")
+        errors.append(field.forbidden(where, f"may not be specified {context}"))
+    # Only what a CSI driver brings can be attached.
+    errors += (
+        _sources({"csi": spec.get("csi")}, "", has_affinity=True, path=path)
+        if spec.get("csi") is not None
+        else []
+    )
+    if spec.get("storageClassName"):
+        where = path.child("storageClassName")
+        errors.append(field.forbidden(where, f"may not be specified {context}"))
+    mode = spec.get("volumeMode")
+    if mode not in (None, "Filesystem"):
+        detail = f"may not specify volumeMode other than Filesystem {context}"
+        errors.append(field.forbidden(path.child("volumeMode"), detail))
+    return errors + _attributes_class(spec, path)
 
 
 def _mount_options(obj: Object) -> ErrorList:

@@ -16,7 +16,7 @@ from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import NONE, age, printer
 from pytest_kubesim.registry.flowcontrol.conditions import FlowStatusStrategy, validate_conditions
 from pytest_kubesim.registry.rest import Kind
-from pytest_kubesim.registry.strategies import SPEC, WithStatus
+from pytest_kubesim.registry.strategies import SPEC, WithStatus, semantically_equal
 
 DEFAULT_PRECEDENCE = 1000
 MAX_PRECEDENCE = 10000
@@ -34,6 +34,40 @@ VERBS = (
     "watch",
 )
 SUBJECTS = {"Group": "group", "ServiceAccount": "serviceAccount", "User": "user"}
+_EVERYTHING: Object = {
+    "resourceRules": [
+        {
+            "verbs": ["*"],
+            "apiGroups": ["*"],
+            "resources": ["*"],
+            "clusterScope": True,
+            "namespaces": ["*"],
+        }
+    ],
+    "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+}
+
+
+def _group(name: str) -> Object:
+    return {"kind": "Group", "group": {"name": f"system:{name}"}}
+
+
+MANDATORY: dict[str, Object] = {
+    "exempt": {
+        "priorityLevelConfiguration": {"name": "exempt"},
+        "matchingPrecedence": 1,
+        "rules": [{"subjects": [_group("masters")], **_EVERYTHING}],
+    },
+    "catch-all": {
+        "priorityLevelConfiguration": {"name": "catch-all"},
+        "matchingPrecedence": MAX_PRECEDENCE,
+        "distinguisherMethod": {"type": "ByUser"},
+        "rules": [
+            {"subjects": [_group("unauthenticated"), _group("authenticated")], **_EVERYTHING}
+        ],
+    },
+}
+"""Their specs are fixed (`internalbootstrap.MandatoryFlowSchemas`)."""
 _NAMESPACE = "each member of this list must be '*' or a DNS-1123 label; "
 
 
@@ -52,8 +86,63 @@ class FlowSchemaStrategy(WithStatus):
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`ValidateFlowSchema`."""
         del old
-        errors = _spec(parts.text(obj["metadata"], "name"), parts.spec(obj))
+        name, spec = parts.text(obj["metadata"], "name"), parts.spec(obj)
+        errors = _spec(name, spec)
+        fixed = MANDATORY.get(name)
+        if fixed is not None and not semantically_equal(spec, fixed):
+            detail = f"spec of '{name}' must equal the fixed value"
+            errors.append(field.invalid(SPEC, field.Printed(_text(spec)), detail))
         return errors + validate_conditions(obj)
+
+
+def _text(spec: Object) -> str:
+    """The JSON of a spec's internal struct."""
+    method: Object | None = spec.get("distinguisherMethod")
+    shown = {
+        "PriorityLevelConfiguration": {
+            "Name": parts.text(parts.struct(spec, "priorityLevelConfiguration"), "name")
+        },
+        "MatchingPrecedence": parts.number(spec, "matchingPrecedence"),
+        "DistinguisherMethod": None if method is None else {"Type": parts.text(method, "type")},
+        "Rules": [_rule_shown(rule) for rule in parts.structs(spec, "rules")] or None,
+    }
+    return golang.json_text(shown, sort_keys=False)
+
+
+def _rule_shown(rule: Object) -> Object:
+    return {
+        "Subjects": [_subject_shown(each) for each in parts.structs(rule, "subjects")] or None,
+        "ResourceRules": [
+            {
+                "Verbs": each.get("verbs"),
+                "APIGroups": each.get("apiGroups"),
+                "Resources": each.get("resources"),
+                "ClusterScope": bool(each.get("clusterScope")),
+                "Namespaces": each.get("namespaces"),
+            }
+            for each in parts.structs(rule, "resourceRules")
+        ]
+        or None,
+        "NonResourceRules": [
+            {"Verbs": each.get("verbs"), "NonResourceURLs": each.get("nonResourceURLs")}
+            for each in parts.structs(rule, "nonResourceRules")
+        ]
+        or None,
+    }
+
+
+def _subject_shown(subject: Object) -> Object:
+    user: Object | None = subject.get("user")
+    group: Object | None = subject.get("group")
+    account: Object | None = subject.get("serviceAccount")
+    return {
+        "Kind": parts.text(subject, "kind"),
+        "User": None if user is None else {"Name": parts.text(user, "name")},
+        "Group": None if group is None else {"Name": parts.text(group, "name")},
+        "ServiceAccount": None
+        if account is None
+        else {"Namespace": parts.text(account, "namespace"), "Name": parts.text(account, "name")},
+    }
 
 
 def _spec(name: str, spec: Object) -> ErrorList:

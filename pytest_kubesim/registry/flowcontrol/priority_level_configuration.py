@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
@@ -16,7 +17,7 @@ from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import NONE, age, printer
 from pytest_kubesim.registry.flowcontrol.conditions import FlowStatusStrategy, validate_conditions
 from pytest_kubesim.registry.rest import Kind
-from pytest_kubesim.registry.strategies import SPEC, WithStatus
+from pytest_kubesim.registry.strategies import SPEC, WithStatus, semantically_equal
 
 EXEMPT = "exempt"
 TYPES = ("Exempt", "Limited")
@@ -26,6 +27,20 @@ MAX_HASH_BITS = 60
 _COUNT = "must be a non-negative integer"
 _PERCENT = "must be between 0 and 100, inclusive"
 _QUEUING: Object = {"queues": 64, "handSize": 8, "queueLengthLimit": 50}
+
+
+MANDATORY: dict[str, Object] = {
+    EXEMPT: {"type": "Exempt"},
+    "catch-all": {
+        "type": "Limited",
+        "limited": {
+            "nominalConcurrencyShares": 5,
+            "limitResponse": {"type": "Reject"},
+            "lendablePercent": 0,
+        },
+    },
+}
+"""Their specs are fixed (`internalbootstrap.MandatoryPriorityLevelConfigurations`)."""
 
 
 class PriorityLevelConfigurationStrategy(WithStatus):
@@ -52,8 +67,51 @@ class PriorityLevelConfigurationStrategy(WithStatus):
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`ValidatePriorityLevelConfiguration`."""
         del old
-        errors, declared = _spec(parts.text(obj["metadata"], "name"), parts.spec(obj))
+        name, spec = parts.text(obj["metadata"], "name"), parts.spec(obj)
+        errors, declared = _spec(name, spec)
+        errors += _fixed(name, spec)
         return errors + validate_conditions(obj) + declared
+
+
+def _fixed(name: str, spec: Object) -> ErrorList:
+    """`ValidateIfMandatoryPriorityLevelConfigurationObject`."""
+    wanted = MANDATORY.get(name)
+    if wanted is None:
+        return []
+    compared = {k: v for k, v in spec.items() if name != EXEMPT or k != "exempt"}
+    if semantically_equal(compared, wanted):
+        return []
+    but = " except the 'spec.exempt' field" if name == EXEMPT else ""
+    detail = f"spec of '{name}'{but} must equal the fixed value"
+    return [field.invalid(SPEC, field.Printed(_text(spec)), detail)]
+
+
+def _text(spec: Object) -> str:
+    """The JSON of a spec's internal struct."""
+    limited: Object | None = spec.get("limited")
+    exempt: Object | None = spec.get("exempt")
+    shown: Object = {"Type": parts.text(spec, "type"), "Limited": None, "Exempt": None}
+    if limited is not None:
+        response = parts.struct(limited, "limitResponse")
+        queuing: Object | None = response.get("queuing")
+        keys = {"queues": "Queues", "handSize": "HandSize", "queueLengthLimit": "QueueLengthLimit"}
+        shown["Limited"] = {
+            "NominalConcurrencyShares": parts.number(limited, "nominalConcurrencyShares"),
+            "LimitResponse": {
+                "Type": parts.text(response, "type"),
+                "Queuing": None
+                if queuing is None
+                else {name: parts.number(queuing, key) for key, name in keys.items()},
+            },
+            "LendablePercent": limited.get("lendablePercent"),
+            "BorrowingLimitPercent": limited.get("borrowingLimitPercent"),
+        }
+    if exempt is not None:
+        shown["Exempt"] = {
+            "NominalConcurrencyShares": exempt.get("nominalConcurrencyShares"),
+            "LendablePercent": exempt.get("lendablePercent"),
+        }
+    return golang.json_text(shown, sort_keys=False)
 
 
 def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
@@ -67,9 +125,6 @@ def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
         detail = "must be 'Exempt' if and only if `name` is 'exempt'"
         errors.append(field.invalid(where, kind, detail))
     if kind == "Exempt":
-        if limited is not None:
-            detail = "must be nil if the type is not Limited"
-            errors.append(field.forbidden(SPEC.child("limited"), detail))
         if exempt is not None:
             errors += _shares(exempt, SPEC.child("exempt"))
             errors += _lendable(exempt, SPEC.child("exempt"))
@@ -84,7 +139,7 @@ def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
         declared.append(field.required(where))
     if exempt is not None and kind != "Exempt":
         declared.append(field.forbidden(SPEC.child("exempt"), ""))
-    if limited is not None and kind not in TYPES:
+    if limited is not None and kind != "Limited":
         declared.append(field.forbidden(SPEC.child("limited"), ""))
         _limited(limited, SPEC.child("limited"), declared)
     return errors, declared

@@ -48,9 +48,10 @@ class NetworkPolicyStrategy(Plain):
         return with_generation(obj, 1)
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
-        """A generation further if the spec has changed."""
-        del ctx
-        if semantically_equal(obj.get("spec"), old.get("spec")):
+        """A generation further if the spec has changed, if only from no list to an empty one."""
+        given = parts.spec(ctx.given) if ctx.given is not None else {}
+        sides = [key for key in ("ingress", "egress") if given.get(key) == []]
+        if not sides and semantically_equal(obj.get("spec"), old.get("spec")):
             return obj
         return raised(obj, old)
 

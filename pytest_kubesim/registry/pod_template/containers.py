@@ -127,6 +127,10 @@ _EPHEMERAL_FORBIDDEN = (
 )
 
 
+_POINTERS = frozenset({"livenessProbe", "readinessProbe", "startupProbe", "lifecycle"})
+"""An empty one of these is there to Go."""
+
+
 def validate_ephemeral_containers(
     containers: list[Object], others: list[Object], path: Path, around: Surroundings
 ) -> ErrorList:
@@ -149,6 +153,7 @@ def validate_ephemeral_containers(
             field.forbidden(where.child(key), _NOT_FOR_EPHEMERAL)
             for key in _EPHEMERAL_FORBIDDEN
             if container.get(key) not in (None, {}, [])
+            or (key in _POINTERS and container.get(key) is not None)
         ]
         for index, mount in enumerate(container.get("volumeMounts") or ()):
             errors += [

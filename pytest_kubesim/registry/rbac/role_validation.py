@@ -89,13 +89,13 @@ def validate_binding(
     if name:
         details = formats.is_valid_path_segment_name(name)
         errors += field.invalid_each(_ROLE.child("name"), name, details)
-    else:
-        declared.append(field.required(_ROLE.child("name")))
     for position, subject in enumerate(parts.structs(obj, "subjects")):
         path = _SUBJECTS.index(position)
         if not parts.text(subject, "name"):
             declared.append(field.required(path.child("name")))
         errors += _subject(subject, path, namespaced=namespaced)
+    if not name:
+        declared.append(field.required(_ROLE.child("name")))
     if old is not None and role != parts.struct(old, "roleRef"):
         shown = golang.json_text({"APIGroup": group, "Kind": kind, "Name": name}, sort_keys=False)
         errors.append(field.invalid(_ROLE, field.Printed(shown), field.FIELD_IMMUTABLE))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_kubesim.apimachinery import formats
+from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
-from pytest_kubesim.apimachinery.validation import FieldError
+from pytest_kubesim.apimachinery.validation import ErrorList, FieldError
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.resource import names, requests
@@ -33,12 +35,28 @@ class DeviceClassStrategy(Generations):
         errors = [] if stored else requests.selectors(given, where)
         given = parts.structs(spec, "config")
         stored = old is not None and semantically_equal(given, parts.structs(before, "config"))
-        return errors + names.each(
+        errors += names.each(
             given,
             32,
             lambda item, at: requests.configuration(item, at, stored=stored),
             SPEC.child("config"),
         )
+        name: str | None = spec.get("extendedResourceName")
+        return errors if name is None else errors + _extended_resource(name)
+
+
+def _extended_resource(name: str) -> ErrorList:
+    """`ExtendedResourceName`."""
+    where = SPEC.child("extendedResourceName")
+    details: list[str] = []
+    if "/" not in name:
+        details.append("a name must be a domain-prefixed path, such as 'example.com/my-prop'")
+    elif "kubernetes.io/" in name:
+        details.append('must not have "kubernetes.io/" domain')
+    if name.startswith("requests."):
+        details.append('must not have "requests." prefix')
+    details += formats.is_qualified_name(f"requests.{name}")
+    return field.invalid_each(where, name, details)
 
 
 def _row(obj: Object, now_ns: int) -> list[Any]:

@@ -16,6 +16,7 @@ from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import age, printer
+from pytest_kubesim.registry.core import persistent_volume
 from pytest_kubesim.registry.pod_template.volume_sources import csi_driver_name
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.storage.classes import bytes_of
@@ -98,6 +99,8 @@ def _source(source: Object) -> ErrorList:
         return [field.required(_SOURCE, _EXACTLY_ONE)]
     if inline is not None and name is not None:
         return [field.forbidden(_SOURCE, _EXACTLY_ONE)]
+    if inline is not None:
+        return persistent_volume.validate_inline(inline, _SOURCE.child("inlineVolumeSpec"))
     if name == "":
         detail = "must specify non empty persistentVolumeName"
         return [field.required(_SOURCE.child("persistentVolumeName"), detail)]
