@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from pytest_kubesim.apimachinery.meta import parse_api_version
-from pytest_kubesim.apimachinery.timestamps import format_time
+from pytest_kubesim.apimachinery.timestamps import format_micro_time, format_time
+from pytest_kubesim.apiserver import identity
 from pytest_kubesim.data import load
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import PutRequest
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 ADVERTISE_ADDRESS = "172.18.0.2"
 """Where the API server says that it can be reached inside the cluster."""
 PORT = 6443
+HOST = "control-plane"
+"""The host of an API server that is alone."""
+
+IDENTITY_KEY = f"/registry/leases/{identity.NAMESPACE}/{identity.identity(HOST)}"
+"""Where the Lease of an API server that is alone lies in etcd."""
 
 _FILE = "bootstrap.json.z"
 _MANAGER = "kube-apiserver"
@@ -46,7 +52,32 @@ def objects(version: str, start_ns: int) -> list[Object]:
     now = format_time(start_ns)
     text = _recorded(version).replace("<now>", now).replace("<today>", now[:10])
     found = cast("list[Object]", msgspec.json.decode(text.encode()))
-    return [*found, *_endpoints(now)]
+    return [*found, *_endpoints(now), _identity_lease(start_ns, now)]
+
+
+def advertise_address(number: int) -> str:
+    """The address of the API server of that number, from 1 on: beyond those of nodes."""
+    return ADVERTISE_ADDRESS if number == 1 else f"172.18.255.{number}"
+
+
+def _identity_lease(start_ns: int, now: str) -> Object:
+    """The Lease of an API server that is alone."""
+    key = identity.identity(HOST)
+    found = identity.lease(
+        HOST, f"{key}_{_uid(key)}", f"{ADVERTISE_ADDRESS}:{PORT}", format_micro_time(start_ns)
+    )
+    metadata: Object = {
+        "name": key,
+        "namespace": identity.NAMESPACE,
+        "uid": "",
+        "resourceVersion": "",
+        "creationTimestamp": now,
+        "labels": found["metadata"]["labels"],
+        "annotations": found["metadata"]["annotations"],
+        "managedFields": [_managed("coordination.k8s.io/v1", now, _LEASE_FIELDS)],
+    }
+    return {"kind": "Lease", "apiVersion": found["apiVersion"], "metadata": metadata,
+            "spec": found["spec"]}
 
 
 def _endpoints(now: str) -> list[Object]:
@@ -93,6 +124,17 @@ _ENDPOINTS_FIELDS: Object = {
         "f:labels": {".": {}, "f:endpointslice.kubernetes.io/skip-mirror": {}},
     },
     "f:subsets": {},
+}
+_LEASE_FIELDS: Object = {
+    "f:metadata": {
+        "f:annotations": {".": {}, f"f:{identity.ADDRESS_ANNOTATION}": {}},
+        "f:labels": {
+            ".": {},
+            f"f:{identity.IDENTITY_LABEL}": {},
+            f"f:{identity.HOSTNAME_LABEL}": {},
+        },
+    },
+    "f:spec": {"f:holderIdentity": {}, "f:leaseDurationSeconds": {}, "f:renewTime": {}},
 }
 _SLICE_FIELDS: Object = {
     "f:addressType": {},
@@ -156,6 +198,7 @@ _PLURALS = {
     "Endpoints": "endpoints",
     "FlowSchema": "flowschemas",
     "IPAddress": "ipaddresses",
+    "Lease": "leases",
     "Namespace": "namespaces",
     "PriorityClass": "priorityclasses",
     "PriorityLevelConfiguration": "prioritylevelconfigurations",

@@ -89,6 +89,8 @@ async def serve(scope: RequestScope, kind: str, rest: list[str]) -> Response:
 
 
 async def _problem(scope: RequestScope, name: str) -> str:
+    if name == "shutdown":
+        return "process is shutting down" if scope.server.shutting_down else ""
     if name not in ("etcd", "etcd-readiness"):
         return ""
     try:

@@ -57,14 +57,16 @@ class InProcess:
 
     async def _suspended(self, trap: Any) -> Response | WatchStream:
         server = self._server
-        task = server.process.spawn(_resumed(self._coro, trap), name="request", daemon=True)
+        task = server.process.spawn(resumed(self._coro, trap), name="request", daemon=True)
+        server.under_way[task] = None
         await server.kernel.wait_any(task)
+        server.under_way.pop(task, None)
         if isinstance(task.exception(), BaseException) and not server.process.alive:
             raise ConnectionLost("reset", "read: connection reset by peer")
         return task.result()
 
 
-async def _resumed(coro: Coroutine[Any, Any, Any], trap: Any) -> Any:
+async def resumed(coro: Coroutine[Any, Any, Any], trap: Any) -> Any:
     """Goes on with a coroutine that has yielded `trap` to somebody else."""
     return await _Rest(coro, trap)
 

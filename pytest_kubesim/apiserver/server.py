@@ -23,6 +23,7 @@ from pytest_kubesim.apiserver import (
     fault_point,
     handler_chain,
     responses,
+    shutdown,
 )
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
@@ -77,7 +78,7 @@ INITIALIZING = "storage is (re)initializing"
 _TRIGGERS: Mapping[str, str] = {"/registry/pods": "spec.nodeName"}
 """The indexes of watch caches that upstream has too, by storage prefix."""
 
-_WATCH_VERBS = frozenset({"watch"})
+_WRITE_VERBS = frozenset({"create", "update", "patch"})
 
 
 class APIServer:
@@ -115,7 +116,13 @@ class APIServer:
         self.delivery = Delivery(self.process)
         """The way of etcd's changes to this server: how late its caches are."""
         self.stopping = False
-        """Whether it has been told to end, and only finishes what it has begun."""
+        """Whether it only finishes what it has begun, and refuses connections."""
+        self.shutting_down = False
+        """Whether it has been told to end: it is not ready any more."""
+        self.under_way: dict[Future[Any], None] = {}
+        """The requests that it is answering, and which had to wait for something."""
+        self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        """Called when the process is told to end."""
         self.reader = LocalReader(self)
         self.authenticators = Authenticators(
             self.reader, self.process.now_ns, tokens=tokens or {}, key=signing_key
@@ -181,6 +188,11 @@ class APIServer:
         for callback in self.on_start:
             callback(self)
 
+    def stop(self, delay_ns: int = 0) -> None:
+        """Tell the process to end, as SIGTERM does (`shutdown`); `process.crash()` is SIGKILL."""
+        if self.process.alive and not self.shutting_down:
+            self.process.spawn(shutdown.run(self, delay_ns), name="shutdown", daemon=True)
+
     def _exited(self, process: Process) -> None:
         del process
         for watcher in list(self._watchers):
@@ -192,7 +204,8 @@ class APIServer:
         self._stores.clear()
         self.state.clear()
         self._draws.clear()
-        self.stopping = False
+        self.under_way.clear()
+        self.stopping = self.shutting_down = False
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -235,7 +248,7 @@ class APIServer:
         actor = scope.request.client or scope.user.name
         code = answer.status
         # What was refused says why: it is what a person with a failing test wants to know.
-        told = _refusal(answer) if code >= 400 else {}
+        told = _refusal(answer) if code >= 400 else _made(info, answer)
         if info.is_resource:
             resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
             self.kernel.journal.record(
@@ -245,9 +258,8 @@ class APIServer:
                 group=info.group,
                 resource=resource,
                 namespace=scope.namespace or info.namespace,
-                name=scope.name or info.name,
+                **{"name": scope.name or info.name, **told},
                 code=code,
-                **told,
             )
         else:
             self.kernel.journal.record(
@@ -264,7 +276,7 @@ class APIServer:
             await self.kernel.wait_any(gate, lost)
             if not gate.done():
                 raise ConnectionLost("reset", "read: connection reset by peer")
-        if not process.running:
+        if not process.running or self.stopping:
             raise ConnectionLost("refused", "connect: connection refused")
 
     def _end_of_process(self) -> Future[Any]:
@@ -456,6 +468,15 @@ def _cache_key(resource: Resource) -> str:
     if resource.custom:
         return f"{resource.storage_prefix}@{resource.version}"
     return resource.storage_prefix
+
+
+def _made(info: RequestInfo, answer: Response | WatchStream) -> dict[str, str]:
+    """What a write has made: the name that was generated, and the revision."""
+    if info.verb not in _WRITE_VERBS or not isinstance(answer, Response) or answer.obj is None:
+        return {}
+    metadata: Object = answer.obj.get("metadata") or {}
+    version: str | None = metadata.get("resourceVersion")
+    return {"name": metadata["name"], "version": version} if version else {}
 
 
 def _refusal(answer: Response | WatchStream) -> dict[str, str]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apiserver import bootstrap
+from pytest_kubesim.apiserver.endpoint_reconciler import EndpointReconciler
+from pytest_kubesim.apiserver.identity_lease import IdentityLease
 from pytest_kubesim.apiserver.server import APIServer
 from pytest_kubesim.apiserver.storage.reader import LocalReader
 from pytest_kubesim.client_go.resources import STORAGECLASSES
@@ -24,7 +26,7 @@ from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.static_pods import StaticPods
 from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
-from pytest_kubesim.etcd.messages import Event, WatchResponse, prefix_end
+from pytest_kubesim.etcd.messages import DeleteRangeRequest, Event, WatchResponse, prefix_end
 from pytest_kubesim.registry.generic import Catalog
 from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import UserInfo
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.sim.kernel import Timer
 
-HOST = "control-plane"
+HOST = bootstrap.HOST
 WATCH_LATENCY_NS = (500_000, 3_000_000)
 """How long a watch event is under way, unless the cluster is instant: 0.5 to 3 ms."""
 ETCD_WATCH_LATENCY_NS = (200_000, 2_000_000)
@@ -111,6 +113,10 @@ class ControlPlane:
             host=host,
             faultpoints=cluster.faultpoints,
         )
+        address = bootstrap.advertise_address(number)
+        # What one that is alone says of itself is there from the beginning.
+        EndpointReconciler(server, address, known=not several)
+        IdentityLease(server, f"{address}:{bootstrap.PORT}", known=not several)
         if several and not self._instant:
             server.delivery.latency_ns = ETCD_WATCH_LATENCY_NS
         return server
@@ -185,11 +191,21 @@ class ControlPlane:
         return self.client(process, "kubernetes-admin", MASTERS, agent=agent)
 
     def _beginning(self, start_ns: int) -> MemberSnapshot:
-        if self._cluster.config.components == "apiserver":
-            return bootstrap.snapshot(Catalog(self._cluster.config.version), start_ns)
-        from pytest_kubesim.cluster import settled
+        """What etcd holds when the API servers start."""
+        config = self._cluster.config
+        if config.components == "apiserver":
+            found = bootstrap.snapshot(Catalog(config.version), start_ns)
+        else:
+            from pytest_kubesim.cluster import settled
 
-        return settled.snapshot(self._cluster.config.version, start_ns)
+            found = settled.snapshot(config.version, start_ns)
+        if config.control_planes == 1:
+            return found
+        # None of several is the one that was alone: each says itself who it is.
+        member = Member(clock=lambda: start_ns)
+        member.restore(found)
+        member.apply(DeleteRangeRequest(bootstrap.IDENTITY_KEY))
+        return member.snapshot()
 
     def _client_of(self, server: APIServer) -> ClientOf:
         """Clients of one API server alone: the one beside them, where there are several."""

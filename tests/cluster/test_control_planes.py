@@ -33,8 +33,8 @@ def deployment(name: str, replicas: int) -> dict[str, Any]:
     }
 
 
-def make(**options: Any) -> Cluster:
-    return Cluster(ClusterConfig(**{"control_planes": 3, **options}))
+def make(nodes: int = 0, seed: int = 0) -> Cluster:
+    return Cluster(ClusterConfig(control_planes=3, nodes=nodes, seed=seed))
 
 
 @pytest.fixture
@@ -124,6 +124,61 @@ def test_clients_go_on_with_another_server(cluster: Cluster) -> None:
     cluster.advance("2m")
     nodes = cluster.list("nodes")
     assert all(n["status"]["conditions"][-1]["status"] == "True" for n in nodes)
+
+
+def addresses(cluster: Cluster) -> list[str]:
+    endpoints = cluster.get("endpoints/kubernetes")
+    found = cluster.get("endpointslice/kubernetes")
+    of_slice = [each["addresses"][0] for each in found["endpoints"]]
+    assert of_slice == [each["ip"] for each in endpoints["subsets"][0]["addresses"]]
+    return of_slice
+
+
+def test_the_service_kubernetes_finds_all_api_servers(cluster: Cluster) -> None:
+    cluster.advance("1s")
+    assert addresses(cluster) == ["172.18.0.2", "172.18.255.2", "172.18.255.3"]
+
+    cluster.control_plane.servers[1].process.crash()
+    cluster.advance("5s")
+    assert len(addresses(cluster)) == 3
+    cluster.advance("25s")
+    assert addresses(cluster) == ["172.18.0.2", "172.18.255.3"]
+
+    cluster.control_plane.servers[1].start()
+    cluster.advance("1s")
+    assert len(addresses(cluster)) == 3
+
+
+def identities(cluster: Cluster) -> list[str]:
+    leases = cluster.list("leases", namespace="kube-system")
+    hosts = (lease["metadata"].get("labels", {}).get("kubernetes.io/hostname") for lease in leases)
+    return sorted(host for host in hosts if host)
+
+
+def test_each_api_server_has_a_lease_that_says_who_it_is(cluster: Cluster) -> None:
+    cluster.advance("1s")
+    assert identities(cluster) == ["control-plane-1", "control-plane-2", "control-plane-3"]
+
+    cluster.control_plane.servers[2].process.crash()
+    cluster.advance("59m")
+    assert len(identities(cluster)) == 3
+    cluster.advance("62m")
+    assert identities(cluster) == ["control-plane-1", "control-plane-2"]
+
+
+def test_an_api_server_that_is_told_to_stop_says_goodbye(cluster: Cluster) -> None:
+    cluster.advance("15s")
+    server = cluster.control_plane.servers[2]
+    server.stop()
+    cluster.advance("1s")
+
+    assert server.process.running
+    assert not server.accepting
+    assert addresses(cluster) == ["172.18.0.2", "172.18.255.2"]
+    assert identities(cluster) == ["control-plane-1", "control-plane-2"]
+    assert server.watches()
+    cluster.advance("60s")
+    assert server.process.state == "stopped"
 
 
 def test_equal_seeds_make_equal_runs() -> None:
