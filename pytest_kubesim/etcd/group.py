@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pytest_kubesim.etcd.member import MemberSnapshot
-    from pytest_kubesim.etcd.messages import AlarmType
+    from pytest_kubesim.etcd.messages import AlarmType, HashKVResponse
     from pytest_kubesim.etcd.mvcc.watchable_store import WatchableStore
     from pytest_kubesim.etcd.raft.messages import Entry
     from pytest_kubesim.sim.faultpoints import FaultPoints
@@ -215,7 +215,9 @@ class Group:
             while self.observer.store.sync_watchers():
                 pass
 
-    def hash_kv(self, revision: int = 0, *, encode: Callable[[Any], bytes] = bytes) -> dict[str, Any]:
+    def hash_kv(
+        self, revision: int = 0, *, encode: Callable[[Any], bytes] = bytes
+    ) -> dict[str, HashKVResponse]:
         """By name of each member that is alive, ``Member.hash_kv``: equal if they agree."""
         return {
             member.name: member.member.hash_kv(revision, encode=encode)
@@ -258,7 +260,7 @@ class Group:
         """Carry messages of a member to the others."""
         for message in messages:
             if message.type == "MsgSnap":
-                message = attrs.evolve(message, snapshot=source.snapshot())  # noqa: PLW2901
+                message = attrs.evolve(message, snapshot=source.snapshot())
             if self._booting is not None:
                 self._booting.append(message)
                 continue

@@ -3,9 +3,9 @@
 Law: a client is connected to one member; requests go there and what it watches comes from there,
 over one connection, in order, so it never sees an answer before what it watches has shown the
 change. A connection ends when the member ends, or when nothing was heard over it for 40 s
-(keep-alive: 30 s until it asks, 10 s until it gives up); then the next member that can be reached is
-connected to, watches go on from where they were, and what was asked and not answered fails. Reads
-are asked again, for as long as their caller waits; writes are not, since they may have been done.
+(keep-alive: 30 s until it asks, 10 s until it gives up). Then the next member that can be reached
+is connected to, watches go on from where they were, and what was asked and not answered fails.
+Reads are asked again, for as long as their caller waits; writes are not: they may have been done.
 
 Upstream's client balances requests over all endpoints (round robin); this one stays with its
 member. Clients begin with different members, in the order in which they are made. Follows

@@ -6,10 +6,10 @@ depends on their arguments and on nothing else: no clock, no chance, no I/O. Who
 
 ::
 
-    follower --election timeout--> pre-candidate --majority would vote--> candidate --majority--> leader
-        ^                               |                                     |                   |
-        +---- a leader of this term, or a higher term, or the vote is lost ---+                   |
-        +---- a higher term, or no majority was heard of for an election timeout -----------------+
+    follower --election timeout--> pre-candidate --majority--> candidate --majority--> leader
+        ^                               |                          |                     |
+        +--- a leader, a higher term, or the vote is lost ---------+                     |
+        +--- a higher term, or no majority was heard of for an election timeout ---------+
 
 A member that hears of a leader votes for nobody else (its lease), so one that comes back from a
 partition disturbs nobody; a leader that no longer hears of a majority steps down. ``jitter`` gives
@@ -44,9 +44,9 @@ _FROM_LEADERS = ("MsgApp", "MsgHeartbeat", "MsgSnap")
 class Raft:
     """One member.
 
-    Parameters: ``identity``, its number; ``voters``, all numbers; ``jitter``, which for the how-many
-    -eth timeout gives its ticks, from ``ELECTION_TICKS`` to one less than twice as many; ``log``,
-    ``hard_state`` and ``applied`` as they were kept.
+    Parameters: ``identity``, its number; ``voters``, all numbers; ``jitter``, which gives
+    the ticks of a timeout by its number, from ``ELECTION_TICKS`` to one less than twice as many;
+    ``log``, ``hard_state`` and ``applied`` as they were kept.
     """
 
     def __init__(

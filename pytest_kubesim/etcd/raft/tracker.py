@@ -107,7 +107,7 @@ class Progress:
         return True
 
     def maybe_decrease(self, rejected: int, hint: int) -> bool:
-        """It refused what follows ``rejected``; says whether that is news, and not an old answer."""
+        """It refused what follows ``rejected``; says whether that is news, not an old answer."""
         if self.state == "replicate":
             if rejected <= self.match:
                 return False
