@@ -1,7 +1,8 @@
 """What a fault may do to a request: the effects of the fault point `apiserver.request`.
 
 The point is consulted with `client`, `user`, `verb`, `group`, `resource`, `subresource`,
-`namespace`, `name`, before the request is looked at.  Whoever arms it answers one of these records,
+`namespace`, `name`, before the request is looked at.  The same effects are those of the points
+`webhook.call` and `external.call`, where `TimeOut` and `Answer` are understood besides.  Whoever arms it answers one of these records,
 or None to let the request pass.
 """
 
@@ -52,3 +53,15 @@ class Hold:
     """Serve the request at once, and keep the answer back until `until` is done."""
 
     until: Future[Any]
+
+
+@attrs.frozen
+class TimeOut:
+    """No answer ever comes: whoever calls gives up when its time is over."""
+
+
+@attrs.frozen
+class Answer:
+    """Answer with this body; the call is not looked at."""
+
+    body: Any

@@ -74,6 +74,10 @@ class Names:
         """Whether a resource of that plural name is served."""
         return any(gvr.resource == plural for gvr in self._names().get(plural, ()))
 
+    def plurals(self) -> list[str]:
+        """The plural names of all resources that are served."""
+        return sorted({gvr.resource for known in self._names().values() for gvr in known})
+
     def _names(self) -> dict[str, list[GroupVersionResource]]:
         catalog = self.catalog
         if self._generation != catalog.generation:

@@ -10,16 +10,19 @@ one; a pattern without tag or digest speaks of all tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
 from pytest_kubesim.cri.flavours import Flavour
 from pytest_kubesim.cri.programs import Main, Program, as_program
 from pytest_kubesim.sim.durations import Duration, to_ns
+
+if TYPE_CHECKING:
+    from pytest_kubesim.cri.container import Container
 
 V = TypeVar("V")
 
@@ -212,6 +215,11 @@ class Images(MutableMapping[str, Program]):
         self.containers = Programs()
         self._errors: Patterns[PullError | None] = Patterns()
         self._slow: Patterns[int] = Patterns()
+        self.on_container: list[Callable[[Container], object]] = []
+        """Called with every container that a runtime has made."""
+        self.on_start: list[Callable[[Container], int]] = []
+        """Asked how much longer, in nanoseconds, the start of a container takes."""
+        self._on_trouble: list[Callable[[str], object]] = []
         self._software: dict[str, Program | None] = {}
 
     # -- the mapping --------------------------------------------------------------------------
@@ -250,6 +258,17 @@ class Images(MutableMapping[str, Program]):
         """Pulling takes that long."""
         self._slow[pattern] = to_ns(duration)
 
+    def forget_pulls(self, pattern: str) -> None:
+        """Take back what was said of pulling by that very pattern."""
+        for said in (self._errors, self._slow):
+            if pattern in said:
+                del said[pattern]
+
+    def on_trouble(self, listener: Callable[[str], object]) -> Callable[[], None]:
+        """Call `listener(image)` when a pull fails or is slow as the test said; returns the end."""
+        self._on_trouble.append(listener)
+        return lambda: self._on_trouble.remove(listener)
+
     # -- what the runtime asks ----------------------------------------------------------------
 
     def program_for(self, image: str, namespace: str, pod: str, container: str) -> Program:
@@ -282,11 +301,30 @@ class Images(MutableMapping[str, Program]):
 
     def error_for(self, image: str) -> PullError | None:
         """Why the image cannot be pulled now, or None."""
-        return self._find(self._errors, image)
+        found = self._find(self._errors, image)
+        if found is not None:
+            self._tell(image)
+        return found
 
     def duration_for(self, image: str) -> int | None:
         """How long pulling the image takes, if the test said so, in nanoseconds."""
-        return self._find(self._slow, image)
+        found = self._find(self._slow, image)
+        if found is not None:
+            self._tell(image)
+        return found
+
+    def _tell(self, image: str) -> None:
+        for listener in tuple(self._on_trouble):
+            listener(image)
+
+    def made(self, container: Container) -> None:
+        """A runtime has made a container."""
+        for listener in tuple(self.on_container):
+            listener(container)
+
+    def start_delay_ns(self, container: Container) -> int:
+        """How much longer than usual a container's start takes."""
+        return sum(asked(container) for asked in self.on_start)
 
     @staticmethod
     def _find(patterns: Patterns[Any], image: str) -> Any:

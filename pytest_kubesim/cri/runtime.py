@@ -118,6 +118,11 @@ class Runtime:
         self.process.on_exit.append(self._went_down)
         self.boot = 0
         """How many times its host was booted."""
+        self.silent_since_ns: int | None = None
+        """Since when it does not answer, though containers go on; None: it answers."""
+        self.on_silence: list[Callable[[], object]] = []
+        """Called when it falls silent and when it answers again."""
+        self._unheard: dict[str, None] = {}
         self._pods: dict[str, _Pod] = {}
         self._store: dict[str, Image] = {}
         self._listener: Listener | None = None
@@ -140,13 +145,36 @@ class Runtime:
     @property
     def up(self) -> bool:
         """Whether it answers."""
-        return self.process.running
+        return self.process.running and self.silent_since_ns is None
+
+    def fall_silent(self) -> None:
+        """Answer no more, nor tell of anything: its process hangs, its containers go on."""
+        if self.silent_since_ns is None:
+            self.silent_since_ns = self.kernel.now_ns
+            self._tell_of_silence()
+
+    def answer_again(self) -> None:
+        """Answer again; what happened meanwhile can be seen."""
+        if self.silent_since_ns is None:
+            return
+        self.silent_since_ns = None
+        unheard, self._unheard = self._unheard, {}
+        for uid in unheard:
+            if self._listener is not None:
+                self._listener("changed", uid, None)
+        self._tell_of_silence()
+
+    def _tell_of_silence(self) -> None:
+        for callback in tuple(self.on_silence):
+            callback()
 
     def start(self) -> None:
         """The host boots: containers that ran are found ended, sandboxes not ready."""
         if self.process.alive:
             return
         self.process.start()
+        self.silent_since_ns = None
+        self._unheard.clear()
         self.boot += 1
         code, reason = self.flavour.lost_container
         for pod in self._pods.values():
@@ -275,6 +303,7 @@ class Runtime:
             self.process,
             self._changed,
         )
+        self.images.made(container)
         self._pods[uid].attempts[config.name] = config.attempt
         containers = self._pods[uid].containers
         containers.insert(0, container)
@@ -287,6 +316,8 @@ class Runtime:
         """Start a created container."""
         uid, config = container.pod_uid, container.config
         await self._take(self.config.start_ns, "start", uid, config.name, config.attempt)
+        if late_ns := self.images.start_delay_ns(container):
+            await self._sleep(late_ns)
         if container.state != CREATED or container.sandbox.state != READY:
             raise RuntimeServiceError(
                 "rpc error: code = Unknown desc = failed to start container "
@@ -483,11 +514,13 @@ class Runtime:
             if what == "stopped":
                 fields["exit_code"], fields["reason"] = container.exit_code, container.reason
             self.kernel.journal.record("container", self.node, **fields)
-        if self._listener is not None:
+        if self.silent_since_ns is not None:
+            self._unheard[container.pod_uid] = None
+        elif self._listener is not None:
             self._listener(what, container.pod_uid, container)
 
     async def _take(self, bounds_ns: tuple[int, int], *event: object) -> None:
-        if not self.process.running:
+        if not self.up:
             raise RuntimeServiceError(UNAVAILABLE)
         if bounds_ns[1]:
             await self._sleep(self.kernel.rng.between_ns(*bounds_ns, "cri", self.node, *event))
@@ -495,6 +528,6 @@ class Runtime:
     async def _sleep(self, duration_ns: int) -> None:
         boot = self.process.incarnation
         await self.kernel.sleep(duration_ns)
-        if not self.process.running or boot != self.process.incarnation:
+        if not self.up or boot != self.process.incarnation:
             raise RuntimeServiceError(UNAVAILABLE)
 

@@ -32,6 +32,7 @@ from pytest_kubesim.kubelet.reason_cache import ReasonCache
 from pytest_kubesim.kubelet.references import References
 from pytest_kubesim.kubelet.server import KubeletServer
 from pytest_kubesim.kubelet.status_manager import StatusManager
+from pytest_kubesim.kubelet.volume_contents import VolumeContents
 from pytest_kubesim.kubelet.volume_manager import VolumeManager
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.process import Process
@@ -70,8 +71,9 @@ class Kubelet:
         self.config = config or KubeletConfiguration()
         self.adopt = adopt
         self.process = Process(kernel, f"kubelet@{node.name}", self._main, host=node.name)
-        self.pressures: set[str] = set()
-        """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's; they outlive the kubelet."""
+        self.pressures: dict[str, int | None] = {}
+        """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's, with what is left; they
+        outlive the kubelet."""
         self._client = client
         self.active: ActiveKubelet | None = None
         """The running one; None before it has started."""
@@ -90,14 +92,19 @@ class Kubelet:
         """Stop the kubelet; containers go on."""
         self.process.stop()
 
-    def set_pressure(self, pressure: str, present: bool = True) -> None:
-        """The host comes under a pressure, or is relieved of it."""
+    def set_pressure(
+        self, pressure: str, present: bool = True, *, available: int | None = None
+    ) -> None:
+        """The host comes under a pressure, or is relieved of it.
+
+        `available`, what is left, in units of the resource: evicted pods give back what they used,
+        until the threshold is met.  None: what pods give back is used up by others.
+        """
+        self.pressures.pop(pressure, None)
+        if present:
+            self.pressures[pressure] = available
         if self.active is not None and self.process.alive:
-            self.active.eviction.set_pressure(pressure, present)
-        elif present:
-            self.pressures.add(pressure)
-        else:
-            self.pressures.discard(pressure)
+            self.active.eviction.look()
 
     @property
     def server(self) -> KubeletServer:
@@ -114,7 +121,8 @@ class ActiveKubelet:
         self._adopt = kubelet.adopt
         self.informers = SharedInformerFactory(host.client)
         self.eviction = EvictionManager(
-            host, kubelet.pressures, self._pressure_changed, self._evict
+            host, kubelet.pressures, self._pressure_changed, self._evict,
+            self._active_pods,
         )
         self.node_status = NodeStatus(host, self.eviction.under, adopt=kubelet.adopt)
         self.lease = NodeLease(host, lambda: self.node_status.node)
@@ -124,15 +132,16 @@ class ActiveKubelet:
         self.statuses = StatusManager(host, self._could_run)
         self.prober.statuses = self.statuses
         images = ImageManager(host)
+        contents = VolumeContents(host, references)
         runtime = KubeRuntime(
-            host, images, references, reasons, self.prober, self._sandbox_ready
+            host, images, references, reasons, self.prober, self._sandbox_ready, contents
         )
         self.workers = PodWorkers(host, Parts(
             self.statuses,
             StatusGenerator(host, self.prober, reasons),
             runtime,
             self.prober,
-            VolumeManager(host, references),
+            VolumeManager(host, references, contents),
             images,
             reasons,
             self._relist,
@@ -153,6 +162,8 @@ class ActiveKubelet:
         self._take_pod_cidr(self.node_status.node or NOTHING)
         self.lease.start()
         self.pleg.start()
+        self.eviction.start()
+        host.runtime.on_silence[:] = [self.node_status.runtime_heard]
         selector = f"metadata.name={host.node.name}"
         nodes = self.informers.informer(NODES, field_selector=selector)
         nodes.add_event_handler(
@@ -261,6 +272,9 @@ class ActiveKubelet:
             "reason": rejection.reason,
             "message": f"Pod was rejected: {rejection.message}",
         })
+
+    def _active_pods(self) -> list[Object]:
+        return self.workers.active_pods()
 
     def _evict(self, uid: str, grace_seconds: int, status: Object) -> None:
         self.workers.kill_pod(uid, grace_seconds=grace_seconds, status=status)

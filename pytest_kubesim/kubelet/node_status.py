@@ -17,6 +17,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status as apistatus
+from pytest_kubesim.apimachinery.timestamps import format_duration
 from pytest_kubesim.client_go.resources import NODES
 from pytest_kubesim.kubelet.config import VERSION
 from pytest_kubesim.kubelet.eviction_manager import DISK, MEMORY, PID
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Timer
 
 MAX_IMAGES = 50
+
+RUNTIME_DOWN = "container runtime is down"
+RUNTIME_SYNC_THRESHOLD_NS = 30 * NS
+"""How long a runtime may be silent (`maxWaitForContainerRuntime`)."""
+RELIST_THRESHOLD_NS = 180 * NS
+"""How long the pod lifecycle event generator may not have listed (`genericPlegRelistThreshold`)."""
 
 DECLARED_FEATURES = [
     "ExtendWebSocketsToKubelet",
@@ -236,9 +243,7 @@ class NodeStatus:
 
     def _ready(self) -> tuple[str, bool, str, str]:
         host = self._host
-        problems: list[str] = []
-        if not host.runtime.up:
-            problems.append("container runtime is down")
+        problems = self._runtime_problems()
         if host.now_ns() < host.start_ns + host.config.network_ready_after_ns:
             problems.append(
                 "container runtime network not ready: NetworkReady=false "
@@ -249,6 +254,37 @@ class NodeStatus:
             return "Ready", True, "KubeletReady", "kubelet is posting ready status"
         message = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         return "Ready", False, "KubeletNotReady", message
+
+    def _runtime_problems(self) -> list[str]:
+        """What `runtimeState.runtimeErrors` finds (`pkg/kubelet/runtime.go`)."""
+        runtime = self._host.runtime
+        since_ns = runtime.silent_since_ns
+        if since_ns is None:
+            return [] if runtime.up else [RUNTIME_DOWN]
+        silent_ns, problems = self._host.kernel.now_ns - since_ns, list[str]()
+        if silent_ns >= RUNTIME_SYNC_THRESHOLD_NS:
+            problems.append(RUNTIME_DOWN)
+        if silent_ns > RELIST_THRESHOLD_NS:
+            elapsed = format_duration(silent_ns)
+            problems.append(
+                f"PLEG is not healthy: pleg was last seen active {elapsed} ago; threshold is "
+                f"{format_duration(RELIST_THRESHOLD_NS)}"
+            )
+        return problems
+
+    def runtime_heard(self) -> None:
+        """The runtime has fallen silent, or answers again."""
+        if self._host.runtime.silent_since_ns is None:
+            self.changed()
+        elif self._host.process.alive:
+            self._host.process.spawn(self._while_silent(), name="runtime_state", daemon=True)
+
+    async def _while_silent(self) -> None:
+        host, since_ns = self._host, self._host.runtime.silent_since_ns
+        await host.kernel.sleep(RUNTIME_SYNC_THRESHOLD_NS)
+        while host.runtime.silent_since_ns == since_ns:
+            self.changed(background=True)
+            await host.kernel.sleep(host.config.node_status_update_ns, periodic=True)
 
     # -- reporting ----------------------------------------------------------------------------
 

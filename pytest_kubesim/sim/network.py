@@ -1,8 +1,8 @@
 """The network between hosts: latency, and partitions that hold messages back until they heal.
 
 The model is TCP's: a message into a partition is retransmitted and arrives after the partition
-has healed, unless whoever waits for the answer gives up first.  Nothing is lost in silence and
-nothing is reordered between two hosts.
+has healed, unless whoever waits for the answer gives up first; one that is lost is sent again, and
+arrives later.  Nothing is lost in silence.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from pytest_kubesim.sim.tasks import Event
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
 
+RETRANSMISSION_NS = 200_000_000
+"""Linux's least retransmission timeout."""
+MOST_RETRANSMISSIONS = 15
+"""After so many Linux gives a connection up (`tcp_retries2`)."""
+
 
 class Network:
     """Who reaches whom, and how fast.
@@ -23,13 +28,16 @@ class Network:
     (0, 0) means that a message takes no time and its sender does not suspend.
     """
 
-    __slots__ = ("_cuts", "_healed", "_kernel", "_sent", "_slow", "latency_ns", "on_change")
+    __slots__ = (
+        "_cuts", "_healed", "_kernel", "_loss", "_sent", "_slow", "latency_ns", "on_change",
+    )
 
     def __init__(self, kernel: Kernel, latency_ns: tuple[int, int] = (0, 0)) -> None:
         self._kernel = kernel
         self.latency_ns = latency_ns
         self._cuts: dict[tuple[str, str], int] = {}
         self._slow: dict[tuple[str, str], tuple[int, int]] = {}
+        self._loss: dict[tuple[str, str], float] = {}
         self._healed = Event(kernel)
         self._sent = 0
         self.on_change: list[Callable[[], None]] = []
@@ -67,6 +75,18 @@ class Network:
             self._slow[source, target] = latency_ns
         self._changed()
 
+    def lose(self, source: str, target: str, probability: float) -> None:
+        """Lose messages on the way from `source` to `target` (0: none any more).
+
+        What is lost is sent again after 200 ms, then after twice as long each time: TCP's least
+        retransmission timeout and its backoff.
+        """
+        if probability:
+            self._loss[source, target] = probability
+        else:
+            self._loss.pop((source, target), None)
+        self._changed()
+
     def latency(self, source: str, target: str) -> tuple[int, int]:
         """The least and the most that a message from `source` to `target` takes now."""
         return self._slow.get((source, target), self.latency_ns)
@@ -74,7 +94,7 @@ class Network:
     def instant(self, source: str, target: str) -> bool:
         """Whether a message takes no time now: the sender need not suspend."""
         return (
-            not self._slow and self.latency_ns[1] == 0 and (
+            not self._slow and not self._loss and self.latency_ns[1] == 0 and (
                 not self._cuts or self.reachable(source, target)
             )
         )
@@ -90,6 +110,21 @@ class Network:
             self._sent += 1
             delay_ns = self._kernel.rng.between_ns(low, high, "net", source, target, self._sent)
             await self._kernel.sleep(delay_ns)
+        if self._loss:
+            await self._retransmitted(source, target)
+
+    async def _retransmitted(self, source: str, target: str) -> None:
+        probability = self._loss.get((source, target), 0.0)
+        if not probability:
+            return
+        self._sent += 1
+        event = ("net-loss", source, target, self._sent)
+        attempt = 0
+        while attempt < MOST_RETRANSMISSIONS and (
+            self._kernel.rng.uniform(0, 1, *event, attempt) < probability
+        ):
+            await self._kernel.sleep(RETRANSMISSION_NS << attempt)
+            attempt += 1
 
     def _changed(self) -> None:
         for callback in list(self.on_change):

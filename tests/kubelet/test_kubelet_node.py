@@ -160,7 +160,9 @@ def test_pressure_is_a_condition_and_keeps_best_effort_pods_out():
     assert world.status()["reason"] == "Evicted"
     assert world.status()["message"] == "Pod was rejected: The node had condition: [MemoryPressure]. "
     world.machine.kubelet.set_pressure("MemoryPressure", False)
-    world.run(11)
+    world.run(280)
+    assert world.node()["status"]["conditions"][0]["status"] == "True"
+    world.run(41)
     assert world.node()["status"]["conditions"][0]["status"] == "False"
 
 
