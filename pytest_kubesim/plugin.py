@@ -16,6 +16,7 @@ from pytest_kubesim import hookspecs
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.report.recording import Recording
 
 MARKER = (
     "kubesim(nodes=, seed=, version=, control_planes=, etcd_members=, container_runtime=, "
@@ -25,6 +26,7 @@ MARKER = (
 _FIXTURES = frozenset({"kubesim", "kubesim_factory"})
 
 _clusters = pytest.StashKey[list["Cluster"]]()
+_recordings = pytest.StashKey[list["Recording"]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--kubesim-report", metavar="DIR", default=None,
-        help="write the timeline of every failing test into DIR",
+        help="write a page about every test with a cluster into DIR (begin at DIR/index.html)",
     )
     group.addoption(
         "--kubesim-journal", metavar="FILE", default=None,
@@ -94,12 +96,18 @@ def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cl
     from pytest_kubesim.transports.driver import Driver
 
     made: list[Cluster] = request.node.stash.setdefault(_clusters, [])
+    recordings: list[Recording] = request.node.stash.setdefault(_recordings, [])
+    reported = request.config.getoption("--kubesim-report") is not None
 
     def make(**options: Any) -> Cluster:
         hooks = request.node.ihook
         cluster = Cluster(_config_of(request, options), doors=Driver.shared(), hooks=hooks)
         cluster.test_id = request.node.nodeid
         made.append(cluster)
+        if reported:
+            from pytest_kubesim.report.recording import Recording
+
+            recordings.append(Recording(cluster))
         hooks.pytest_kubesim_cluster_made(cluster=cluster)
         return cluster
 
@@ -113,9 +121,9 @@ def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cl
         cluster.close()
     journal = request.config.getoption("--kubesim-journal")
     if journal is not None and made:
-        from pytest_kubesim import report
+        from pytest_kubesim.report import files
 
-        report.write_journal(made[-1], journal)
+        files.write_journal(made[-1], journal)
     if problems:
         raise problems[0]
 
@@ -151,22 +159,55 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failing test prints its seed and the command that replays it."""
+    """A failing test prints its seed and the command that replays it; pages are written."""
     outcome = yield
     none: list[Cluster] = []
     clusters = item.stash.get(_clusters, none)
     if outcome.failed and clusters:
-        from pytest_kubesim import report
+        from pytest_kubesim.report.failure import failure
 
         for number, cluster in enumerate(clusters, 1):
             title = "kubesim" if len(clusters) == 1 else f"kubesim {number}"
             token = item.config.getoption("--kubesim-replay")
-            text = report.failure(cluster, replay_command(item, cluster), token)
+            text = failure(cluster, replay_command(item, cluster), token)
             outcome.sections.append((title, text))
-        directory = item.config.getoption("--kubesim-report")
-        if directory is not None:
-            report.write(clusters, item.nodeid, outcome.longreprtext, directory)
+    if clusters and (outcome.when == "call" or outcome.failed):
+        _write_pages(item, outcome, clusters)
     return outcome
+
+
+def _write_pages(
+    item: pytest.Item, outcome: pytest.TestReport, clusters: list[Cluster]
+) -> None:
+    directory = item.config.getoption("--kubesim-report")
+    if directory is None:
+        return
+    from pytest_kubesim.report import files
+
+    files.write(
+        list(zip(clusters, item.stash[_recordings], strict=True)),
+        directory,
+        test=item.nodeid,
+        outcome=outcome.outcome,
+        problem=_problem(outcome),
+        replay=[replay_command(item, cluster) for cluster in clusters],
+    )
+
+
+def _problem(outcome: pytest.TestReport) -> str:
+    """What the test failed with, without the way there."""
+    crash = getattr(outcome.longrepr, "reprcrash", None)
+    return outcome.longreprtext if crash is None else str(crash.message)
+
+
+@pytest.hookimpl
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The list of the pages."""
+    directory = session.config.getoption("--kubesim-report")
+    if directory is not None:
+        from pytest_kubesim.report import files
+
+        files.write_index(directory)
 
 
 def replay_command(item: pytest.Item, cluster: Cluster) -> str:

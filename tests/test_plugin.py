@@ -95,12 +95,25 @@ def test_a_wrong_replay_token_ends_the_run_with_one_clear_error(pytester: pytest
 
 def test_report_and_journal_are_written(pytester: pytest.Pytester) -> None:
     result = run(
-        pytester, "def test_it(kubesim): kubesim.advance('1m'); assert 0",
+        pytester,
+        """
+        def test_fails(kubesim):
+            kubesim.advance('1m')
+            assert 0
+
+        def test_passes(kubesim_factory):
+            kubesim_factory(), kubesim_factory()
+        """,
         "--kubesim-report", "report", "--kubesim-journal", "out/journal.jsonl",
     )
-    result.assert_outcomes(failed=1)
-    names = sorted(p.suffixes[-1] for p in (pytester.path / "report").iterdir())
-    assert names == [".json", ".jsonl"]
+    result.assert_outcomes(failed=1, passed=1)
+    names = sorted(p.name.partition("__")[2] for p in (pytester.path / "report").iterdir())
+    assert names == [
+        "", "test_fails.html", "test_fails.journal.jsonl", "test_fails.json",
+        *(f"test_passes-{n}.{kind}" for n in (1, 2) for kind in ("html", "journal.jsonl", "json")),
+    ]
+    index = (pytester.path / "report" / "index.html").read_text(encoding="utf-8")
+    assert index.index("test_fails") < index.index("test_passes")
     assert (pytester.path / "out" / "journal.jsonl").stat().st_size > 0
 
 

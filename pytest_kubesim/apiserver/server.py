@@ -212,7 +212,7 @@ class APIServer:
     async def handle(self, request: Request) -> Response | WatchStream:
         """Answer a request.  Raises `ConnectionLost` where no answer comes."""
         process = self.process
-        if process.state != "running":
+        if process.state != "running" or self.stopping:
             await self.running()
         scope: RequestScope | None = None
         try:

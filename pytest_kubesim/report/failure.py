@@ -1,9 +1,7 @@
-"""What a failing test leaves: the seed, the faults, the timeline, the command that replays it."""
+"""What is printed under a failing test: seed, faults, timeline, the command that replays it."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.cluster import timeline
@@ -11,8 +9,6 @@ from pytest_kubesim.config import parse_replay_token
 from pytest_kubesim.sim import durations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pytest_kubesim.cluster.cluster import Cluster
 
 TIMELINE_LINES = 25
@@ -52,32 +48,3 @@ def _replayed(cluster: Cluster, token: str) -> str:
         "replayed, and it took another way than the run that printed the token: the test, the "
         "operator or pytest-kubesim has changed since"
     )
-
-
-def write_journal(cluster: Cluster, file: str) -> None:
-    """Write the journal, a line of canonical JSON an entry."""
-    path = Path(file)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as out:
-        for line in cluster.journal.lines():
-            out.write(line + b"\n")
-
-
-def write(clusters: Sequence[Cluster], test_id: str, problem: str, directory: str) -> None:
-    """Write what a failing test leaves into `directory`: its text and its journals."""
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in test_id)
-    for number, cluster in enumerate(clusters, 1):
-        base = stem if len(clusters) == 1 else f"{stem}-{number}"
-        write_journal(cluster, str(folder / f"{base}.journal.jsonl"))
-        summary = {
-            "test": test_id,
-            "seed": cluster.seed,
-            "digest": cluster.journal.digest(),
-            "faults": [repr(armed.fault) for armed in cluster.faults.armed],
-            "problem": problem,
-            "timeline": timeline.lines(cluster.journal, cluster.kernel.start_ns, 10_000),
-        }
-        text = json.dumps(summary, indent=2)
-        (folder / f"{base}.json").write_text(text, encoding="utf-8")
