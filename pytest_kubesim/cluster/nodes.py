@@ -13,7 +13,9 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.cni.network import PodNetwork
 from pytest_kubesim.cri.images import Images
+from pytest_kubesim.cri.linux.files import FileSystem
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
@@ -47,6 +49,8 @@ class Node:
         self.machine = Machine(
             cluster.kernel, spec, client=self._client, images=images, config=config,
             adopt=adopt,
+            pod_network=cluster.nodes.pod_network,
+            disks=cluster.nodes.disks,
         )
 
     def _client(self, process: Process) -> RESTClient:
@@ -99,6 +103,10 @@ class Nodes(Mapping[str, Node]):
         self._count = 0
         self.images = Images()
         """What images, pods and containers run, on all nodes."""
+        self.pod_network = PodNetwork(cluster.kernel)
+        """The network of all pods."""
+        self.disks: dict[str, FileSystem] = {}
+        """What is on the disks behind persistent volumes, by the volume's uid."""
         self.config = (
             KubeletConfiguration.instant() if cluster.config.instant else KubeletConfiguration()
         )

@@ -264,6 +264,13 @@ class Images(MutableMapping[str, Program]):
             if pattern in said:
                 del said[pattern]
 
+    @staticmethod
+    def speaks_of(pattern: str, image: str) -> bool:
+        """Whether a pattern speaks of an image."""
+        said: Patterns[bool] = Patterns()
+        said[pattern] = True
+        return bool(said.find(image, *_variants(parse(image))))
+
     def on_trouble(self, listener: Callable[[str], object]) -> Callable[[], None]:
         """Call `listener(image)` when a pull fails or is slow as the test said; returns the end."""
         self._on_trouble.append(listener)

@@ -13,7 +13,7 @@ import base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.apimachinery import golang, quantity
 from pytest_kubesim.kubelet.errors import StartError
 from pytest_kubesim.kubelet.host import NOTHING
 
@@ -44,6 +44,19 @@ def expand(text: str, values: Mapping[str, str]) -> str:
             result.append(char)
             position += 1
     return "".join(result)
+
+
+def missing_names(text: str, values: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The expanded text, and the names in it that have no value, sorted."""
+    missing: set[str] = set()
+
+    class _Lookup(dict[str, str]):
+        def get(self, key: str, default: Any = None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+            if not values.get(key):
+                missing.add(key)
+            return values.get(key, default)
+
+    return expand(text, _Lookup()), sorted(missing)
 
 
 async def make_environment(
@@ -166,7 +179,7 @@ def field_value(pod: Object, path: str, pod_ip: str, host_ip: str) -> str:
     for field in ("labels", "annotations"):
         values: dict[str, str] = meta.get(field) or NOTHING
         if path == f"metadata.{field}":
-            return "\n".join(f'{k}="{v}"' for k, v in sorted(values.items()))
+            return "\n".join(f"{k}={golang.quote(v)}" for k, v in sorted(values.items()))
         if path.startswith(f"metadata.{field}['") and path.endswith("']"):
             return values.get(path[len(f"metadata.{field}['") : -2], "")
     return ""

@@ -11,10 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.apimachinery.timestamps import format_duration
-from pytest_kubesim.cri.container import EXITED, RUNNING, Container, ContainerConfig
+from pytest_kubesim.cri.container import (
+    EXITED,
+    RUNNING,
+    Container,
+    ContainerConfig,
+    Mounted,
+)
 from pytest_kubesim.cri.programs import Calls
 from pytest_kubesim.cri.services import Image, PodSandbox, PodSandboxConfig, RuntimeServiceError
-from pytest_kubesim.kubelet import pod_actions
+from pytest_kubesim.cri.software.executes import Executes
+from pytest_kubesim.kubelet import container_files, pod_actions
 from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.environment import expand, make_environment
 from pytest_kubesim.kubelet.errors import StartError, SyncError
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.kubelet.pod_actions import PodActions, Results
     from pytest_kubesim.kubelet.reason_cache import ReasonCache
     from pytest_kubesim.kubelet.references import References
+    from pytest_kubesim.kubelet.volume_contents import VolumeContents
 
 MINIMUM_GRACE_SECONDS = 2
 
@@ -47,7 +55,7 @@ class KubeRuntime:
 
     Parameters: `host`; `images`, which brings images; `references`, where environment variables
     come from; `reasons`, where failures to start are left; `results` of probes; `sandbox_ready`,
-    told when a pod's sandbox is up.
+    told when a pod's sandbox is up; `contents` of volumes.
     """
 
     def __init__(
@@ -58,6 +66,7 @@ class KubeRuntime:
         reasons: ReasonCache,
         results: Results,
         sandbox_ready: Callable[[Object], object],
+        contents: VolumeContents,
     ) -> None:
         self._host = host
         self._images = images
@@ -65,6 +74,7 @@ class KubeRuntime:
         self._reasons = reasons
         self._results = results
         self._sandbox_ready = sandbox_ready
+        self._contents = contents
         config = host.config
         self._crash_loop = Backoff(
             config.crash_loop_initial_ns, config.crash_loop_max_ns, config.crash_loop_reset_ns
@@ -176,10 +186,12 @@ class KubeRuntime:
                 name=meta["name"],
                 namespace=meta["namespace"],
                 attempt=attempt,
-                hostname=spec.get("hostname") or meta["name"],
+                hostname=container_files.hostname(pod, self._host.node.name),
                 host_network=bool(spec.get("hostNetwork")),
                 labels=meta.get("labels") or {},
                 annotations=meta.get("annotations") or {},
+                sysctls=_sysctls(spec),
+                host_ports=_host_ports(spec),
             ))
         except RuntimeServiceError as error:
             self._host.pod_event(
@@ -243,7 +255,11 @@ class KubeRuntime:
         program = host.runtime.images.program_for(
             container.get("image") or "", meta["namespace"], meta["name"], container["name"]
         )
-        visible = isinstance(program.for_attempt(attempt), Calls) or program.volatile
+        words = (*(container.get("command") or ()), *(container.get("args") or ()))
+        asleep = isinstance(program, Executes) and program.sleeps(words)
+        visible = not asleep and (
+            isinstance(program.for_attempt(attempt), Calls) or program.volatile
+        )
         if visible or container.get("env") or container.get("envFrom"):
             env = await make_environment(
                 pod, container, self._references, host.node.capacity, sandbox.ip,
@@ -255,6 +271,9 @@ class KubeRuntime:
             **(container.get("securityContext") or NOTHING),
         }
         self._check_non_root(container, context)
+        mounted: tuple[Mounted, ...] = ()
+        if program.live or container.get("volumeMounts"):
+            mounted = await self._mounted(pod, container, sandbox, env, live=program.live)
         return ContainerConfig(
             name=container["name"],
             attempt=attempt,
@@ -272,6 +291,34 @@ class KubeRuntime:
             termination_message_policy=container.get("terminationMessagePolicy") or "File",
             spec_hash=pod_actions.spec_hash(container),
             user=_user(context),
+            mounts=mounted,
+            termination_message_path=(
+                container.get("terminationMessagePath") or "/dev/termination-log"
+            ),
+            read_only_root=bool(context.get("readOnlyRootFilesystem")),
+            no_new_privs=context.get("allowPrivilegeEscalation") is False,
+            privileged=bool(context.get("privileged")),
+            background=_is_background(pod, container),
+            cgroup=_cgroup(container),
+        )
+
+    async def _mounted(
+        self,
+        pod: Object,
+        container: Object,
+        sandbox: PodSandbox,
+        env: dict[str, str],
+        *,
+        live: bool,
+    ) -> tuple[Mounted, ...]:
+        if not live and not any(
+            mount.get("subPath") or mount.get("subPathExpr")
+            for mount in container["volumeMounts"]
+        ):
+            # Nobody looks: only what can fail is done.
+            return ()
+        return await container_files.mounts(
+            self._host, self._contents, pod, container, sandbox.ip, env
         )
 
     @staticmethod
@@ -425,6 +472,43 @@ def _grace_seconds(pod: Object, container: Object, reason: str) -> int:
     field = {STARTUP: "startupProbe", LIVENESS: "livenessProbe"}.get(reason, "")
     probe = container.get(field) or NOTHING
     return probe.get("terminationGracePeriodSeconds") or seconds
+
+
+def _is_background(pod: Object, container: Object) -> bool:
+    """Whether a container runs for ever as far as its pod says."""
+    if container in (pod["spec"].get("initContainers") or ()):
+        return is_sidecar(container)
+    return (pod["spec"].get("restartPolicy") or "Always") == "Always"
+
+
+def _sysctls(spec: Object) -> dict[str, str]:
+    context = spec.get("securityContext") or NOTHING
+    return {entry["name"]: entry["value"] for entry in context.get("sysctls") or ()}
+
+
+def _host_ports(spec: Object) -> tuple[tuple[str, int, str, int], ...]:
+    if spec.get("hostNetwork"):
+        return ()
+    return tuple(
+        (
+            "" if (ip := port.get("hostIP") or "") in ("0.0.0.0", "::") else ip,  # noqa: S104
+            port["hostPort"], port.get("protocol") or "TCP", port["containerPort"],
+        )
+        for container in spec["containers"]
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    )
+
+
+def _cgroup(container: Object) -> dict[str, str]:
+    """The limits as the container's cgroup shows them."""
+    limits = (container.get("resources") or NOTHING).get("limits") or NOTHING
+    found: dict[str, str] = {"memory.max": "max", "cpu.max": "max 100000"}
+    if memory := limits.get("memory"):
+        found["memory.max"] = str(quantity.value(memory))
+    if cpu := limits.get("cpu"):
+        found["cpu.max"] = f"{quantity.milli_value(cpu) * 100} 100000"
+    return found
 
 
 def _user(context: dict[str, Any]) -> tuple[int, int, tuple[int, ...]]:

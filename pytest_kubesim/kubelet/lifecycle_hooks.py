@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import golang
+from pytest_kubesim.cri import probing
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.kubelet.host import full_name
 from pytest_kubesim.kubelet.prober import make_probe
@@ -35,7 +36,11 @@ async def run_hook(
         return ""
     if (action := handler.get("httpGet")) is not None:
         probe = make_probe(handler, "lifecycle", run.pod_ip, container)
-        answer = host.runtime.probe(run, probe)
+        elsewhere = probe.host != run.pod_ip
+        if run.program.live or elsewhere:
+            answer = await probing.over_network(host.runtime.network, host.node.host_ip, probe)
+        else:
+            answer = host.runtime.probe(run, probe)
         if answer.ok or answer.output.startswith("HTTP probe failed with statuscode"):
             # A hook only has to be answered; what the answer was is not looked at.
             return ""

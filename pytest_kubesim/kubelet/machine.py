@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.cni.ipam import HostLocal
+from pytest_kubesim.cni.network import PodNetwork
 from pytest_kubesim.cri import flavours
 from pytest_kubesim.cri.runtime import Runtime
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
@@ -16,6 +17,7 @@ from pytest_kubesim.kubelet.kubelet import ClientFactory, Kubelet
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.images import Images
+    from pytest_kubesim.cri.linux.files import FileSystem
     from pytest_kubesim.sim.kernel import Kernel
 
 
@@ -24,7 +26,7 @@ class Machine:
 
     Parameters: `kernel`; `spec`, what the node is like; `client`, which makes the kubelet's client;
     `images`, the registry and what its images do; `config`; `adopt`, to play the kubelet of a Node
-    object that somebody else made.
+    object that somebody else made; `pod_network` and `disks` that it shares with others.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Machine:
         images: Images,
         config: KubeletConfiguration | None = None,
         adopt: bool = False,
+        pod_network: PodNetwork | None = None,
+        disks: dict[str, FileSystem] | None = None,
     ) -> None:
         config = config or KubeletConfiguration()
         self.spec = spec
@@ -48,6 +52,8 @@ class Machine:
             host_ip=spec.host_ip,
             pod_cidr=spec.default_pod_cidr,
             network=HostLocal,
+            pod_network=pod_network or PodNetwork(kernel),
+            disks={} if disks is None else disks,
         )
         self.kubelet = Kubelet(
             kernel, node=spec, client=client, runtime=self.runtime, config=config, adopt=adopt

@@ -206,7 +206,24 @@ class Worker:
         if run is None or run.state != RUNNING:
             self._schedule(background=False)
             return
-        answer = self._prober.run(self.spec, self.kind, status, self.container, run)
+        if run.program.live:
+            self._prober.host.process.spawn(
+                self._ask_live(status, run), name=self._label, daemon=True
+            )
+            return
+        self._judge(run, self._prober.run(self.spec, self.kind, status, self.container, run))
+
+    async def _ask_live(self, status: Object, run: Container) -> None:
+        probe = make_probe(self.spec, self.kind.lower(), status.get("podIP") or "", self.container)
+        answer = await self._prober.host.runtime.ask(run, probe)
+        if self.stopped or run is not self.runtime_container:
+            return
+        if run.state != RUNNING:
+            self._schedule(background=False)
+            return
+        self._judge(run, answer)
+
+    def _judge(self, run: Container, answer: ProbeResult) -> None:
         if not answer.ok:
             self._prober.host.container_event(
                 self.pod, self.container["name"], "Warning", "Unhealthy",
@@ -410,6 +427,9 @@ def make_probe(spec: Object, purpose: str, pod_ip: str, container: Object) -> Pr
             path=path if path.startswith("/") else f"/{path}",
             scheme=(action.get("scheme") or "HTTP").lower(),
             timeout_ns=timeout_ns,
+            headers=tuple(
+                (h["name"], h.get("value") or "") for h in action.get("httpHeaders") or ()
+            ),
         )
     if (action := spec.get("tcpSocket")) is not None:
         return Probe(

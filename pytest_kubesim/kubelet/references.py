@@ -27,9 +27,11 @@ class References:
         self._host = host
         self._roots: dict[str, Object] = {}
 
-    async def find(self, kind: str, namespace: str, name: str) -> Object | None:
-        """A ConfigMap or Secret, or None where there is none."""
-        if name == ROOT_CA and namespace in self._roots:
+    async def find(
+        self, kind: str, namespace: str, name: str, *, fresh: bool = False
+    ) -> Object | None:
+        """A ConfigMap or Secret, or None where there is none; `fresh`: as it is now."""
+        if name == ROOT_CA and namespace in self._roots and not fresh:
             return self._roots[namespace]
         found = await self.get(_RESOURCES[kind], namespace, name)
         if found is not None and name == ROOT_CA:

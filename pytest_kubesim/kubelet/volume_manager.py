@@ -1,8 +1,9 @@
 """Volumes: a pod starts when all of them are there.
 
-Volumes have no contents here; what matters is what they wait for: a ConfigMap, a Secret or one of
-their keys, a claim that is bound.  A failed setup is told in an event and tried again, after half a
-second doubling to two minutes; a claim that is not bound fails the sync of the pod.
+What matters here is what they wait for: a ConfigMap, a Secret or one of their keys, a claim that
+is bound; what is in them is `volume_contents`'.  A failed setup is told in an event and tried
+again, after half a second doubling to two minutes; a claim that is not bound fails the sync of the
+pod.
 
 Follows `pkg/kubelet/volumemanager`, `pkg/volume/{configmap,secret,projected}` and
 `pkg/volume/util/operationexecutor/operation_generator.go`.
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.references import References
+    from pytest_kubesim.kubelet.volume_contents import VolumeContents
     from pytest_kubesim.sim.tasks import Event
 
 FAILED_MOUNT = "FailedMount"
@@ -37,8 +39,9 @@ class _Unprocessed(Exception):
 class VolumeManager:
     """Mounts pods' volumes for one kubelet."""
 
-    def __init__(self, host: Host, references: References) -> None:
+    def __init__(self, host: Host, references: References, contents: VolumeContents) -> None:
         self._host = host
+        self._contents = contents
         self._references = references
         self._retries: dict[str, int] = {}
 
@@ -51,6 +54,9 @@ class VolumeManager:
         if not volumes:
             return True
         host, uid = self._host, pod["metadata"]["uid"]
+        if self._contents.followed(uid):
+            sandbox = host.runtime.pod_state(uid).active_sandbox
+            await self._contents.refresh(pod, sandbox.ip if sandbox is not None else "")
         deadline_ns = host.now_ns() + host.config.volume_timeout_ns
         unmounted = [v for v in volumes if not _NO_WAIT.intersection(v)]
         while True:
@@ -178,6 +184,7 @@ class VolumeManager:
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._retries.pop(uid, None)
+        self._contents.forget(uid)
 
 
 def _problem(unmounted: list[Object], unprocessed: list[Object] | tuple[()], why: str) -> str:

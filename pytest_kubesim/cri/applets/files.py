@@ -431,7 +431,7 @@ async def mktemp(proc: Proc, args: list[str]) -> int:
     """`mktemp [-d] [template]`."""
     given = await parse(proc, args, "dp:tqu")
     folder = given.get("p") or proc.env.get("TMPDIR") or "/tmp"  # noqa: S108 - a simulated one
-    template = given.rest[0] if given.rest else "".join([folder, "/", "tmp.XXXXXX"])
+    template = given.rest[0] if given.rest else f"{folder}/tmp.XXXXXX"  # noqa: S108
     letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     drawn = "".join(letters[byte % len(letters)] for byte in proc.system.random(6))
     path = template.replace("XXXXXX", drawn)

@@ -24,7 +24,7 @@ def mount(system: System, container: Container) -> None:
         files.put(root, path, files.regular(made, 0o444))
 
     put("mounts", partial(_mounts, system))
-    put("uptime", lambda: f"{_age(container):.2f} {_age(container):.2f}\n".encode())
+    put("uptime", partial(_uptime, container))
     put("loadavg", "0.00 0.00 0.00 1/100 1\n")
     put("version", "Linux version 6.8.0-85-generic (buildd@lcy02)\n")
     put("cpuinfo", "".join(f"processor\t: {n}\nmodel name\t: kubesim\n\n" for n in range(4)))
@@ -66,5 +66,6 @@ def _mounts(system: System) -> bytes:
     ).encode()
 
 
-def _age(container: Container) -> float:
-    return (container.now_ns() - container.sandbox.created_ns) / 1e9
+def _uptime(container: Container) -> bytes:
+    seconds = (container.now_ns() - container.sandbox.created_ns) / 1e9
+    return f"{seconds:.2f} {seconds:.2f}\n".encode()

@@ -1,0 +1,472 @@
+"""What is in a pod's volumes: trees of files, made when a container looks at them.
+
+The law: a volume of data from the API is written as upstream's atomic writer does: files in a
+directory with a time stamp, `..data` that leads to it, a link for each name.  It is written anew
+when the pod is synced, and some time after its source has changed.  Contents live as long as the
+pod (on the node), or as the disk behind a persistent volume.
+
+Follows `pkg/volume/{configmap,secret,downwardapi,projected,emptydir,hostpath}`, `volume_linux.go`
+(ownership) and `util/atomic_writer.go`.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from pytest_kubesim.apimachinery import labels, quantity
+from pytest_kubesim.apimachinery.meta import GroupVersionResource
+from pytest_kubesim.client_go.resources import (
+    PERSISTENTVOLUMECLAIMS,
+    PERSISTENTVOLUMES,
+    SERVICEACCOUNTS,
+)
+from pytest_kubesim.cri.applets.dates import strftime
+from pytest_kubesim.cri.linux import files
+from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, FileSystem, Node
+from pytest_kubesim.kubelet.environment import field_value, resource_value
+from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.kubelet.host import Host
+    from pytest_kubesim.kubelet.references import References
+
+CLUSTERTRUSTBUNDLES = GroupVersionResource("certificates.k8s.io", "v1beta1", "clustertrustbundles")
+UPDATED = ("configMap", "secret", "downwardAPI", "projected")
+"""The kinds of volumes whose contents follow their source."""
+DEFAULT_MODE = 0o644
+TOKEN_SECONDS = 3_600
+DATA, TIME_FORMAT = "..data", "..%Y_%m_%d_%H_%M_%S."
+
+
+class ContentProblem(Exception):
+    """A source of a volume that is not there."""
+
+
+@attrs.frozen(slots=True)
+class Entry:
+    """A file to be: its content, mode and owner."""
+
+    data: bytes
+    mode: int
+    user: int | None = None
+
+
+class VolumeContents:
+    """The contents of the volumes of one kubelet's pods."""
+
+    def __init__(self, host: Host, references: References) -> None:
+        self._host = host
+        self._references = references
+        self._tokens: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._followed: dict[str, Object] = {}
+        """Pods whose volumes are kept up to date, by uid."""
+
+    async def get(self, pod: Object, volume: Object, pod_ip: str) -> FileSystem:
+        """The contents of a volume, made where they are not there yet."""
+        key = (pod["metadata"]["uid"], volume["name"])
+        made = self._host.runtime.volumes.get(key)
+        if made is None:
+            made = await self._make(pod, volume)
+            self._host.runtime.volumes[key] = made
+            if any(kind in volume for kind in UPDATED):
+                await self._write(pod, volume, made, pod_ip)
+                self._follow(pod, pod_ip)
+        return made
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone."""
+        self._followed.pop(uid, None)
+        for key in [key for key in self._tokens if key[0] == uid]:
+            del self._tokens[key]
+
+    # -- keeping them up to date --------------------------------------------------------------
+
+    def _follow(self, pod: Object, pod_ip: str) -> None:
+        uid = pod["metadata"]["uid"]
+        if uid not in self._followed:
+            self._followed[uid] = pod
+            self._later(uid, pod_ip)
+
+    def _later(self, uid: str, pod_ip: str) -> None:
+        host = self._host
+        delay_ns = host.jittered(host.config.resync_ns, uid, "volumes", host.now_ns())
+        host.process.call_later(
+            delay_ns, self._due, uid, pod_ip, periodic=True, label="kubelet: contents of volumes"
+        )
+
+    def _due(self, uid: str, pod_ip: str) -> None:
+        if uid in self._followed:
+            self._host.process.spawn(
+                self._again(uid, pod_ip), name="contents of volumes", daemon=True
+            )
+
+    async def _again(self, uid: str, pod_ip: str) -> None:
+        await self.refresh(self._followed[uid], pod_ip)
+        if uid in self._followed:
+            self._later(uid, pod_ip)
+
+    def followed(self, uid: str) -> bool:
+        """Whether the pod's volumes are kept up to date."""
+        return uid in self._followed
+
+    async def refresh(self, pod: Object, pod_ip: str) -> None:
+        """Write what has changed."""
+        uid = pod["metadata"]["uid"]
+        self._followed[uid] = pod
+        for volume in pod["spec"].get("volumes") or ():
+            made = self._host.runtime.volumes.get((uid, volume["name"]))
+            if made is not None and any(kind in volume for kind in UPDATED):
+                try:
+                    await self._write(pod, volume, made, pod_ip)
+                except ContentProblem:
+                    # What is there stays until the source is there again.
+                    continue
+
+    # -- making them --------------------------------------------------------------------------
+
+    async def _make(self, pod: Object, volume: Object) -> FileSystem:
+        now_ns = self._host.now_ns()
+        group = (pod["spec"].get("securityContext") or NOTHING).get("fsGroup")
+        if (source := volume.get("emptyDir")) is not None:
+            memory = source.get("medium") == "Memory"
+            made = FileSystem("tmpfs" if memory else "ext4", mode=0o777, now_ns=now_ns)
+            if limit := source.get("sizeLimit"):
+                made.whole_size = quantity.value(limit)
+            own(made.root, group, read_only=False)
+            return made
+        if any(kind in volume for kind in UPDATED):
+            kind = "ext4" if "configMap" in volume else "tmpfs"
+            return FileSystem(kind, mode=0o777, now_ns=now_ns)
+        if (source := volume.get("hostPath")) is not None:
+            return self._host_path(source["path"], source.get("type") or "")
+        if "persistentVolumeClaim" in volume or "ephemeral" in volume:
+            return await self._disk(pod, volume, group)
+        return FileSystem("ext4", mode=0o755, now_ns=now_ns)
+
+    def _host_path(self, path: str, kind: str) -> FileSystem:
+        runtime = self._host.runtime
+        if runtime.host_files is None:
+            runtime.host_files = host_files(self._host.node.name, self._host.now_ns())
+        root = runtime.host_files.root
+        node = files.find(root, path)
+        if node is None:
+            if kind in ("Directory", "File"):
+                what = "a directory" if kind == "Directory" else "a file"
+                raise ContentProblem(f"hostPath type check failed: {path} is not {what}")
+            made = files.regular(mode=0o644) if kind == "FileOrCreate" else files.directory()
+            made.mtime_ns = self._host.now_ns()
+            node = files.put(root, path, made)
+        elif (kind.startswith("Directory") and node.kind != DIRECTORY) or (
+            kind.startswith("File") and node.kind != FILE
+        ):
+            what = "a directory" if kind.startswith("Directory") else "a file"
+            raise ContentProblem(f"hostPath type check failed: {path} is not {what}")
+        return _part(runtime.host_files, node)
+
+    async def _disk(self, pod: Object, volume: Object, group: int | None) -> FileSystem:
+        namespace = pod["metadata"]["namespace"]
+        source = volume.get("persistentVolumeClaim")
+        claim_name = (
+            source["claimName"] if source else f"{pod['metadata']['name']}-{volume['name']}"
+        )
+        claim = await self._references.get(PERSISTENTVOLUMECLAIMS, namespace, claim_name)
+        name = ((claim or NOTHING).get("spec") or NOTHING).get("volumeName") or ""
+        found = await self._references.get(PERSISTENTVOLUMES, "", name) if name else None
+        spec: Object = (found or NOTHING).get("spec") or NOTHING
+        for field in ("hostPath", "local"):
+            if (local := spec.get(field)) is not None:
+                return self._host_path(local["path"], "DirectoryOrCreate")
+        disks = self._host.runtime.disks
+        uid = found["metadata"]["uid"] if found is not None else f"{namespace}/{claim_name}"
+        disk = disks.get(uid)
+        if disk is None:
+            disk = disks[uid] = FileSystem(
+                "ext4", mode=0o755, source=f"/dev/disk/{name or claim_name}",
+                now_ns=self._host.now_ns(),
+            )
+        size = (spec.get("capacity") or NOTHING).get("storage")
+        disk.whole_size = quantity.value(size) if size else None
+        own(disk.root, group, read_only=False)
+        return disk
+
+    # -- data from the API --------------------------------------------------------------------
+
+    async def _write(self, pod: Object, volume: Object, made: FileSystem, pod_ip: str) -> None:
+        entries = await self._entries(pod, volume, pod_ip)
+        group = (pod["spec"].get("securityContext") or NOTHING).get("fsGroup")
+        if entries == current(made):
+            return
+        write(made, entries, self._host.now_ns())
+        own(made.root, group, read_only=True)
+
+    async def _entries(self, pod: Object, volume: Object, pod_ip: str) -> dict[str, Entry]:
+        namespace = pod["metadata"]["namespace"]
+        if (source := volume.get("configMap")) is not None:
+            return await self._keys(
+                "ConfigMap", namespace, source.get("name") or "", source, source
+            )
+        if (source := volume.get("secret")) is not None:
+            return await self._keys(
+                "Secret", namespace, source.get("secretName") or "", source, source
+            )
+        if (source := volume.get("downwardAPI")) is not None:
+            return self._downward(pod, source, source, pod_ip)
+        entries: dict[str, Entry] = {}
+        source = volume["projected"]
+        for number, part in enumerate(source.get("sources") or ()):
+            for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
+                if (ref := part.get(field)) is not None:
+                    entries |= await self._keys(
+                        kind, namespace, ref.get("name") or "", ref, source
+                    )
+            if (ref := part.get("downwardAPI")) is not None:
+                entries |= self._downward(pod, ref, source, pod_ip)
+            if (ref := part.get("serviceAccountToken")) is not None:
+                token = await self._token(pod, f"{volume['name']}/{number}", ref)
+                entries[ref["path"]] = _credential(pod, source, ref, token.encode())
+            if (ref := part.get("clusterTrustBundle")) is not None:
+                anchors = await self._trust_anchors(ref)
+                entries[ref["path"]] = _credential(pod, source, ref, anchors)
+        return entries
+
+    async def _keys(
+        self, kind: str, namespace: str, name: str, source: Object, defaults: Object
+    ) -> dict[str, Entry]:
+        found = await self._references.find(kind, namespace, name, fresh=True)
+        optional = bool(source.get("optional"))
+        if found is None:
+            if not optional:
+                raise ContentProblem(f'{kind.lower()} "{name}" not found')
+            found = {"kind": kind}
+        data = bytes_of(kind, found)
+        mode = defaults.get("defaultMode")
+        mode = DEFAULT_MODE if mode is None else mode
+        user = defaults.get("defaultUser")
+        items: list[Object] | None = source.get("items")
+        if not items:
+            return {key: Entry(data[key], mode, user) for key in sorted(data)}
+        entries: dict[str, Entry] = {}
+        for item in items:
+            content = data.get(item["key"])
+            if content is None:
+                if optional:
+                    continue
+                words = "secret key" if kind == "Secret" else "config key"
+                prefix = "" if kind == "Secret" else "configmap "
+                raise ContentProblem(f"{prefix}references non-existent {words}: {item['key']}")
+            own_mode = item.get("mode")
+            entries[item["path"]] = Entry(
+                content, mode if own_mode is None else own_mode, item.get("user", user)
+            )
+        return entries
+
+    def _downward(
+        self, pod: Object, source: Object, defaults: Object, pod_ip: str
+    ) -> dict[str, Entry]:
+        mode = defaults.get("defaultMode")
+        mode = DEFAULT_MODE if mode is None else mode
+        entries: dict[str, Entry] = {}
+        for item in source.get("items") or ():
+            if (ref := item.get("fieldRef")) is not None:
+                text = field_value(pod, ref.get("fieldPath") or "", pod_ip, self._host.node.host_ip)
+            else:
+                text = resource_value(
+                    pod, NOTHING, item.get("resourceFieldRef") or NOTHING,
+                    self._host.node.capacity,
+                )
+            own_mode = item.get("mode")
+            entries[item["path"]] = Entry(
+                text.encode(), mode if own_mode is None else own_mode,
+                item.get("user", defaults.get("defaultUser")),
+            )
+        return entries
+
+    async def _token(self, pod: Object, where: str, ref: Object) -> str:
+        meta, host = pod["metadata"], self._host
+        seconds = ref.get("expirationSeconds") or TOKEN_SECONDS
+        audience = ref.get("audience") or ""
+        key = (meta["uid"], where, f"{audience}/{seconds}")
+        found = self._tokens.get(key)
+        if found is not None and host.now_ns() < found[1]:
+            return found[0]
+        spec: Object = {
+            "expirationSeconds": seconds,
+            "boundObjectRef": {
+                "apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"],
+            },
+        }
+        if audience:
+            spec["audiences"] = [audience]
+        answer = await host.client.create(
+            SERVICEACCOUNTS, meta["namespace"],
+            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
+            name=pod["spec"].get("serviceAccountName") or "default", subresource="token",
+        )
+        token: str = answer["status"]["token"]
+        # Upstream asks for another one when four fifths of its time, or a day, have passed.
+        age_ns = min(seconds * 4 // 5, 86_400) * NS
+        self._tokens[key] = (token, host.now_ns() + age_ns)
+        return token
+
+    async def _trust_anchors(self, ref: Object) -> bytes:
+        optional = bool(ref.get("optional"))
+        if name := ref.get("name"):
+            found = await self._references.get(CLUSTERTRUSTBUNDLES, "", name)
+            if found is None:
+                if optional:
+                    return b""
+                raise ContentProblem(
+                    f'clustertrustbundle.certificates.k8s.io "{name}" not found'
+                )
+            return _normalized([found])
+        listed = await self._host.client.list(CLUSTERTRUSTBUNDLES)
+        signer = ref.get("signerName") or ""
+        selector: Any = ref.get("labelSelector")
+        chosen = [
+            bundle
+            for bundle in listed.get("items") or ()
+            if (bundle["spec"].get("signerName") or "") == signer
+            and selector is not None
+            and labels.from_label_selector(selector).matches(bundle["metadata"].get("labels") or {})
+        ]
+        if not chosen and not optional:
+            raise ContentProblem("combination of signerName and labelSelector matched zero "
+                                 "ClusterTrustBundles")
+        return _normalized(chosen)
+
+
+def _part(system: FileSystem, root: Node) -> FileSystem:
+    """A file system whose root is a part of another one."""
+    made = FileSystem(system.kind, source=system.source)
+    made.root = root
+    return made
+
+
+def host_files(name: str, now_ns: int) -> FileSystem:
+    """A node's own files."""
+    made = FileSystem("ext4", now_ns=now_ns, source="/dev/sda1")
+    files.put(made.root, "etc/hostname", files.regular(f"{name}\n".encode()))
+    files.put(made.root, "etc/os-release", files.regular(b"ID=debian\nVERSION_ID=12\n"))
+    for path in ("var/log/pods", "var/log/containers", "var/lib/kubelet/pods", "run", "dev", "proc",
+                 "sys", "opt", "home", "root"):
+        files.put(made.root, path, files.directory())
+    files.put(made.root, "tmp", files.directory(0o1777))
+    for _, node in files.walk(made.root):
+        node.mtime_ns = now_ns
+    return made
+
+
+def bytes_of(kind: str, obj: Object) -> dict[str, bytes]:
+    """The data of a ConfigMap or a Secret."""
+    data: dict[str, Any] = obj.get("data") or NOTHING
+    if kind == "Secret":
+        return {key: base64.b64decode(value or "") for key, value in data.items()}
+    found = {key: str(value).encode() for key, value in data.items()}
+    for key, value in (obj.get("binaryData") or NOTHING).items():
+        found[key] = base64.b64decode(value or "")
+    return found
+
+
+def _credential(pod: Object, source: Object, ref: Object, data: bytes) -> Entry:
+    """A token or certificate, readable by its user only where there is one."""
+    user = ref.get("user", source.get("defaultUser"))
+    if user is None:
+        user = _common_user(pod)
+    mode = source.get("defaultMode")
+    mode = DEFAULT_MODE if mode is None else mode
+    context = pod["spec"].get("securityContext") or NOTHING
+    if user is not None or context.get("fsGroup") is not None:
+        mode = 0o600
+    return Entry(data, mode, user)
+
+
+def _common_user(pod: Object) -> int | None:
+    """The user as whom all containers run, if the pod says it of all (`FsUserFrom`)."""
+    spec = pod["spec"]
+    own = (spec.get("securityContext") or NOTHING).get("runAsUser")
+    found: set[Any] = set()
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        for container in spec.get(field) or ():
+            found.add((container.get("securityContext") or NOTHING).get("runAsUser", own))
+    only = next(iter(found)) if len(found) == 1 else None
+    return only if isinstance(only, int) else None
+
+
+def _normalized(bundles: Iterable[Object]) -> bytes:
+    blocks: set[bytes] = set()
+    for bundle in bundles:
+        text: str = bundle["spec"].get("trustBundle") or ""
+        for piece in text.split("-----BEGIN CERTIFICATE-----")[1:]:
+            body = piece.split("-----END CERTIFICATE-----")[0]
+            blocks.add(base64.b64decode("".join(body.split())))
+    out: list[str] = []
+    for block in sorted(blocks):
+        encoded = base64.b64encode(block).decode()
+        lines = [encoded[i : i + 64] for i in range(0, len(encoded), 64)]
+        out.append("\n".join(
+            ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
+        ))
+    return "".join(out).encode()
+
+
+# -- the atomic writer -----------------------------------------------------------------------
+
+
+def write(made: FileSystem, entries: dict[str, Entry], now_ns: int) -> None:
+    """Replace what is in a volume, at one instant."""
+    root = made.root
+    name = strftime(TIME_FORMAT, now_ns) + str(now_ns % NS)
+    while name in root.entries:
+        name += "0"
+    folder = files.directory(0o755, mtime_ns=now_ns)
+    for path, entry in entries.items():
+        node = files.regular(entry.data, entry.mode, mtime_ns=now_ns, uid=entry.user or 0)
+        files.put(folder, path, node)
+    old = root.entries.get(DATA)
+    root.entries[name] = folder
+    root.entries[DATA] = files.link(name, mtime_ns=now_ns)
+    if old is not None:
+        root.entries.pop(old.target, None)
+    tops = {path.split("/", 1)[0] for path in entries}
+    for top in list(root.entries):
+        if not top.startswith("..") and top not in tops:
+            del root.entries[top]
+    for top in sorted(tops):
+        if top not in root.entries:
+            root.entries[top] = files.link(f"{DATA}/{top}", mtime_ns=now_ns)
+    root.mtime_ns = now_ns
+
+
+def current(made: FileSystem) -> dict[str, Entry] | None:
+    """What was written last; None before."""
+    data = made.root.entries.get(DATA)
+    if data is None:
+        return None
+    folder = made.root.entries[data.target]
+    written = {
+        path[1:]: Entry(node.read(), node.mode & 0o7777, node.uid or None)
+        for path, node in files.walk(folder)
+        if node.kind == FILE
+    }
+    return {path: written[path] for path in sorted(written)}
+
+
+def own(root: Node, group: int | None, *, read_only: bool) -> None:
+    """Give files to a pod's fsGroup (`SetVolumeOwnership`)."""
+    if group is None:
+        return
+    for _, node in files.walk(root):
+        node.gid = group
+        if node.kind == LINK:
+            continue
+        node.mode |= 0o440 if read_only else 0o660
+        if node.kind == DIRECTORY:
+            node.mode |= 0o2110
+
