@@ -56,7 +56,7 @@ def interesting(entry: Entry) -> bool:
         if entry.actor.startswith("kubelet@") and fields.get("resource") == "nodes/status":
             return failed
         return True
-    return entry.kind != "watch"
+    return entry.kind not in ("watch", "schedule")
 
 
 def line(entry: Entry, start_ns: int) -> str:
