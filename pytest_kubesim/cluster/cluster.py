@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.cluster import operators, timeline, waiting
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
+from pytest_kubesim.cluster.fault_ground import FaultGround
 from pytest_kubesim.cluster.matching import Match
 from pytest_kubesim.cluster.nodes import Nodes
 from pytest_kubesim.cluster.object_verbs import ObjectVerbs
@@ -92,8 +93,8 @@ class Cluster(ObjectVerbs):
         self.control_plane = ControlPlane(self)
         self.nodes = Nodes(self)
         for server in self.control_plane.servers:
-            server.node_proxy = KubeletProxy(self.nodes.kubelet)
-        self.faults = Faults(self)
+            server.node_proxy = KubeletProxy(self.nodes.kubelet, self.nodes.pod_network)
+        self.faults = Faults(FaultGround(self))
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []
         self.on_finish: list[Callable[[], object]] = []
@@ -112,6 +113,7 @@ class Cluster(ObjectVerbs):
             doors.attach(self)
         if self.config.nodes:
             self.add_nodes(self.config.nodes)
+        self.faults.arm_all(self.config.faults)
 
     def extensions(self, hook: str) -> list[Any]:
         """What the plugins of a run add under that hook of `hookspecs`, all of them in one list."""
@@ -397,10 +399,6 @@ class Cluster(ObjectVerbs):
         parts.append(waiting.lines("the last of the timeline:", recent or ["nothing happened"]))
         return "\n\n".join(parts)
 
-    def known_resource(self, plural: str) -> bool:
-        """Whether a resource of that plural name is served (faults ask)."""
-        return self.names.knows(plural)
-
     def finish(self) -> None:
         """What is still to be said when the test has ended: faults that never struck.
 
@@ -414,8 +412,8 @@ class Cluster(ObjectVerbs):
         for armed in self.faults.never_struck():
             warnings.warn(
                 NeverStruck(
-                    f"a fault never struck: {armed.fault!r}; the test proves less than it says "
-                    "(a wrong client, verb or resource?)"
+                    f"a fault never struck: {armed.fault!r}: {self.faults.why_not(armed)}; the "
+                    "test proves less than it says"
                 ),
                 stacklevel=2,
             )

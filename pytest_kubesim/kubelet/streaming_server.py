@@ -124,7 +124,7 @@ async def forward(
         check_spdy(request)
 
     async def connect(port: int) -> Stream:
-        network: PodNetwork | None = getattr(server.runtime, "network", None)
+        network: PodNetwork | None = server.runtime.network
         if network is None:
             raise Refused
         return await network.connect(sandbox.ip, LOOPBACK, port)
