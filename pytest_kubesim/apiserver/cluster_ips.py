@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.apimachinery import status, validation
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
-from pytest_kubesim.apimachinery.validation import Path
+from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apiserver import loopback
+from pytest_kubesim.apiserver.node_ports import Collided
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -25,7 +25,6 @@ MANAGED_BY_LABEL = "ipaddress.kubernetes.io/managed-by"
 MANAGER = "ipallocator.k8s.io"
 
 _PATH = "/apis/networking.k8s.io/v1/ipaddresses"
-_ALLOCATED = "provided IP is already allocated"
 
 
 def _addresses(service: Object | None) -> list[str]:
@@ -34,7 +33,7 @@ def _addresses(service: Object | None) -> list[str]:
 
 
 async def claim(server: APIServer, service: Object, before: Object | None = None) -> None:
-    """Have the addresses that a service has and had not before.  Raises `APIStatus` (422)."""
+    """Have the addresses that a service has and had not before.  Raises `Collided`."""
     had = _addresses(before)
     for address in _addresses(service):
         if address in had:
@@ -42,13 +41,9 @@ async def claim(server: APIServer, service: Object, before: Object | None = None
         try:
             await loopback.send(server, "POST", _PATH, _object(service, address))
         except status.APIStatus as error:
-            if not status.is_already_exists(error):
-                raise
-            name: str = service["metadata"]["name"]
-            detail = f"failed to allocate IP {address}: {_ALLOCATED}"
-            where = Path("spec", "clusterIPs")
-            problem = validation.invalid(where, get_path(service, "spec", "clusterIPs"), detail)
-            raise status.new_invalid(GroupKind("", "Service"), name, [problem]) from None
+            if status.is_already_exists(error):
+                raise Collided(ips=(address,)) from None
+            raise
 
 
 async def release(server: APIServer, service: Object, after: Object | None = None) -> None:

@@ -40,7 +40,7 @@ from pytest_kubesim.apiserver.filters.authorization import (
 )
 from pytest_kubesim.apiserver.handlers.namespaces import delete_namespace
 from pytest_kubesim.apiserver.in_process import InProcess
-from pytest_kubesim.apiserver.request_info import resolve
+from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
 from pytest_kubesim.apiserver.scope import RequestScope
 from pytest_kubesim.apiserver.service_store import ServiceStore
 from pytest_kubesim.apiserver.status_strategy import StatusStrategy

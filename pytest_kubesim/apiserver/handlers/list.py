@@ -114,7 +114,13 @@ async def _from_cache(
             # A cache that is kept behind does not serve consistent reads: etcd does.
             return await _from_etcd(store, options, selected)
     if wanted:
-        await cacher.wait_until_fresh(wanted)
+        try:
+            await cacher.wait_until_fresh(wanted)
+        except status.APIStatus:
+            if options.resource_version:
+                raise
+            # A cache that is too far behind for a consistent read: etcd answers (`delegator.go`).
+            return await _from_etcd(store, options, selected)
     if selected.name:
         found = cacher.objects.get(selected.prefix)
         objects = [] if found is None else [found]

@@ -85,6 +85,16 @@ def _range(ctx: Context) -> _Range:
     return _Range.of(next((each for each in cidrs if ":" not in each), RANGE))
 
 
+def all_node_ports(spec: Object) -> list[int]:
+    """The node ports of a service, with that of its health check."""
+    port = spec.get("healthCheckNodePort")
+    return [*node_ports(spec), port] if port else node_ports(spec)
+
+
+COLLISIONS = "service-collisions"
+"""Where in the server's state lies what other servers have given away: kinds and values."""
+
+
 class _Taken:
     """The addresses and ports of other services."""
 
@@ -100,6 +110,8 @@ class _Taken:
             other: Object = service["metadata"]
             self._add(service.get("spec") or {}, mine=(other["namespace"], other["name"]) == me)
         self.ips.update(each["metadata"]["name"] for each in ctx.reader.list(IP_ADDRESSES))
+        for kind, value in ctx.state.get(COLLISIONS) or ():
+            (self.ips if kind == "ip" else self.ports).add(value)
         pending: dict[Any, tuple[int, Object]] = ctx.state.get("services") or {}
         for key, (since, spec) in pending.items():
             if ctx.now_ns - since < _PENDING_NS and key != me:
@@ -108,9 +120,7 @@ class _Taken:
 
     def _add(self, spec: Object, *, mine: bool) -> None:
         self.ips.update(spec.get("clusterIPs") or ())
-        ports = node_ports(spec)
-        if port := spec.get("healthCheckNodePort"):
-            ports.append(port)
+        ports = all_node_ports(spec)
         self.ports.update(ports)
         if mine:
             self.own += ports
