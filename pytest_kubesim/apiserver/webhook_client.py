@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 
+from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.apimachinery.status import APIStatus
+from pytest_kubesim.apiserver import effects, json_syntax
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -33,12 +36,24 @@ Answer: TypeAlias = "Callable[[Object], Object | Awaitable[Object]]"
 """From a review to the review with its response: a webhook in this process."""
 
 HTTPS = 443
+HTTP_OK, HTTP_PARTIAL = 200, 206
+DIALLED = "dialled"
+"""Where `CallWebhook` finds, in the client configuration, the address that was resolved."""
+FAULT_POINT = "webhook.call"
+"""Consulted before a webhook is called, with `webhook` (its name), `review` (the kind of review),
+`url`, `service` (`namespace/name`), and what the review is of: `operation`, `group`, `resource`,
+`subresource`, `namespace`, `name`.  It understands the effects `Refuse`, `Reset`, `Delay`, `Hold`
+(it answers when that is done, if ever) and `Respond` (a Status, or the review to give)."""
 
 _SERVICES = GroupResource("", "services")
 
 
 class CallError(Exception):
     """A webhook could not be called; the text is the reason."""
+
+
+class BadAnswer(Exception):
+    """A webhook was called, and its answer is none; the text is the reason."""
 
 
 @attrs.frozen
@@ -73,25 +88,144 @@ def _is_ip(host: str) -> bool:
 
 
 async def post(
-    server: APIServer, client_config: Object, review: Object, timeout_seconds: int
+    server: APIServer, client_config: Object, review: Object, timeout_seconds: int, name: str = ""
 ) -> Object:
-    """The review that a webhook sends back.  Raises `CallError` and `APIStatus`."""
+    """The review that a webhook sends back; `name` is the webhook's, for faults.
+
+    Raises `CallError` and `APIStatus`.
+    """
     query = f"?timeout={timeout_seconds}s"
     address = address_of(client_config)
     url = f"{address.url}{query}"
-    try:
+    path = urlsplit(address.url).path
+    by_ip = address.is_ip or "service" in client_config
+
+    async def carried() -> Object:
+        answer = await _strike(server, client_config, address, review, name)
+        if answer is not None:
+            return answer
         dialled = resolved(server, client_config, address)
         call = server.call_webhook
         if call is None:
-            raise CallError(refused(dialled, is_ip=address.is_ip or "service" in client_config))
-        path = urlsplit(address.url).path
-        return await _in_time(
-            server,
-            call(client_config, f"{path}{query}", review, timeout_seconds * NS),
-            timeout_seconds,
-        )
+            raise CallError(refused(dialled, is_ip=by_ip))
+        known = {**client_config, DIALLED: dialled}
+        return await call(known, f"{path}{query}", review, timeout_seconds * NS)
+
+    try:
+        return await _in_time(server, carried(), timeout_seconds)
     except CallError as error:
         raise CallError(f"Post {quote(url)}: {error}") from None
+    except BadAnswer as error:
+        raise CallError(str(error)) from None
+
+
+async def _strike(
+    server: APIServer, client_config: Object, address: Address, review: Object, name: str
+) -> Object | None:
+    """What a fault answers in place of the webhook.  Raises `CallError` and `APIStatus`."""
+    points = server.faultpoints
+    if points is None or not points.armed(FAULT_POINT):
+        return None
+    service: Object = client_config.get("service") or {}
+    request: Object = review.get("request") or {}
+    resource: Object = request.get("resource") or {}
+    effect = points.consult(
+        FAULT_POINT,
+        server=server.process.name,
+        webhook=name,
+        review=review.get("kind") or "",
+        url=address.url,
+        service=f"{service['namespace']}/{service['name']}" if service else "",
+        operation=request.get("operation") or "",
+        group=resource.get("group") or "",
+        resource=resource.get("resource") or "",
+        subresource=request.get("subResource") or "",
+        namespace=request.get("namespace") or "",
+        name=request.get("name") or "",
+    )
+    while isinstance(effect, effects.Delay):
+        await server.kernel.sleep(effect.delay_ns)
+        effect = effect.then
+    if isinstance(effect, effects.Hold):
+        await effect.until
+        return None
+    if isinstance(effect, effects.Refuse):
+        raise CallError(f"dial tcp {address.dialled}: connect: connection refused")
+    if isinstance(effect, effects.Reset | effects.Drop):
+        raise CallError("EOF")
+    if isinstance(effect, effects.Respond):
+        if effect.status.get("kind") == "Status":
+            raise status.from_object(effect.status)
+        return effect.status
+    return None
+
+
+def encoded(review: Object) -> bytes:
+    """The body of a request to a webhook."""
+    return msgspec.json.encode(review) + b"\n"
+
+
+def request_headers(host: str) -> dict[str, str]:
+    """The headers of a request to a webhook."""
+    return {
+        "Host": host,
+        "User-Agent": "kube-apiserver-admission",
+        "Accept": "application/json, */*",
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+    }
+
+
+def review_in(code: int, content_type: str, body: bytes) -> Object:
+    """The review in the answer of an HTTP server, as client-go reads it.
+
+    Raises `APIStatus` for a code that is not of success, `BadAnswer` for a body that is none.
+    """
+    if not HTTP_OK <= code <= HTTP_PARTIAL:
+        try:
+            found = json_syntax.loads(body)
+        except ValueError:
+            found = None
+        given = cast("Object", found) if isinstance(found, dict) else {}
+        if given.get("kind") == "Status":
+            raise status.from_object(given)
+        is_text = content_type.startswith("text/")
+        said = body.decode("utf-8", "replace").strip() if is_text else "unknown"
+        nothing = GroupResource("", "")
+        raise status.new_generic_server_response(
+            code, "post", nothing, "", said, is_unexpected_response=True
+        )
+    if not body:
+        raise BadAnswer(
+            f"0-length response with status code: {code} and content type: {content_type}"
+        )
+    try:
+        found = json_syntax.loads(body)
+    except ValueError as error:
+        raise BadAnswer(
+            "couldn't get version/kind; json parse error: "
+            f"{_unmarshal_error(error, body)}"
+        ) from None
+    if not isinstance(found, dict):
+        raise BadAnswer(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal "
+            f"{_json_type(found)} into Go value of type struct {{ APIVersion string "
+            '"json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+    return cast("Object", found)
+
+
+def _unmarshal_error(error: ValueError, body: bytes) -> str:
+    del body
+    return str(error)
+
+
+def _json_type(value: object) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, str):
+        return "string"
+    return "array" if isinstance(value, list) else "number"
 
 
 def refused(dialled: str, *, is_ip: bool) -> str:
@@ -171,6 +305,6 @@ def _is_below(url: str, prefix: str) -> bool:
     return url == prefix or url.startswith(prefix.rstrip("/") + "/")
 
 
-def status_of(error: APIStatus | CallError) -> str:
+def text_of(error: APIStatus | CallError) -> str:
     """The text of what went wrong with a call."""
     return error.message if isinstance(error, APIStatus) else str(error)

@@ -31,6 +31,7 @@ from pytest_kubesim.sim.kernel import to_ns
 from pytest_kubesim.transports import certificates
 from pytest_kubesim.transports.control import Control
 from pytest_kubesim.transports.http import Front
+from pytest_kubesim.transports.https_calls import Caller
 from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.transports.sockets import Loop
 from pytest_kubesim.transports.wall_timers import WallTimers
@@ -121,7 +122,11 @@ def open_door(
         watch_latency_ns=(0, 0) if cluster.config.instant else WATCH_LATENCY_NS,
         on_failure=_tell,
     )
-    return Loop(front, clock, context, port, host, timers)
+    loop = Loop(front, clock, context, port, host, timers)
+    caller = Caller(cluster.kernel, loop.call_soon_threadsafe)
+    for server in cluster.control_plane.servers:
+        server.call_webhook = caller.webhook
+    return loop
 
 
 def attend(cluster: Cluster, loop: Loop, url: str) -> None:

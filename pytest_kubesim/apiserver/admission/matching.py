@@ -19,6 +19,7 @@ from pytest_kubesim.apimachinery.meta import (
     GroupVersionResource,
     Object,
 )
+from pytest_kubesim.apiserver import patience
 from pytest_kubesim.apiserver.admission.chain import CREATE, UPDATE
 
 if TYPE_CHECKING:
@@ -214,6 +215,10 @@ class Versioned:
         assert served.encode_stored is not None
         assert resource.decode_stored is not None
         return resource.decode_stored(served.encode_stored(obj))
+
+    async def seen(self, obj: Object | None, kind: GroupVersionKind) -> Object | None:
+        """As `shown`, waiting for who converts."""
+        return await patience.patiently(lambda: self.shown(obj, kind))
 
     def kept(self, obj: Object, kind: GroupVersionKind) -> Object:
         """An object of a kind in the version in which it is kept."""

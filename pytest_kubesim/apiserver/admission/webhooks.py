@@ -126,15 +126,15 @@ async def ask(
     server = attributes.server
     uid = server.draw_uid(f"admission/{hook.uid}")
     request = reviews.request_of(attributes, match.kind, match.resource)
-    old = Versioned(attributes).shown(attributes.old, match.kind)
+    old = await Versioned(attributes).seen(attributes.old, match.kind)
     review = reviews.review_of(version, uid, request, obj, old)
     timeout = webhook.get("timeoutSeconds") or DEFAULT_TIMEOUT_SECONDS
     try:
         answer = await webhook_client.post(
-            server, webhook.get("clientConfig") or {}, review, timeout
+            server, webhook.get("clientConfig") or {}, review, timeout, hook.name
         )
     except (webhook_client.CallError, APIStatus) as error:
-        reason = f"failed to call webhook: {webhook_client.status_of(error)}"
+        reason = f"failed to call webhook: {webhook_client.text_of(error)}"
         raise CallFailed(hook.name, reason) from None
     given = reviews.version_of(answer)
     if given not in ("", version):

@@ -3,7 +3,7 @@
 With strategy `None` nothing but its apiVersion changes.  With `Webhook` somebody outside is asked:
 by the server's `conversion_webhook`, a function of the webhook's client configuration and a
 ConversionReview, or else by what carries its admission reviews (`call_webhook`).  Objects are
-converted while they are read, so the answer must come at once.
+converted while they are read; who reads them waits for the answer (`patience`).
 
 Follows `apiextensions-apiserver/pkg/apiserver/conversion/{converter,nop_converter,
 webhook_converter}.go`.
@@ -11,6 +11,7 @@ webhook_converter}.go`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -19,8 +20,7 @@ from pytest_kubesim.apimachinery.golang import quote, type_name
 from pytest_kubesim.apimachinery.meta import Object, get_path, parse_api_version
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apimachinery.validation import Path
-from pytest_kubesim.apiserver import webhook_client
-from pytest_kubesim.apiserver.in_process import at_once
+from pytest_kubesim.apiserver import patience, webhook_client
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
@@ -64,18 +64,24 @@ def converter(server: APIServer, crd: Object) -> Convert:
 
 def _by_webhook(server: APIServer, crd: Object, obj: Object, api_version: str) -> Object:
     webhook: Object = crd["spec"]["conversion"]["webhook"]
-    uid = server.draw_uid(f"conversion/{crd['metadata']['name']}")
     version = _review_version(webhook)
-    review: Object = {
-        "kind": "ConversionReview",
-        "apiVersion": f"{_GROUP}/{version}",
-        "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": [obj]},
-        "response": {"uid": "", "convertedObjects": None, "result": {"metadata": {}}},
-    }
+    name: str = crd["metadata"]["name"]
+
+    async def ask() -> list[Any]:
+        uid = server.draw_uid(f"conversion/{name}")
+        review: Object = {
+            "kind": "ConversionReview",
+            "apiVersion": f"{_GROUP}/{version}",
+            "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": [obj]},
+            "response": {"uid": "", "convertedObjects": None, "result": {"metadata": {}}},
+        }
+        answer = await _answered(server, webhook.get("clientConfig") or {}, review)
+        return _converted(answer, version, uid)
+
     who = f"conversion webhook for {meta.gvk(obj)}"
     try:
-        answer = _asked(server, webhook.get("clientConfig") or {}, review)
-        converted = _converted(answer, version, uid)
+        key = json.dumps([name, api_version, obj], sort_keys=True)
+        converted = patience.asked(key, ask)
     except ValueError as error:
         raise ConversionError(f"{who} failed: {error}") from None
     if len(converted) != 1:
@@ -83,14 +89,14 @@ def _by_webhook(server: APIServer, crd: Object, obj: Object, api_version: str) -
     return _checked(who, obj, converted[0], api_version)
 
 
-def _asked(server: APIServer, client_config: Object, review: Object) -> Object:
+async def _answered(server: APIServer, client_config: Object, review: Object) -> Object:
     """The review that came back.  Raises `ValueError`."""
     if server.conversion_webhook is not None:
         return server.conversion_webhook(client_config, review)
     try:
-        return at_once(webhook_client.post(server, client_config, review, TIMEOUT_SECONDS))
+        return await webhook_client.post(server, client_config, review, TIMEOUT_SECONDS)
     except (webhook_client.CallError, APIStatus) as error:
-        raise ConversionError(webhook_client.status_of(error)) from None
+        raise ConversionError(webhook_client.text_of(error)) from None
 
 
 def _review_version(webhook: Object) -> str:

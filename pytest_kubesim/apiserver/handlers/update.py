@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery.meta import get_path
-from pytest_kubesim.apiserver import decoding, field_manager, responses
+from pytest_kubesim.apiserver import decoding, field_manager, patience, responses
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.handlers.create import NAMESPACES
 from pytest_kubesim.apiserver.metadata import ensure_namespace
@@ -50,8 +50,10 @@ async def replaced(
 
     async def produce(old: Object | None) -> Object:
         live = None if old is None else store.served(old)
-        new = field_manager.update(
-            scope, live, obj, manager=manager, strategy=strategy, subresource=scope.subresource
+        new = await patience.patiently(
+            lambda: field_manager.update(
+                scope, live, obj, manager=manager, strategy=strategy, subresource=scope.subresource
+            )
         )
         return await write.admit(scope, options, store.stored(new), old)
 

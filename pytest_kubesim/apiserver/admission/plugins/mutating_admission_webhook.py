@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import jsonpatch, status
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.apiserver import json_syntax
+from pytest_kubesim.apiserver import json_syntax, patience
 from pytest_kubesim.apiserver.admission import patching, webhooks
 from pytest_kubesim.apiserver.admission.chain import (
     CONNECT,
@@ -75,7 +75,7 @@ async def _call(
     """Whether a webhook changed the object, and what it made of it.  Raises `APIStatus`."""
     audit = attributes.scope.audit
     versioned = Versioned(attributes)
-    shown = versioned.shown(obj, match.kind)
+    shown = await versioned.seen(obj, match.kind)
     changed = False
     try:
         verdict = await webhooks.ask(attributes, hook, match, shown, mutating=True)
@@ -90,7 +90,7 @@ async def _call(
             changed = new != shown
             audit[f"{PATCH_ANNOTATION}{note}"] = _noted(hook, patch=patch, patchType="JSONPatch")
             if changed:
-                obj = versioned.kept(new, match.kind)
+                obj = await patience.patiently(lambda: versioned.kept(new, match.kind))
     except webhooks.CallFailed as error:
         if not hook.ignores_failures:
             raise status.new_internal_error(error) from None

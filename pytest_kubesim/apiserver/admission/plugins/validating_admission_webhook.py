@@ -46,7 +46,7 @@ class ValidatingAdmissionWebhook(Plugin):
 
         async def ask(index: int, hook: Hook, match: Match) -> None:
             try:
-                shown = Versioned(attributes).shown(obj, match.kind)
+                shown = await Versioned(attributes).seen(obj, match.kind)
                 await webhooks.ask(attributes, hook, match, shown, mutating=False)
             except webhooks.CallFailed as error:
                 if hook.ignores_failures:

@@ -1,0 +1,378 @@
+"""Calls to servers outside: webhooks and aggregated API servers of a cluster that is served.
+
+The law: a call blocks a thread of its own and never the loop; its end comes back into the loop,
+where the simulation goes on.  What goes wrong is said in the words of Go's HTTP client.
+
+Follows `net/http` and `crypto/x509` of Go, as client-go uses them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import http.client
+import ipaddress
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import attrs
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apiserver import webhook_client
+from pytest_kubesim.apiserver.webhook_client import CallError
+from pytest_kubesim.sim.clock import NS
+
+if TYPE_CHECKING:
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.tasks import Future
+
+MAX_THREADS = 64
+"""How many calls are under way at a time; more wait, and their time passes."""
+EXTRA_S = 5.0
+"""How much longer a thread waits for a socket than the simulation for the answer."""
+
+UNREADABLE_BUNDLE = "unable to load root certificates: unable to parse bytes as PEM block"
+
+CallSoon = Callable[[Callable[[], object]], object]
+"""Has a function called in the loop, from any thread."""
+
+
+@attrs.frozen
+class Answer:
+    """What an HTTP server answered."""
+
+    code: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """The value of a header; empty if it is not there."""
+        return next((v for k, v in self.headers if k.lower() == name), "")
+
+
+@attrs.frozen
+class Call:
+    """A request to a server outside.
+
+    `dialled` is `host:port`; `server_name` is what its certificate must be for; `ca_bundle`, PEM of
+    those who may have signed it (b"": those whom the machine trusts).
+    """
+
+    method: str
+    dialled: str
+    server_name: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None
+    ca_bundle: bytes
+    timeout_s: float
+    verify: bool = True
+
+
+class Caller:
+    """Makes calls in threads.  Parameters: `kernel`; `call_soon`, the way back into the loop."""
+
+    def __init__(self, kernel: Kernel, call_soon: CallSoon) -> None:
+        self._kernel = kernel
+        self._call_soon = call_soon
+        self._slots = threading.BoundedSemaphore(MAX_THREADS)
+
+    async def send(self, call: Call) -> Answer:
+        """The answer to a call.  Raises `CallError`."""
+        future: Future[Answer] = self._kernel.future()
+
+        def done(answer: Answer | None, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                assert answer is not None
+                future.set_result(answer)
+
+        def work() -> None:
+            answer: Answer | None = None
+            failure: BaseException | None = None
+            with self._slots:
+                try:
+                    answer = exchange(call)
+                except CallError as error:
+                    failure = error
+                except Exception as error:  # noqa: BLE001 - carried over to who waits
+                    failure = CallError(str(error))
+            self._call_soon(lambda: done(answer, failure))
+
+        # Daemons: a served cluster that is told to stop does not wait for somebody's answer.
+        threading.Thread(target=work, name="webhook", daemon=True).start()
+        return await future
+
+    async def webhook(
+        self, client_config: Object, path: str, review: Object, timeout_ns: int
+    ) -> Object:
+        """Carries a review to a webhook (`server.call_webhook`)."""
+        address = webhook_client.address_of(client_config)
+        dialled = client_config.get("dialled") or address.dialled
+        host = urlsplit(address.url).hostname or ""
+        answer = await self.send(
+            Call(
+                "POST",
+                dialled,
+                host,
+                path,
+                webhook_client.request_headers(urlsplit(address.url).netloc),
+                webhook_client.encoded(review),
+                bundle_of(client_config.get("caBundle")),
+                timeout_ns / NS + EXTRA_S,
+            )
+        )
+        return webhook_client.review_in(answer.code, answer.header("content-type"), answer.body)
+
+
+def bundle_of(text: Any) -> bytes:
+    """The PEM in a `caBundle`."""
+    if not text:
+        return b""
+    try:
+        return base64.b64decode(str(text))
+    except binascii.Error:
+        return b""
+
+
+# -- in a thread -----------------------------------------------------------------------------------
+
+
+def exchange(call: Call) -> Answer:
+    """Dial, shake hands, send, read.  Raises `CallError`."""
+    sock = _dial(call)
+    try:
+        secured = _secured(sock, call)
+        return _exchanged(secured, call)
+    finally:
+        with suppress(OSError):
+            sock.close()
+
+
+def _dial(call: Call) -> socket.socket:
+    host, _, port = call.dialled.rpartition(":")
+    bare = host.strip("[]")
+    try:
+        return socket.create_connection((bare, int(port)), timeout=call.timeout_s)
+    except socket.gaierror:
+        raise CallError(f"dial tcp: lookup {bare}: no such host") from None
+    except TimeoutError:
+        raise CallError(f"dial tcp {call.dialled}: i/o timeout") from None
+    except OSError as error:
+        where = call.dialled
+        if not _is_ip(bare):
+            with suppress(OSError):
+                where = f"{socket.gethostbyname(bare)}:{port}"
+        raise CallError(f"dial tcp {where}: connect: {_told(error)}") from None
+
+
+def _told(error: OSError) -> str:
+    if error.errno is None:
+        return str(error)
+    return os.strerror(error.errno).lower()
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _context(call: Call, *, verify: bool) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # done here, in Go's words
+    context.set_alpn_protocols(["http/1.1"])
+    if not verify:
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    # Go accepts any certificate of the bundle, a server's own among them.
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+    if call.ca_bundle:
+        try:
+            context.load_verify_locations(cadata=call.ca_bundle.decode("ascii", "replace"))
+        except (ssl.SSLError, ValueError):
+            raise CallError(UNREADABLE_BUNDLE) from None
+    else:
+        context.load_default_certs()
+    return context
+
+
+def _secured(sock: socket.socket, call: Call) -> ssl.SSLSocket:
+    context = _context(call, verify=call.verify)
+    name = None if _is_ip(call.server_name) else call.server_name
+    try:
+        secured = context.wrap_socket(sock, server_hostname=name)
+    except ssl.SSLCertVerificationError as error:
+        raise CallError(f"tls: failed to verify certificate: {_verdict(error, call)}") from None
+    except TimeoutError:
+        raise CallError("net/http: TLS handshake timeout") from None
+    except ssl.SSLError as error:
+        if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"):
+            raise CallError("http: server gave HTTP response to HTTPS client") from None
+        raise CallError(_tls_problem(error)) from None
+    except OSError as error:
+        raise CallError(_broken(error, sock)) from None
+    if call.verify:
+        problem = _name_problem(secured.getpeercert(binary_form=True), call.server_name)
+        if problem:
+            raise CallError(f"tls: failed to verify certificate: {problem}")
+    return secured
+
+
+def _tls_problem(error: ssl.SSLError) -> str:
+    if error.errno == ssl.SSL_ERROR_EOF or error.reason == "UNEXPECTED_EOF_WHILE_READING":
+        return "EOF"
+    reason = (error.reason or "handshake failure").lower().replace("_", " ")
+    if "alert" in reason:
+        reason = reason.removeprefix("sslv3 ").removeprefix("tlsv1 ").removeprefix("tlsv13 ")
+        reason = reason.removeprefix("alert ")
+    return f"remote error: tls: {reason}"
+
+
+def _broken(error: OSError, sock: socket.socket) -> str:
+    if error.errno in (errno.ECONNRESET, errno.EPIPE):
+        try:
+            local, remote = sock.getsockname()[:2], sock.getpeername()[:2]
+        except OSError:
+            return "EOF"
+        where = f"{local[0]}:{local[1]}->{remote[0]}:{remote[1]}"
+        return f"read tcp {where}: read: connection reset by peer"
+    return "EOF" if error.errno is None else _told(error)
+
+
+def _verdict(error: ssl.SSLCertVerificationError, call: Call) -> str:
+    """Why a chain is not trusted, as `x509.Certificate.Verify` says."""
+    shown = _shown(call)
+    if shown is not None and error.verify_code in (9, 10):
+        certificate = x509.load_der_x509_certificate(shown)
+        now = datetime.now(UTC).replace(microsecond=0)
+        start = "x509: certificate has expired or is not yet valid: current time "
+        if error.verify_code == 9:
+            bound, word = certificate.not_valid_before_utc, "before"
+        else:
+            bound, word = certificate.not_valid_after_utc, "after"
+        return f"{start}{_rfc3339(now)} is {word} {_rfc3339(bound)}"
+    unknown = "x509: certificate signed by unknown authority"
+    if shown is not None:
+        hint = _candidate(x509.load_der_x509_certificate(shown), call.ca_bundle)
+        return f"{unknown}{hint}"
+    return unknown
+
+
+def _candidate(leaf: x509.Certificate, bundle: bytes) -> str:
+    """The hint about an authority of the right name and another key."""
+    with suppress(ValueError):
+        for each in x509.load_pem_x509_certificates(bundle):
+            if each.subject == leaf.issuer:
+                names = each.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+                organizations = each.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+                name = (organizations or names)[0].value if organizations or names else "serial:"
+                if names:
+                    name = names[0].value
+                kind = "crypto/rsa: verification error"
+                if "ec" in type(each.public_key()).__name__.lower():
+                    kind = "x509: ECDSA verification failure"
+                return (
+                    f" (possibly because of {quote(kind)} while trying to verify candidate "
+                    f"authority certificate {quote(str(name))})"
+                )
+    return ""
+
+
+def _rfc3339(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _shown(call: Call) -> bytes | None:
+    """The certificate that the server shows, trusted or not."""
+    with suppress(OSError, CallError), _dial(call) as sock:
+        context = _context(call, verify=False)
+        name = None if _is_ip(call.server_name) else call.server_name
+        with context.wrap_socket(sock, server_hostname=name) as secured:
+            return secured.getpeercert(binary_form=True)
+    return None
+
+
+def _name_problem(der: bytes | None, host: str) -> str:
+    """Why a certificate is not one for `host` (`x509.HostnameError`); "" if it is."""
+    if der is None:
+        return ""
+    certificate = x509.load_der_x509_certificate(der)
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        if _is_ip(host):
+            return (
+                f"x509: cannot validate certificate for {host} because it doesn't contain any "
+                "IP SANs"
+            )
+        return "x509: certificate relies on legacy Common Name field, use SANs instead"
+    if _is_ip(host):
+        found = names.get_values_for_type(x509.IPAddress)
+        if not found:
+            return (
+                f"x509: cannot validate certificate for {host} because it doesn't contain any "
+                "IP SANs"
+            )
+        if ipaddress.ip_address(host) in found:
+            return ""
+        return f"x509: certificate is valid for {', '.join(map(str, found))}, not {host}"
+    known = names.get_values_for_type(x509.DNSName)
+    if any(_covers(name, host) for name in known):
+        return ""
+    if not known:
+        return f"x509: certificate is not valid for any names, but wanted to match {host}"
+    return f"x509: certificate is valid for {', '.join(known)}, not {host}"
+
+
+def _covers(pattern: str, host: str) -> bool:
+    wanted, given = pattern.lower().split("."), host.lower().rstrip(".").split(".")
+    if len(wanted) != len(given):
+        return False
+    return wanted[1:] == given[1:] and wanted[0] in ("*", given[0])
+
+
+class _Over(http.client.HTTPConnection):
+    """HTTP over a socket that is there."""
+
+    def __init__(self, secured: ssl.SSLSocket) -> None:
+        super().__init__("webhook")
+        self.sock = secured
+
+    def connect(self) -> None:
+        raise CallError("EOF")
+
+
+def _exchanged(secured: ssl.SSLSocket, call: Call) -> Answer:
+    connection = _Over(secured)
+    try:
+        connection.request(call.method, call.target, call.body, dict(call.headers))
+        answer = connection.getresponse()
+        return Answer(answer.status, tuple(answer.getheaders()), answer.read())
+    except http.client.BadStatusLine as error:
+        if isinstance(error, http.client.RemoteDisconnected):
+            raise CallError("EOF") from None
+        line = str(error).strip().strip("'\"")
+        raise CallError(f"malformed HTTP response {quote(line)}") from None
+    except http.client.HTTPException:
+        raise CallError("unexpected EOF") from None
+    except TimeoutError:
+        raise CallError("context deadline exceeded") from None
+    except OSError as error:
+        raise CallError(_broken(error, secured)) from None
