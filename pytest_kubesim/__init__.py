@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ReplayError,
         UsageError,
     )
+    from pytest_kubesim.faults.faults import fault
 
 __version__ = "0.1.0"
 
@@ -55,6 +56,7 @@ __all__ = [
     "calls",
     "crashes",
     "exits",
+    "fault",
     "hangs_on_sigterm",
     "oom",
     "runs_forever",
@@ -67,6 +69,7 @@ _ROOMS = {
     "APIStatus": "pytest_kubesim.apimachinery.status",
     "Cluster": "pytest_kubesim.cluster.cluster",
     "ClusterConfig": "pytest_kubesim.config",
+    "fault": "pytest_kubesim.faults.faults",
     **dict.fromkeys(
         (
             "calls", "crashes", "exits", "hangs_on_sigterm", "oom", "runs_forever", "sequence",

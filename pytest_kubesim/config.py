@@ -31,7 +31,8 @@ class ClusterConfig:
     `nodes`, how many to begin with; `seed` of all randomness; `version` of Kubernetes;
     `control_planes` and `etcd_members`, how many of each; `container_runtime` of nodes that say
     nothing else; `start_time`, an aware datetime; `components`: `"apiserver"` alone, with
-    `"controllers"` and scheduler, or `"all"`, kubelets too; `instant`: no simulated latencies.
+    `"controllers"` and scheduler, or `"all"`, kubelets too; `instant`: no simulated latencies;
+    `faults` to arm at the beginning: records, as `pytest_kubesim.fault` says them.
     """
 
     nodes: int = 0
@@ -43,6 +44,7 @@ class ClusterConfig:
     start_time: datetime = DEFAULT_START
     components: str = "all"
     instant: bool = False
+    faults: tuple[Any, ...] = ()
 
 
 OPTIONS = tuple(field.name for field in attrs.fields(ClusterConfig))
@@ -60,6 +62,8 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
             raise UsageError(
                 f"{where}: unknown option {name!r}; {hint}the options are {', '.join(OPTIONS)}"
             )
+    if "faults" in options:
+        options = {**options, "faults": (*base.faults, *_faults(where, options["faults"]))}
     config = attrs.evolve(base, **options)
     _whole(where, "nodes", config.nodes, 0, 10_000)
     _whole(where, "control_planes", config.control_planes, 1, 9)
@@ -75,6 +79,20 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
             "datetime(2026, 1, 1, tzinfo=UTC)"
         )
     return config
+
+
+def _faults(where: str, faults: Any) -> tuple[Any, ...]:
+    """Records of faults; anything else is an error."""
+    from pytest_kubesim.faults.fault import Fault
+
+    given: Any = faults if isinstance(faults, list | tuple) else (faults,)
+    for each in given:
+        if not isinstance(each, Fault):
+            raise UsageError(
+                f"{where}: faults={each!r}: give a list of faults, said with the words of "
+                "pytest_kubesim.fault: fault.node('node-1').crash(at='5m')"
+            )
+    return tuple(given)
 
 
 def _whole(where: str, name: str, value: Any, least: int, most: int) -> None:

@@ -1,9 +1,9 @@
 """What a fault may do to a request: the effects of the fault point `apiserver.request`.
 
 The point is consulted with `client`, `user`, `verb`, `group`, `resource`, `subresource`,
-`namespace`, `name`, before the request is looked at.  The same effects are those of the points
-`webhook.call` and `external.call`, where `TimeOut` and `Answer` are understood besides.  Whoever arms it answers one of these records,
-or None to let the request pass.
+`namespace`, `name`, before the request is looked at.  Whoever arms it answers one of these records,
+or None to let the request pass.  The points `webhook.call` and `external.call` know the same, and
+`TimeOut` and `Answer` besides.
 """
 
 from __future__ import annotations

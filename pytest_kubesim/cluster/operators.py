@@ -123,8 +123,8 @@ class Operator:
             return
         if at_write < 1:
             raise UsageError(f"at_write={at_write!r}: writes are counted from 1")
-        self.cluster.faults.crash_operator(
-            self, at_write=at_write, before=before, then=lambda: self._crash(restart_ns)
+        self.cluster.faults.operator(self.name).crash(
+            at_write=at_write, moment="before" if before else "at", restart_after=restart_after
         )
 
     def _crash(self, restart_ns: int | None) -> None:

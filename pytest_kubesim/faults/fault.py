@@ -1,111 +1,264 @@
-"""What a fault is: a record of what strikes, whom, when, how often.
+"""What a fault is: a record of what strikes, whom, when, for how long.
 
-The law: records are frozen and their `repr` is the Python that makes them; what has happened with
-one (how often it matched and struck) is kept by the `Armed` fault beside it.
+The law: records are frozen, and their `repr` is the Python that makes them; what has happened with
+one (how often it was met, how often it struck) is kept by the `Armed` fault beside it.
+
+::
+
+    kubesim.faults.api(client='operator', verb='update').fail(409, times=2)
+    \\_____________ target ______________________________/ \\__ effect ___/
+
+A fault is two calls, kept as data: whom it is about, and what happens to it.  So every fault is
+printed, compared, written as JSON and read back alike.  Its timing is said in the second call
+(`at=`, `until=`, `when=`), and its length behind it: `.for_("90s")`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import triggers
+from pytest_kubesim.sim.durations import Duration, to_ns
 
-VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
-WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+    from pytest_kubesim.faults.triggers import When
 
-@attrs.frozen(slots=True)
-class RequestMatch:
-    """Which requests are meant; what is None is not looked at.
+T = TypeVar("T")
 
-    `client`, the operator's or component's process name; `user`, as authentication found it;
-    `verb`, one or several (`"write"` is every verb that writes, `"read"` every other); `resource`,
-    plural; `subresource`, "" for the object itself; `namespace`; `name`.
-    """
-
-    client: str | None = None
-    user: str | None = None
-    verb: str | tuple[str, ...] | None = None
-    resource: str | None = None
-    subresource: str | None = None
-    namespace: str | None = None
-    name: str | None = None
-
-    def __attrs_post_init__(self) -> None:
-        for verb in self.verbs or ():
-            if verb not in VERBS:
-                raise UsageError(
-                    f"faults: verb={verb!r} is no verb of the API; the verbs are "
-                    f"{', '.join(VERBS)}, and 'read' and 'write' for all of a kind"
-                )
-
-    @property
-    def verbs(self) -> tuple[str, ...] | None:
-        """The verbs that are meant, `read` and `write` spelled out."""
-        if self.verb is None:
-            return None
-        found: list[str] = []
-        for verb in (self.verb,) if isinstance(self.verb, str) else self.verb:
-            if verb == "write":
-                found += [v for v in VERBS if v in WRITES]
-            elif verb == "read":
-                found += [v for v in VERBS if v not in WRITES]
-            else:
-                found.append(verb)
-        return tuple(found)
-
-    def matches(self, attributes: dict[str, Any]) -> bool:
-        """Whether a request with these attributes is meant."""
-        if self.verb is not None and attributes.get("verb") not in (self.verbs or ()):
-            return False
-        return all(
-            wanted is None or attributes.get(name) == wanted
-            for name, wanted in (
-                ("client", self.client),
-                ("user", self.user),
-                ("resource", self.resource),
-                ("subresource", self.subresource),
-                ("namespace", self.namespace),
-                ("name", self.name),
-            )
-        )
-
-    def code(self) -> str:
-        """The arguments as Python."""
-        values = attrs.asdict(self).items()
-        return ", ".join(f"{name}={value!r}" for name, value in values if value is not None)
+Instant = str | float | timedelta
+"""Virtual time since the start of the cluster, written as a duration."""
 
 
-@attrs.define(slots=True, eq=False)
-class Armed:
-    """A fault that has been armed: end it with `disarm()`, or use it as a context manager."""
+@attrs.frozen(slots=True, repr=False)
+class Call:
+    """A call as data: `name(*args, **options)`, options without those that have their default."""
 
-    fault: Any
-    struck: int = 0
-    """How often it has struck."""
-    seen: int = 0
-    """How many occurrences it looked at that it was meant for."""
-    on_disarm: Callable[[], None] | None = None
+    name: str
+    args: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
 
-    def disarm(self) -> None:
-        """End it; nothing if it has ended."""
-        end, self.on_disarm = self.on_disarm, None
-        if end is not None:
-            end()
+    @classmethod
+    def of(
+        cls, name: str, /, *args: Any, defaults: Mapping[str, Any] | None = None, **options: Any
+    ) -> Call:
+        """The call; an option that is None, or what `defaults` says, is left out."""
+        usual = defaults or {}
+        said = tuple((k, _plain(v)) for k, v in options.items() if v != usual.get(k))
+        return cls(name, tuple(map(_plain, args)), said)
 
-    @property
-    def armed(self) -> bool:
-        """Whether it can still strike."""
-        return self.on_disarm is not None
-
-    def __enter__(self) -> Armed:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.disarm()
+    def get(self, option: str, default: Any = None) -> Any:
+        """What an option is."""
+        for name, value in self.options:
+            if name == option:
+                return value
+        return default
 
     def __repr__(self) -> str:
-        return f"<{self.fault!r} struck {self.struck} times>"
+        parts = [repr(arg) for arg in self.args]
+        parts += [f"{name}={value!r}" for name, value in self.options]
+        return f"{self.name}({', '.join(parts)})"
+
+
+def _plain(value: Any) -> Any:
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+@attrs.frozen(slots=True, repr=False)
+class Fault:
+    """A fault: `target`, `effect` (None where the target says it all), and its timing.
+
+    `begins_at` and `ends_at`, instants since the start of the cluster; `trigger`, upon which it
+    begins; `ends_when`, upon which it ends; `lasts`, how long it holds from its beginning on.
+    """
+
+    target: Call
+    effect: Call | None = None
+    begins_at: Any = None
+    trigger: When | None = None
+    ends_at: Any = None
+    ends_when: When | None = None
+    lasts: Any = None
+
+    def __attrs_post_init__(self) -> None:
+        for option, value in (
+            ("at", self.begins_at), ("until", self.ends_at), ("for_", self.lasts)
+        ):
+            if value is not None:
+                to_ns(value, option)
+        if self.begins_at is not None and self.trigger is not None:
+            raise UsageError(
+                f"faults: {self!r}: at= and when= are given; a fault begins at an instant or upon "
+                "a trigger: leave one out"
+            )
+        if self.ends_at is not None and self.lasts is not None:
+            raise UsageError(
+                f"faults: {self!r}: until= and for_() are given; a fault ends at an instant or "
+                "lasts so long: leave one out"
+            )
+        begin, end = self.begins_at, self.ends_at
+        if begin is not None and end is not None and to_ns(end) <= to_ns(begin):
+            raise UsageError(f"faults: {self!r}: it ends before it begins; give a later until=")
+
+    # -- saying when --------------------------------------------------------------------------
+
+    def for_(self, duration: Duration) -> Fault:
+        """The same, lasting `duration` from its beginning."""
+        return attrs.evolve(self, lasts=_plain(duration))
+
+    def at(self, instant: Instant) -> Fault:
+        """The same, beginning at that instant since the start of the cluster."""
+        return attrs.evolve(self, begins_at=_plain(instant))
+
+    def when(self, trigger: Any, match: Any = None, **options: Any) -> Fault:
+        """The same, beginning upon a trigger; see `triggers.when`."""
+        return attrs.evolve(self, trigger=triggers.when(trigger, match, **options))
+
+    def until(self, end: Any) -> Fault:
+        """The same, ending at an instant since the start of the cluster, or upon a trigger."""
+        return attrs.evolve(self, **_ending(end))
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def where(self) -> str:
+        """What kind of thing it strikes: `api`, `node`, `partition` ..."""
+        return self.target.name
+
+    @property
+    def what(self) -> str:
+        """What happens: `fail`, `crash` ...; where the target says it all, that."""
+        return self.target.name if self.effect is None else self.effect.name
+
+    def option(self, name: str, default: Any = None) -> Any:
+        """An option of the effect."""
+        return default if self.effect is None else self.effect.get(name, default)
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What the effect was given without a name."""
+        return () if self.effect is None else self.effect.args
+
+    @property
+    def immediate(self) -> bool:
+        """Whether it begins as soon as it is armed."""
+        return self.begins_at is None and self.trigger is None
+
+    def __repr__(self) -> str:
+        timing = [("at", self.begins_at), ("until", self.ends_at), ("until", self.ends_when)]
+        timing.append(("when", self.trigger))
+        said = tuple((name, value) for name, value in timing if value is not None)
+        calls = [self.target] if self.effect is None else [self.target, self.effect]
+        calls[-1] = attrs.evolve(calls[-1], options=calls[-1].options + said)
+        tail = "" if self.lasts is None else f".for_({self.lasts!r})"
+        return f"kubesim.faults.{'.'.join(map(repr, calls))}{tail}"
+
+    # -- as JSON ------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as JSON; a callable in it is only named, and cannot be read back."""
+        shown: dict[str, Any] = {}
+        for field in ("target", "effect"):
+            call: Call | None = getattr(self, field)
+            if call is not None:
+                options = {k: _to_json(v) for k, v in call.options}
+                shown[field] = [call.name, [_to_json(a) for a in call.args], options]
+        for field in _TIMING:
+            if (value := getattr(self, field)) is not None:
+                shown[field] = _to_json(value)
+        return shown
+
+    @classmethod
+    def from_json(cls, shown: Mapping[str, Any]) -> Fault:
+        """The record that `to_json` has shown.
+
+        Raises: `UsageError` for one with a callable in it.
+        """
+        fields: dict[str, Any] = {}
+        for field in ("target", "effect"):
+            if (call := shown.get(field)) is not None:
+                name, args, options = call
+                fields[field] = Call(
+                    name,
+                    tuple(map(_from_json, args)),
+                    tuple((k, _from_json(v)) for k, v in options.items()),
+                )
+        for field in _TIMING:
+            if field in shown:
+                fields[field] = _from_json(shown[field])
+        return cls(**fields)
+
+
+_TIMING = ("begins_at", "trigger", "ends_at", "ends_when", "lasts")
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, triggers.TRIGGERS):
+        return value.to_json()
+    if isinstance(value, tuple):
+        parts: tuple[Any, ...] = value
+        return {"tuple": list(parts)}
+    if callable(value):
+        return {"callable": getattr(value, "__qualname__", repr(value))}
+    return value
+
+
+def _from_json(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        if "tuple" in shown:
+            found: list[Any] = shown["tuple"]
+            return tuple(found)
+        if "callable" in shown:
+            raise UsageError(
+                f"faults: a schedule has the callable {shown['callable']!r} in it, which cannot be "
+                "read back; write the trigger as a reference and a match"
+            )
+        if "trigger" in shown:
+            return triggers.from_json(shown)
+    return shown
+
+
+def _ending(end: Any) -> dict[str, Any]:
+    if end is None:
+        return {}
+    if isinstance(end, triggers.TRIGGERS) or callable(end):
+        return {"ends_when": triggers.when(end)}
+    return {"ends_at": _plain(end)}
+
+
+class Speech:
+    """The beginning of a sentence about a fault: whom it is about.
+
+    Parameters: `target`; `say`, which is given the whole `Fault` and answers with what the sentence
+    is worth: the fault itself, or the armed fault.
+    """
+
+    __slots__ = ("_say", "_target")
+
+    def __init__(self, target: Call, say: Callable[[Fault], Any]) -> None:
+        self._target = target
+        self._say = say
+
+    def _fault(self, effect: Call | None, timing: Mapping[str, Any]) -> Any:
+        unknown = set(timing) - {"at", "until", "when", "for_"}
+        if unknown:
+            raise UsageError(
+                f"faults: unknown option {min(unknown)!r} of {self._target.name}(...)"
+                f"{'' if effect is None else '.' + effect.name + '(...)'}; besides its own, every "
+                "fault has at=, until=, when= and for_="
+            )
+        when = timing.get("when")
+        return self._say(Fault(
+            self._target,
+            effect,
+            begins_at=_plain(timing.get("at")),
+            trigger=None if when is None else triggers.when(when),
+            lasts=_plain(timing.get("for_")),
+            **_ending(timing.get("until")),
+        ))

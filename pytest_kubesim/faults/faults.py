@@ -1,96 +1,343 @@
-"""`kubesim.faults`: where all faults of a run are armed, and what became of them."""
+"""`kubesim.faults`: where all faults of a run are said and armed, and what became of them.
+
+The same words say a fault without arming it, for the marker and for schedules:
+
+    from pytest_kubesim import fault
+
+    @pytest.mark.kubesim(nodes=2, faults=[fault.node("node-1").crash(at="5m").for_("2m")])
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+
 
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import apiserver, operator
-from pytest_kubesim.faults.apiserver import APIFault, APIFaults
-from pytest_kubesim.faults.fault import Armed, RequestMatch
-from pytest_kubesim.faults.node import Machine, NodeFaults
+from pytest_kubesim.faults import (
+    apiserver,
+    container,
+    etcd,
+    nemesis,
+    network,
+    node,
+    process,
+    triggers,
+    views,
+    webhooks,
+)
+from pytest_kubesim.faults.armed import Armed
+from pytest_kubesim.faults.fault import Call, Fault, Speech
+from pytest_kubesim.faults.requests import RequestMatch
+from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_kubesim.faults.armed import Behaviour
+
+ROOMS: dict[str, Any] = {
+    "api": apiserver,
+    "view": views,
+    "etcd": etcd,
+    "partition": network,
+    "latency": network,
+    "loss": network,
+    "node": node,
+    "container": container,
+    "image": container,
+    "operator": process,
+    "process": process,
+    "api_server": process,
+    "webhook": webhooks,
+    "external": webhooks,
+}
+"""Who knows what a fault does, by what it strikes."""
 
 
-class Ground(apiserver.Ground, Protocol):
+class Ground(
+    apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground, container.Ground,
+    process.Ground, webhooks.Ground, triggers.Ground, nemesis.Ground, Protocol,
+):
     """What the faults need of the cluster."""
 
-    @property
-    def nodes(self) -> Mapping[str, Machine]:
-        """The machines by node name."""
-        ...
 
-    def known_resource(self, plural: str) -> bool:
-        """Whether the cluster serves a resource of that plural name."""
-        ...
+class Words:
+    """The words by which faults are said; what a whole sentence is worth, `_say` decides."""
 
+    _say: Callable[[Fault], Any]
 
-class Faults:
-    """The faults of one run."""
-
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
-        self.armed: list[Armed] = []
-        """Every fault that was armed, in order, whatever became of it."""
+    # -- the API, as clients see it -----------------------------------------------------------
 
     def api(
         self,
         *,
         client: str | None = None,
         user: str | None = None,
+        service_account: str | None = None,
+        user_agent: str | None = None,
+        host: str | None = None,
+        server: str | None = None,
         verb: str | tuple[str, ...] | None = None,
         resource: str | None = None,
         subresource: str | None = None,
         namespace: str | None = None,
         name: str | None = None,
-    ) -> APIFaults:
+    ) -> apiserver.APIFaults:
         """Requests to the API server that are meant; say what happens to them by a method.
 
-        Parameters: `client`, an operator's name (or a component's: `kube-scheduler`, `test`);
-        `verb`, one or several, `"read"`, `"write"`; `resource`, plural; and so on.
+        Parameters: `client`, an operator's name (or a component's: `kube-scheduler`,
+        `kubelet@node-1`, `test`), the first word of a user agent, a user or a service account; or
+        `user`, `service_account` (`"namespace/name"`), `user_agent`, `host` to say which of them;
+        `server`, one of several API servers; `verb`, one or several, `"read"`, `"write"`;
+        `resource`, plural; and so on.
         Raises: `UsageError` for a verb or resource that there is not.
         """
-        if resource is not None and not self._ground.known_resource(resource):
-            raise UsageError(
-                f"faults: resource={resource!r}: the cluster serves no such resource; give its "
-                "plural name, such as 'statefulsets' (a custom one after its CRD was applied)"
-            )
-        match = RequestMatch(client, user, verb, resource, subresource, namespace, name)
-        return APIFaults(match, self._arm_api)
+        if service_account is not None:
+            if service_account.count("/") != 1 or user is not None:
+                raise UsageError(
+                    f"faults: service_account={service_account!r}: write it as 'namespace/name', "
+                    "and without user="
+                )
+            user = f"system:serviceaccount:{service_account.replace('/', ':')}"
+        match = RequestMatch(
+            client, user, user_agent, host, server, verb, resource, subresource, namespace, name
+        )
+        return apiserver.APIFaults(apiserver.target(match), self._say)
 
-    def _arm_api(self, fault: APIFault) -> Armed:
-        return self._keep(apiserver.arm(self._ground, fault))
+    def view(
+        self,
+        *,
+        client: str | None = None,
+        user: str | None = None,
+        user_agent: str | None = None,
+        server: str | None = None,
+        kind: str | None = None,
+        namespace: str | None = None,
+    ) -> views.ViewFaults:
+        """What a client (or every client of an API server) sees of a kind (or of all)."""
+        target = Call.of(
+            "view", client=client, user=user, user_agent=user_agent, server=server, kind=kind,
+            namespace=namespace,
+        )
+        return views.ViewFaults(target, self._say)
 
-    def node(self, name: str) -> NodeFaults:
-        """A node; say what happens to it by a method.
+    # -- the control plane --------------------------------------------------------------------
 
-        Raises: `UsageError` for a node that there is not, listing those there are.
+    def etcd(self, member: str | None = None) -> etcd.EtcdFaults:
+        """Etcd, or one member of it."""
+        target = Call.of("etcd") if member is None else Call.of("etcd", member)
+        return etcd.EtcdFaults(target, self._say)
+
+    def api_server(self, name: str = "kube-apiserver-1") -> process.ProcessFaults:
+        """An API server."""
+        return process.ProcessFaults(Call.of("api_server", name), self._say)
+
+    def operator(self, name: str) -> process.ProcessFaults:
+        """An operator that the test runs."""
+        return process.ProcessFaults(Call.of("operator", name), self._say)
+
+    def process(self, name: str) -> process.ProcessFaults:
+        """Any process: `kube-scheduler`, `kube-controller-manager` ..."""
+        return process.ProcessFaults(Call.of("process", name), self._say)
+
+    # -- the network --------------------------------------------------------------------------
+
+    def partition(self, one: str, other: str, *, one_way: bool = False, **timing: Any) -> Any:
+        """Let nothing pass between two ends (`one_way`: from the first to the second)."""
+        target = Call.of("partition", one, other, defaults={"one_way": False}, one_way=one_way)
+        return _whole(self, target, timing)
+
+    def latency(
+        self, one: str, other: str, delay: Duration, *, jitter: Duration | None = None,
+        one_way: bool = False, **timing: Any,
+    ) -> Any:
+        """Let messages between two ends take `delay`, and up to `jitter` more."""
+        target = Call.of(
+            "latency", one, other, defaults={"one_way": False}, delay=delay, jitter=jitter,
+            one_way=one_way,
+        )
+        return _whole(self, target, timing)
+
+    def loss(
+        self, one: str, other: str, probability: float, *, one_way: bool = False, **timing: Any
+    ) -> Any:
+        """Lose messages between two ends: they come after one or more retransmissions."""
+        target = Call.of(
+            "loss", one, other, defaults={"one_way": False}, probability=probability,
+            one_way=one_way,
+        )
+        return _whole(self, target, timing)
+
+    # -- nodes and what runs on them ----------------------------------------------------------
+
+    def node(self, name: str) -> node.NodeFaults:
+        """A node; say what happens to it by a method."""
+        return node.NodeFaults(Call.of("node", name), self._say)
+
+    def container(
+        self, *, pod: str | None = None, container: str | None = None, namespace: str | None = None
+    ) -> container.ContainerFaults:
+        """The containers of pods, by names or patterns (`pod="db-*"`)."""
+        from pytest_kubesim.faults import container as room
+
+        target = Call.of("container", pod=pod, container=container, namespace=namespace)
+        return room.ContainerFaults(target, self._say)
+
+    def image(self, pattern: str) -> container.ImageFaults:
+        """The pulling of images, by name or pattern."""
+        return container.ImageFaults(Call.of("image", pattern), self._say)
+
+    # -- what is called -----------------------------------------------------------------------
+
+    def webhook(self, name: str) -> webhooks.CallFaults:
+        """A webhook: the host it is called at, or its service, `"namespace/name"`."""
+        return webhooks.CallFaults(Call.of("webhook", name), self._say)
+
+    def external(self, name: str) -> webhooks.CallFaults:
+        """An external system that the test has declared."""
+        return webhooks.CallFaults(Call.of("external", name), self._say)
+
+    # -- when ---------------------------------------------------------------------------------
+
+    def after_write(self, count: int = 1, **match: Any) -> triggers.AfterWrite:
+        """The trigger that the `count`-th write has been applied; options as those of `api`."""
+        return triggers.AfterWrite(count, RequestMatch(**match))
+
+    def changed(
+        self, ref: str, path: str, *, before: Any = None, to: Any = None,
+        namespace: str | None = None,
+    ) -> triggers.Changed:
+        """The trigger that a field (`status.phase`) of an object changes (from `before`, to `to`)."""
+        return triggers.Changed(ref, path, before, to, namespace)
+
+    def holds(self, what: Any, match: Any = None, **options: Any) -> triggers.Holds:
+        """The trigger that a condition holds; arguments as those of `kubesim.eventually`."""
+        return cast("triggers.Holds", triggers.when(what, match, **options))
+
+
+def _whole(words: Words, target: Call, timing: dict[str, Any]) -> Any:
+    return Whole(target, words._say).said(timing)  # noqa: SLF001 - the words' own
+
+
+class Whole(Speech):
+    """A sentence that is whole without an effect: a partition."""
+
+    def said(self, timing: dict[str, Any]) -> Any:
+        """What it is worth."""
+        return self._fault(None, timing)
+
+
+class Unarmed(Words):
+    """Says faults and arms none: what a sentence is worth is the `Fault`."""
+
+    def __init__(self) -> None:
+        self._say = _itself
+
+
+def _itself(fault: Fault) -> Fault:
+    return fault
+
+
+class Faults(Words):
+    """The faults of one run: what a sentence is worth is the `Armed` fault."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._say = self.arm
+        self.armed: list[Armed] = []
+        """Every fault that was armed, in order, whatever became of it."""
+        self.drawn: list[Fault] = []
+        """Those that were drawn at random, in order."""
+        self.replayed: list[Fault] | None = None
+        """What is armed instead of what would be drawn: the schedule of the run that is replayed."""
+
+    def arm(self, fault: Fault) -> Armed:
+        """Arm a record.
+
+        Raises: `UsageError` for what cannot be (a node, verb, kind or process that there is not).
         """
-        machines = self._ground.nodes
-        if name not in machines:
-            there = ", ".join(machines) or "none; add some with kubesim.add_nodes()"
-            raise UsageError(f"faults: there is no node {name!r}; there are: {there}")
-        return NodeFaults(self._ground, machines[name])
-
-    def crash_operator(
-        self, operator_: Any, *, at_write: int, before: bool, then: Callable[[], None]
-    ) -> Armed:
-        """Crash an operator at its n-th write (`Operator.crash` is the way to say it)."""
-        fault = operator.CrashAtWrite(operator_.name, at_write, before)
-        return self._keep(operator.arm(self._ground, fault, then))
-
-    def _keep(self, armed: Armed) -> Armed:
+        behaviour = cast("Behaviour", ROOMS[fault.where])
+        behaviour.check(self._ground, fault)
+        armed = Armed(fault, self._ground, behaviour)
         self.armed.append(armed)
-        return armed
+        self._ground.kernel.journal.record("schedule", "test", fault=repr(fault))
+        try:
+            return armed.arm()
+        except UsageError:
+            self.armed.remove(armed)
+            raise
+
+    def arm_all(self, faults: Iterable[Fault]) -> list[Armed]:
+        """Arm several records, in order."""
+        return [self.arm(fault) for fault in faults]
+
+    def random(
+        self,
+        count: int = 3,
+        *,
+        within: Duration = "5m",
+        kinds: Sequence[str] = tuple(nemesis.KINDS),
+        key: object = "",
+    ) -> list[Armed]:
+        """Arm `count` faults at random instants `within` that time from now, drawn from the seed.
+
+        Parameters: `kinds`, of what (default: everything); `key`, another one for other draws in
+        the same run.  All of them end: after that the cluster should heal.
+        """
+        kernel = self._ground.kernel
+        if self.replayed is not None:
+            drawn, self.replayed = self.replayed[:count], self.replayed[count:]
+        else:
+            drawn = nemesis.schedule(
+                kernel.rng.sub(f"nemesis/{key}"), self._ground, count,
+                begin_ns=kernel.elapsed_ns, within_ns=to_ns(within, "within"), kinds=kinds,
+            )
+        self.drawn += drawn
+        return self.arm_all(drawn)
+
+    # -- what became of them ------------------------------------------------------------------
+
+    def schedule(self) -> list[dict[str, Any]]:
+        """All that was armed, as JSON."""
+        return [armed.fault.to_json() for armed in self.armed]
 
     def never_struck(self) -> list[Armed]:
-        """Those that were armed and have not struck: a test that proves less than it says."""
-        return [armed for armed in self.armed if not armed.struck]
+        """Those that were armed and have not struck: a test that proves less than it says.
+
+        Faults that were drawn at random are none of them.
+        """
+        drawn = self.drawn
+        return [
+            a for a in self.armed if not a.struck and not any(each is a.fault for each in drawn)
+        ]
+
+    def why_not(self, armed: Armed) -> str:
+        """Why a fault has not struck, as far as that can be said."""
+        fault = armed.fault
+        if armed.problem:
+            return armed.problem
+        if armed.state == "waiting":
+            return "its time has not come" if fault.trigger is None else "its trigger has not gone off"
+        client = fault.target.get("client")
+        if client is not None:
+            there = self._ground.seen_clients()
+            if client not in there:
+                return f"no client {client!r} has appeared; there were: {', '.join(there)}"
+        resource = fault.target.get("resource")
+        if resource is not None and not self._ground.known_resource(resource):
+            return f"the cluster serves no resource {resource!r}"
+        if armed.seen:
+            return f"it met {armed.seen} requests, and after={fault.option('after', 0)} let them pass"
+        return "nothing that it is meant for has happened"
 
     def clear(self) -> None:
         """End all of them."""
         for armed in self.armed:
             armed.disarm()
+
+
+fault = Unarmed()
+"""The words without a cluster: `fault.node("node-1").crash(at="5m")` is a record."""
+
+

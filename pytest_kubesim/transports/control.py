@@ -31,7 +31,7 @@ from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
-    from pytest_kubesim.faults.fault import Armed
+    from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.sim.clock import WallClock
     from pytest_kubesim.sim.journal import Entry
     from pytest_kubesim.transports.wall_timers import WallTimers

@@ -14,7 +14,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults.fault import Armed
+from pytest_kubesim.faults.armed import Armed
 
 if TYPE_CHECKING:
     from pytest_kubesim.faults.faults import Faults
