@@ -17,14 +17,18 @@ from pytest_kubesim.cni.network import PodNetwork
 from pytest_kubesim.cri.images import Images
 from pytest_kubesim.cri.linux.files import FileSystem
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.kube_proxy.dns import ClusterDNS
+from pytest_kubesim.kube_proxy.policies import Policies
+from pytest_kubesim.kube_proxy.proxier import Proxier
+from pytest_kubesim.kube_proxy.state import ClusterState
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
+from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.faults.node import NodeFaults
     from pytest_kubesim.kubelet.kubelet import Kubelet
-    from pytest_kubesim.sim.process import Process
 
 OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
 
@@ -105,11 +109,40 @@ class Nodes(Mapping[str, Node]):
         """What images, pods and containers run, on all nodes."""
         self.pod_network = PodNetwork(cluster.kernel)
         """The network of all pods."""
+        self._join_network()
         self.disks: dict[str, FileSystem] = {}
         """What is on the disks behind persistent volumes, by the volume's uid."""
         self.config = (
             KubeletConfiguration.instant() if cluster.config.instant else KubeletConfiguration()
         )
+
+    def _join_network(self) -> None:
+        """Services, names and policies: asleep until a program in a container connects."""
+
+        def client() -> RESTClient:
+            process = Process(self._cluster.kernel, "kube-proxy")
+            process.start()
+            return self._cluster.control_plane.client(
+                process, "system:kube-proxy", "system:masters", agent="kube-proxy/v1.37.2"
+            )
+
+        network = self.pod_network
+        state = ClusterState(client)
+        network.resolver = ClusterDNS(state)
+        network.translators.append(Proxier(network, state, self))
+        network.filters.append(Policies(network, state, self))
+
+    def node_at(self, address: str) -> str:
+        """The name of the node that has an address, else empty."""
+        interface = self.pod_network.interface(address)
+        if interface is None or interface.node not in self._nodes:
+            return ""
+        return interface.node if self._nodes[interface.node].spec.host_ip == address else ""
+
+    def node_address(self, name: str) -> str:
+        """The address of a node, else empty."""
+        node = self._nodes.get(name)
+        return "" if node is None else node.spec.host_ip
 
     def __getitem__(self, name: str) -> Node:
         try:

@@ -27,6 +27,9 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECT_TIMEOUT_NS = 127_000_000_000
 """How long Linux tries to connect to what does not answer (6 retries)."""
 
+WAKE_NS = 10_000_000
+"""How long a connection waits for programs that sleep until somebody connects."""
+
 FIRST_EPHEMERAL, LAST_EPHEMERAL = 32_768, 60_999
 
 
@@ -213,6 +216,8 @@ class PodNetwork:
         sleepers, interface.sleepers = interface.sleepers, []
         for wake in sleepers:
             wake()
+        if sleepers:
+            await self.kernel.sleep(WAKE_NS)
         return flow, interface
 
     def _ephemeral(self) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.handles import ReadEnd
 from pytest_kubesim.cri.linux.process import Exit, decode
+from pytest_kubesim.cri.linux.terminal import Terminal
 from pytest_kubesim.cri.shell.builtins import set_options
 from pytest_kubesim.cri.shell.interpreter import Shell
 from pytest_kubesim.cri.shell.parser import parse
@@ -75,9 +76,16 @@ async def _run_input(shell: Shell) -> int:
     handle = shell.proc.handle(0)
     if not isinstance(handle, ReadEnd):
         return await _run(shell, decode(await shell.proc.read_all()))
+    terminal = handle if isinstance(handle, Terminal) else None
+    if terminal is not None:
+        terminal.shell = shell.proc
+        shell.variables.setdefault("PS1", "\\w \\$ ")
+        shell.variables.setdefault("PS2", "> ")
     pending = ""
     try:
         while True:
+            if terminal is not None:
+                await shell.proc.err(_prompt(shell, "PS2" if pending else "PS1"))
             line = decode(await handle.pipe.read_until(b"\n"))
             pending += line
             try:
@@ -86,7 +94,10 @@ async def _run_input(shell: Shell) -> int:
                 if line.endswith("\n") and _incomplete(fault):
                     continue
                 await shell.complain(f"syntax error: {fault}")
-                return 2
+                if terminal is None:
+                    return 2
+                pending, shell.status = "", 2
+                continue
             pending = ""
             if script.items:
                 await shell.run(script)
@@ -105,6 +116,23 @@ async def _leave(shell: Shell) -> int:
     shell.status = code
     ended = await shell.main(parse(action) if action else Script())
     return code if ended == 0 else ended
+
+
+def _prompt(shell: Shell, name: str) -> str:
+    """A prompt, with what busybox puts into it."""
+    here, home = shell.proc.cwd, shell.get("HOME")
+    if home not in {"", "/"} and (here == home or here.startswith(f"{home}/")):
+        here = "~" + here[len(home) :]
+    shown = {
+        "\\w": here,
+        "\\W": here.rsplit("/", 1)[-1] or "/",
+        "\\$": "#" if shell.proc.who.uid == 0 else "$",
+        "\\h": shell.proc.system.hostname,
+    }
+    text = shell.get(name)
+    for escape, value in shown.items():
+        text = text.replace(escape, value)
+    return text
 
 
 def _incomplete(fault: SyntaxFault) -> bool:

@@ -58,3 +58,10 @@ DEBIAN = Software(
     paths=DEBIAN_PATHS,
     texts={"etc/os-release": _DEBIAN, "etc/debian_version": "12.10\n"},
 )
+
+DNSUTILS = Software(
+    name="dnsutils",
+    command=("bash",),
+    programs=PROGRAMS,
+    paths={**DEBIAN_PATHS, "usr/bin/dig": "dig", "usr/bin/nslookup": "nslookup"},
+)

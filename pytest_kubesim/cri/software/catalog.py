@@ -33,6 +33,12 @@ def _debian() -> Software:
     return DEBIAN
 
 
+def _dnsutils() -> Software:
+    from pytest_kubesim.cri.software.busybox import DNSUTILS
+
+    return DNSUTILS
+
+
 def _agnhost() -> Software:
     from pytest_kubesim.cri.software.agnhost.main import AGNHOST
 
@@ -71,6 +77,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "curl": _alpine,
     "debian": _debian,
     "httpd": _httpd,
+    "jessie-dnsutils": _dnsutils,
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,

@@ -18,6 +18,7 @@ from pytest_kubesim.cri.linux.files import Handle, OpenDevice
 from pytest_kubesim.cri.linux.handles import Output, ReadEnd, WriteEnd
 from pytest_kubesim.cri.linux.mounts import Credentials, Mounts
 from pytest_kubesim.cri.linux.process import System, decode, find_program
+from pytest_kubesim.cri.linux.terminal import Terminal
 from pytest_kubesim.cri.programs import Program
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.cri.software import proc_files
@@ -100,10 +101,17 @@ class Executes(Program):
             container.log(f"exec {argv[0]}: {fault}", stream="stderr")
             container.exit(126)
             return
+        if container.config.tty:
+            terminal = Terminal(system, container.stdin, container.write)
+            fds: dict[int, Handle] = dict.fromkeys((0, 1, 2), terminal)
+            terminal.leader = system.start(main, argv, env=env, cwd=cwd, who=who, fds=fds)
+            if container.stdin is not None:
+                container.spawn_task(terminal.listen(), "terminal")
+            return
         stdin: Handle = OpenDevice("null", system.random)
         if container.stdin is not None:
             stdin = ReadEnd(container.stdin)
-        fds: dict[int, Handle] = {
+        fds = {
             0: stdin,
             1: Output(container.write),
             2: Output(lambda data: container.write(data, stream="stderr")),
@@ -142,18 +150,30 @@ class Executes(Program):
         system = self._wake(container)
         env, cwd, who = self._env(container), self._cwd(container), _who(container)
         main, argv = find_program(system, command, env, cwd, who)
-        stdin: Handle = OpenDevice("null", system.random)
-        if session.stdin is not None:
-            stdin = ReadEnd(session.stdin)
-        out = WriteEnd(session.stdout)
-        err = out if session.tty else WriteEnd(session.stderr)
+        terminal: Terminal | None = None
+        if session.tty:
+            env = {"TERM": "xterm", **env}
+            terminal = Terminal(
+                system, session.stdin, session.stdout.write, session.stdout.drain
+            )
+            fds: dict[int, Handle] = dict.fromkeys((0, 1, 2), terminal)
+        else:
+            stdin: Handle = OpenDevice("null", system.random)
+            if session.stdin is not None:
+                stdin = ReadEnd(session.stdin)
+            fds = {0: stdin, 1: WriteEnd(session.stdout), 2: WriteEnd(session.stderr)}
         if 1 not in system.processes:
             # Process 1 has not come up yet: commands never take its number.
             await system.kernel.sleep(0)
-        child = system.start(
-            main, argv, env=env, cwd=cwd, who=who, fds={0: stdin, 1: out, 2: err}
-        )
-        return await child.exited
+        child = system.start(main, argv, env=env, cwd=cwd, who=who, fds=fds)
+        if terminal is None:
+            return await child.exited
+        terminal.leader = child
+        listening = container.spawn_task(terminal.listen(), "terminal")
+        try:
+            return await child.exited
+        finally:
+            listening.kill()
 
     def ended(self, container: Container) -> None:
         """The container has ended: take the message, stop what runs."""
