@@ -45,7 +45,7 @@ class Desk:
         (b"lx\x7fs\r", b"ls\n", b"lx\b \bs\r\n"),
         (b"\x7fls\r", b"ls\n", b"ls\r\n"),
         (b"rm\x15ls\r", b"ls\n", b"rm\b \b\b \bls\r\n"),
-        (b"ls -l\x17-a\r", b"ls -a\n", b"ls -l\b \b\b \b-a\r\n"),
+        (b"ls -l\x17a\r", b"ls -a\n", b"ls -l\b \ba\r\n"),
         (b"ab\x04", b"ab", b"ab"),
     ],
 )

@@ -98,7 +98,7 @@ class Terminal(ReadEnd):
         elif key == KILL_LINE:
             self._erase(len(line))
         elif key == KILL_WORD:
-            self._erase(len(line) - len(line.rstrip(b" ").rpartition(b" ")[0]))
+            self._erase(_last_word(line))
         else:
             line.append(key)
             self._show(bytes((key,)))
@@ -140,3 +140,15 @@ class Terminal(ReadEnd):
         while above is not None and above is not top:
             above = above.parent
         return above is not None
+
+
+def _last_word(line: bytearray) -> int:
+    """How many characters the last word has, with what follows it."""
+    count, seen = 0, False
+    for key in reversed(line):
+        word = chr(key).isalnum() or key == ord("_")
+        if seen and not word:
+            break
+        seen = seen or word
+        count += 1
+    return count
