@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.handles import ReadEnd
-from pytest_kubesim.cri.linux.process import Exit, Proc, decode, encode, outcome
-from pytest_kubesim.cri.shell import patterns
+from pytest_kubesim.cri.linux.process import Exit, Proc, decode, outcome
+from pytest_kubesim.cri.shell import patterns, redirections
 from pytest_kubesim.cri.shell.expansion import Expander, ExpansionFault
-from pytest_kubesim.cri.shell.parser import heredoc, parse
+from pytest_kubesim.cri.shell.parser import parse
 from pytest_kubesim.cri.shell.syntax import (
     AndOr,
     Case,
@@ -32,6 +32,7 @@ from pytest_kubesim.cri.shell.syntax import (
     Simple,
     Subshell,
 )
+from pytest_kubesim.cri.shell.variables import Variables
 from pytest_kubesim.cri.shell.words import SyntaxFault
 
 if TYPE_CHECKING:
@@ -62,23 +63,15 @@ class Return(Exception):
         self.code = code
 
 
-class Shell:
+class Shell(Variables):
     """A shell in a process.
 
     Parameters: `proc`, the process it is; `name`, `$0`; `positional`, `$1` and on.
     """
 
     def __init__(self, proc: Proc, name: str, positional: list[str]) -> None:
-        self.proc = proc
-        self.name = name
-        self.positional = positional
-        self.variables: dict[str, str] = dict(proc.env)
-        self.exported: set[str] = set(proc.env)
-        self.constant: set[str] = set()
+        super().__init__(proc, name, positional)
         self.functions: dict[str, Command] = {}
-        self.options: set[str] = set()
-        self.status = 0
-        self.last_job: Proc | None = None
         self.jobs: dict[int, Proc] = {}
         self.traps: dict[str, str] = {}
         self.pending: list[str] = []
@@ -86,61 +79,8 @@ class Shell:
         self.loops = 0
         self.tested = 0
         """Above 0: somebody asks for the status of what runs."""
-        self.root_pid = proc.pid
+        self.expander = Expander(self)
         self._count = 0
-        self._expander = Expander(self)
-        self.variables.setdefault("PWD", proc.cwd)
-        self.variables.setdefault("IFS", " \t\n")
-
-    # -- variables ----------------------------------------------------------------------------
-
-    @property
-    def ifs(self) -> str:
-        """What separates fields."""
-        return self.variables.get("IFS", " \t\n")
-
-    def get(self, name: str) -> str:
-        """A variable's or parameter's text; empty where it is not set."""
-        return " ".join(self.values(name) or ())
-
-    def values(self, name: str) -> list[str] | None:
-        """What a parameter holds; None where it is not set."""
-        if name in ("@", "*"):
-            return self.positional
-        if name == "0":
-            return [self.name]
-        if name.isdigit():
-            number = int(name)
-            return [self.positional[number - 1]] if number <= len(self.positional) else None
-        if name == "#":
-            return [str(len(self.positional))]
-        if name == "?":
-            return [str(self.status)]
-        if name == "$":
-            return [str(self.root_pid)]
-        if name == "!":
-            return [str(self.last_job.pid)] if self.last_job is not None else None
-        if name == "-":
-            return ["".join(sorted(self.options))]
-        if name == "RANDOM":
-            return [str(int.from_bytes(self.proc.system.random(2), "big") & 0x7FFF)]
-        found = self.variables.get(name)
-        return None if found is None else [found]
-
-    def assign(self, name: str, text: str) -> None:
-        """Set a variable.  Raises `ExpansionFault` for one that is read-only."""
-        if name in self.constant:
-            raise ExpansionFault(f"{name}: is read only")
-        self.variables[name] = text
-        if "a" in self.options:
-            self.exported.add(name)
-
-    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
-        """What children inherit."""
-        env = {name: self.variables[name] for name in self.variables if name in self.exported}
-        if more:
-            env.update(more)
-        return env
 
     def child(self, proc: Proc) -> Shell:
         """The same shell as it goes on in a child process."""
@@ -311,13 +251,13 @@ class Shell:
             self.functions[command.name] = command.body
             self.status = 0
         else:
-            saved = await self._redirected(command.redirects)
+            saved = await redirections.apply(self, command.redirects)
             if saved is None:
                 return
             try:
                 await self._compound(command, tail=tail and not command.redirects)
             finally:
-                self.restore(saved)
+                redirections.restore(self.proc, saved)
 
     async def _compound(self, command: Command, *, tail: bool) -> None:
         if isinstance(command, Group):
@@ -333,11 +273,11 @@ class Shell:
         elif isinstance(command, For):
             await self._for(command)
         elif isinstance(command, Case):
-            text = await self._expander.text(command.word)
+            text = await self.expander.text(command.word)
             self.status = 0
             for choices, body in command.branches:
                 for choice in choices:
-                    if patterns.matches(await self._expander.pattern(choice), text):
+                    if patterns.matches(await self.expander.pattern(choice), text):
                         await self.run(body)
                         return
 
@@ -369,7 +309,7 @@ class Shell:
         if command.words is None:
             values = list(self.positional)
         else:
-            values = await self._expander.fields(command.words)
+            values = await self.expander.fields(command.words)
         self.status = 0
         for value in values:
             self.assign(command.name, value)
@@ -398,7 +338,7 @@ class Shell:
         before = self.status
         self.status = 0
         words = await self._expand_words(command, before)
-        assigned = [(n, await self._expander.text(word)) for n, word in command.assignments]
+        assigned = [(n, await self.expander.text(word)) for n, word in command.assignments]
         if "x" in self.options:
             shown = [*(f"{n}={v}" for n, v in assigned), *words]
             await self.proc.err(f"{self.get('PS4') or '+ '}{' '.join(shown)}\n")
@@ -408,7 +348,7 @@ class Shell:
         if not is_own:
             await self._external(command.redirects, words, assigned, tail=tail)
             return
-        saved = await self._redirected(command.redirects)
+        saved = await redirections.apply(self, command.redirects)
         if saved is None:
             if name in SPECIAL:
                 raise Exit(self.status)
@@ -431,13 +371,13 @@ class Shell:
                 await self._with(assigned, self._builtin(builtin, words))
         finally:
             if keep:
-                _let_go(saved)
+                redirections.let_go(saved)
             else:
-                self.restore(saved)
+                redirections.restore(self.proc, saved)
 
     async def _expand_words(self, command: Simple, before: int) -> list[str]:
         self.status = before
-        words = await self._expander.fields(command.words)
+        words = await self.expander.fields(command.words)
         if words:
             self.status = before
         elif self.status == before:
@@ -498,7 +438,7 @@ class Shell:
         *,
         tail: bool,
     ) -> None:
-        saved = await self._redirected(redirects)
+        saved = await redirections.apply(self, redirects)
         if saved is None:
             return
         try:
@@ -512,7 +452,7 @@ class Shell:
             child = self.proc.fork(main, argv, env=env)
             self.status = await child.exited
         finally:
-            self.restore(saved)
+            redirections.restore(self.proc, saved)
 
     async def replace(self, main: Main, argv: tuple[str, ...], env: dict[str, str]) -> int:
         """Go on as another program."""
@@ -545,78 +485,3 @@ class Shell:
         from pytest_kubesim.cri.shell.command import sh
 
         return sh, ("sh", *words)
-
-    # -- redirections -------------------------------------------------------------------------
-
-    async def _redirected(
-        self, redirects: tuple[Redirect, ...]
-    ) -> list[tuple[int, Handle | None]] | None:
-        """Apply redirections; what was there before, or None where one failed."""
-        saved: list[tuple[int, Handle | None]] = []
-        for redirect in redirects:
-            try:
-                await self._redirect(redirect, saved)
-            except Fault as fault:
-                target = await self._expander.text(redirect.target)
-                verb = "create" if redirect.operator[0] == ">" else "open"
-                text = str(fault)
-                if fault.name == "ENOENT":
-                    text = "nonexistent directory" if verb == "create" else "no such file"
-                if fault.name == "EBADF":
-                    await self.complain(f"{target}: bad file descriptor")
-                else:
-                    await self.complain(f"can't {verb} {target}: {text}")
-                self.restore(saved)
-                self.status = 1
-                self.check_errexit()
-                return None
-        return saved
-
-    async def _redirect(
-        self, redirect: Redirect, saved: list[tuple[int, Handle | None]]
-    ) -> None:
-        proc, number, operator = self.proc, redirect.descriptor, redirect.operator
-        handle: Handle | None
-        if operator == "<<":
-            text = await self._expander.text(heredoc(redirect))
-            reader, writer = proc.pipe()
-            writer.pipe.write(encode(text))
-            writer.pipe.close()
-            handle = reader
-        else:
-            target = await self._expander.text(redirect.target)
-            if operator in (">&", "<&"):
-                if target != "-" and not target.isdigit():
-                    raise Fault("EBADF")
-                handle = None if target == "-" else proc.handle(int(target))
-            else:
-                flags = {"<": "r", "<>": "r+", ">>": "a"}.get(operator, "w")
-                handle = proc.open(target, flags)
-        old = proc.fds.get(number)
-        if old is not None:
-            old.references += 1
-        saved.append((number, old))
-        if handle is None:
-            proc.close(number)
-        else:
-            proc.put(number, handle)
-
-    def restore(self, saved: list[tuple[int, Handle | None]]) -> None:
-        """Take redirections back."""
-        for number, handle in reversed(saved):
-            if number not in self.proc.fds and handle is None:
-                continue
-            if handle is None:
-                self.proc.close(number)
-            else:
-                self.proc.put(number, handle)
-                handle.references -= 1
-
-
-def _let_go(saved: list[tuple[int, Handle | None]]) -> None:
-    """Redirections stay (`exec >file`): what was there before is closed."""
-    for _, handle in saved:
-        if handle is not None:
-            handle.references -= 1
-            if handle.references == 0:
-                handle.release()
