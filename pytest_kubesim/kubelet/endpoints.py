@@ -6,6 +6,7 @@ Follows `pkg/kubelet/server/server.go`.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.cri.services import RuntimeServiceError
@@ -31,7 +32,7 @@ async def serve(server: KubeletServer, path: str, request: Request) -> Any:
     """The answer to a request for `path`: a `Response`, or a stream of a log."""
     if path.rstrip("/") in HEALTHY:
         return _text(200, "ok")
-    parts = path.strip("/").split("/")
+    parts = unquote(path).strip("/").split("/")
     method = request.method
     if parts == ["pods"] and method == "GET":
         return _pods(server.running_pods())

@@ -29,16 +29,24 @@ def _wait(sockets: list[MemorySocket], timeout_s: float | None) -> list[MemorySo
     return [s for s in sockets if end_of(s).readable]
 
 
+def _socket_of(waited: Any) -> MemorySocket | None:
+    """The socket of ours that is waited for, by itself or as the `sock` of a connection."""
+    if isinstance(waited, MemorySocket):
+        return waited
+    inner = getattr(waited, "sock", None)
+    return inner if isinstance(inner, MemorySocket) else None
+
+
 def _select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None) -> Any:
-    ours = [s for s in rlist if isinstance(s, MemorySocket)]
-    writable = [s for s in wlist if isinstance(s, MemorySocket)]
+    ours = [(s, sock) for s in rlist if (sock := _socket_of(s)) is not None]
+    writable = [s for s in wlist if _socket_of(s) is not None]
     if not (ours or writable) or not WORLD.inside():
         return _real_select(rlist, wlist, xlist, timeout)
-    others = [[s for s in given if s not in ours + writable] for given in (rlist, wlist, xlist)]
+    others = [[s for s in given if _socket_of(s) is None] for given in (rlist, wlist, xlist)]
     found: Any = _real_select(others[0], others[1], others[2], 0)
     at_once = bool(writable or any(found))
-    ready = _wait(ours, 0 if at_once else timeout) if ours else []
-    return (ready + found[0], writable + found[1], found[2])
+    ready = _wait([sock for _, sock in ours], 0 if at_once else timeout) if ours else []
+    return ([s for s, sock in ours if sock in ready] + found[0], writable + found[1], found[2])
 
 
 class Poll:

@@ -11,7 +11,9 @@ Follows `pkg/registry/core/{pod/strategy,service/storage/storage,node/strategy}.
 from __future__ import annotations
 
 import ipaddress
+from posixpath import normpath
 from typing import TYPE_CHECKING
+from urllib.parse import quote as quote_path
 from urllib.parse import urlencode
 
 from pytest_kubesim.apimachinery import status
@@ -84,10 +86,11 @@ def _slash(scope: RequestScope, path: str) -> Response | None:
 
 
 def _path(scope: RequestScope) -> str:
-    """What follows `/proxy` in the path, as the client has encoded it."""
-    count = 8 if scope.served.namespaced else 6
-    pieces = scope.request.path.split("/")
-    return "/" + "/".join(pieces[count:]) if len(pieces) > count else ""
+    """What follows `/proxy` in the path, cleaned as Go's `path.Join` does, encoded anew."""
+    rest = "/".join(scope.info.parts[3:])
+    slash = "/" if scope.request.path.endswith("/") else ""
+    cleaned = normpath(f"/{rest}").lstrip("/") if rest else ""
+    return quote_path(f"/{cleaned}", safe="/$&+,:;=@~") + slash if cleaned else slash
 
 
 def _split(text: str, what: str) -> tuple[str, str, str]:
