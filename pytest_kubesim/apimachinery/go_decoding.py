@@ -160,14 +160,14 @@ def _knows_below(schema: Schema) -> _Accepts | None:
     if schema.go.kind == "slice" and schema.items is not None:
         walk = _knows_below(schema.items)
         if walk is not None:
-            return lambda value, base: not _is_list(value) or all(
-                map(walk, value, _alike(value, base))
+            return lambda value, base: (
+                not _is_list(value) or all(map(walk, value, _alike(value, base)))
             )
     if schema.go.kind == "map" and schema.additional_properties is not None:
         walk = _knows_below(schema.additional_properties)
         if walk is not None:
-            return lambda value, _base: not _is_object(value) or all(
-                walk(element, None) for element in value.values()
+            return lambda value, _base: (
+                not _is_object(value) or all(walk(element, None) for element in value.values())
             )
     return None
 
@@ -196,8 +196,8 @@ def _accepts(schema: Schema) -> _Accepts:
         assert child is not None
         inner = _accepts(child)
         if kind == "slice":
-            return lambda value, base: value is None or (
-                _is_list(value) and all(map(inner, value, _alike(value, base)))
+            return lambda value, base: (
+                value is None or (_is_list(value) and all(map(inner, value, _alike(value, base))))
             )
         return lambda value, _base: (
             value is None
@@ -205,8 +205,8 @@ def _accepts(schema: Schema) -> _Accepts:
         )
     if kind == "int":
         limit = _INTS[schema.format]
-        return lambda value, _base: value is None or (
-            type(value) is int and -limit <= value < limit
+        return lambda value, _base: (
+            value is None or (type(value) is int and -limit <= value < limit)
         )
     return _ACCEPTS[kind]
 
@@ -239,6 +239,8 @@ def _accepts_struct(name: str) -> _Accepts:
 
 def _accepts_bytes(value: Any, base: Any) -> bool:
     del base
+    if _is_list(value):
+        return all(item is None or (type(item) is int and 0 <= item < 256) for item in value)
     return value is None or (type(value) is str and _base64_error(value) is None)
 
 

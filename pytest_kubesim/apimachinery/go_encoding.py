@@ -289,6 +289,13 @@ def canonical(kind: str, text: str) -> str | None:
     return None if found.startswith(_ZERO_TIME[:-1]) else found
 
 
+def _bytes_of(value: Any) -> bytes:
+    """Base64, or numbers one by one: Go reads bytes from both."""
+    if isinstance(value, list):
+        return bytes(number or 0 for number in cast("list[Any]", value))
+    return base64.b64decode(value)
+
+
 def _encode_quantity(value: Any, base: Any) -> str | None:
     del base
     text = value if type(value) is str else golang.json_text(value)
@@ -326,7 +333,7 @@ def _encode_schemas(value: Any, base: Any) -> Any:
 
 
 _ENCODE: dict[str, _Encode] = {
-    "bytes": lambda value, _base: base64.b64encode(base64.b64decode(value)).decode(),
+    "bytes": lambda value, _base: base64.b64encode(_bytes_of(value)).decode(),
     "float": _encode_float,
     "time": _encode_time,
     "microtime": _encode_micro_time,

@@ -114,8 +114,19 @@ def resource_list(catalog: Catalog, group: str, version: str) -> Object:
     if group:
         obj["apiVersion"] = "v1"
     obj["groupVersion"] = f"{group}/{version}" if group else version
-    obj["resources"] = resources
+    obj["resources"] = [_in_order(resource) for resource in resources]
     return obj
+
+
+_FIELDS = (
+    "name", "singularName", "namespaced", "group", "version", "kind", "verbs", "shortNames",
+    "categories", "storageVersionHash",
+)  # fmt: skip
+
+
+def _in_order(entry: Object) -> Object:
+    """The fields of an APIResource as Go prints them."""
+    return {key: entry[key] for key in _FIELDS if key in entry}
 
 
 def _custom_resources(resource: Resource) -> list[Object]:

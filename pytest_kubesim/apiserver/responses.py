@@ -11,14 +11,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import yaml
 
 from pytest_kubesim.apimachinery import protobuf
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import negotiation, table
 from pytest_kubesim.apiserver.apiextensions.numbers import whole_numbers
-from pytest_kubesim.wire import Response
+from pytest_kubesim.wire import Response, to_json
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 TEXT = "text/plain; charset=utf-8"
 
-_encode = msgspec.json.Encoder().encode
-_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 _DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -38,7 +35,7 @@ class CustomResponse(Response):
     def encoded(self) -> bytes:
         """The body as bytes; encodes once."""
         if self.body is None:
-            self.body = _encode_sorted(whole_numbers(self.obj))
+            self.body = to_json(whole_numbers(self.obj), sort_keys=True)
         return self.body
 
 
@@ -49,7 +46,7 @@ class ListResponse(Response):
         """The body as bytes; encodes once."""
         if self.body is None:
             assert self.obj is not None
-            self.body = _encode(without_item_kinds(self.obj))
+            self.body = to_json(without_item_kinds(self.obj))
         return self.body
 
 

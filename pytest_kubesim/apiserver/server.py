@@ -476,7 +476,10 @@ def _made(info: RequestInfo, answer: Response | WatchStream) -> dict[str, str]:
         return {}
     metadata: Object = answer.obj.get("metadata") or {}
     version: str | None = metadata.get("resourceVersion")
-    return {"name": metadata["name"], "version": version} if version else {}
+    if not version or "name" not in metadata:
+        # A Table has a version too, and no name.
+        return {}
+    return {"name": metadata["name"], "version": version}
 
 
 def _refusal(answer: Response | WatchStream) -> dict[str, str]:

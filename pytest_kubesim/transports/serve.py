@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MAX_PORT = 65535
 JOURNAL_ENTRIES = 10_000
 """What is kept of the journal: a served cluster has no end at which to read it."""
-ADMIN = UserInfo("admin", (MASTERS,))
+ADMIN = UserInfo("admin", (MASTERS,), "admin-uid")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -199,9 +199,7 @@ def tls_context(certificate: str, key: str, client_authority: str = "") -> ssl.S
     return context
 
 
-def write_kubeconfig(
-    path: Path, url: str, token: str, authority: certificates.Authority
-) -> None:
+def write_kubeconfig(path: Path, url: str, token: str, authority: certificates.Authority) -> None:
     """Write a kubeconfig of the admin, with token and client certificate, to `path`."""
     pair = authority.client(ADMIN.name, ADMIN.groups)
 
@@ -215,7 +213,8 @@ def write_kubeconfig(
             {
                 "name": "kubesim",
                 "cluster": {
-                    "server": url, "certificate-authority-data": encoded(authority.pem),
+                    "server": url,
+                    "certificate-authority-data": encoded(authority.pem),
                 },
             }
         ],

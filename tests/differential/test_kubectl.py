@@ -21,6 +21,7 @@ API = Path(__file__).parent / "transcripts" / "api"
 MATCHING = {
     "kubectl-basic": 43,
     "kubectl-extras": 39,
+    "kubectl-more": 213,
 }
 """By scenario: how many steps match at least."""
 
@@ -57,13 +58,21 @@ class KubectlPlayer(play.Player):
             return super().step(step)
         server = self.world.server
         command = [
-            served.kubectl(), f"--server={server.url}", "--insecure-skip-tls-verify=true",
-            f"--token={served.TOKEN}", f"--namespace={self.vars['ns']}",
-            "--cache-dir", str(server.folder / f"cache-{time.monotonic_ns()}"),
+            served.kubectl(),
+            f"--server={server.url}",
+            "--insecure-skip-tls-verify=true",
+            f"--token={served.TOKEN}",
+            f"--namespace={self.vars['ns']}",
+            "--cache-dir",
+            str(server.folder / f"cache-{time.monotonic_ns()}"),
             *shlex.split(step["kubectl"]),
         ]
         ran = subprocess.run(
-            command, input=step.get("stdin", ""), capture_output=True, text=True, timeout=60,
+            command,
+            input=step.get("stdin", ""),
+            capture_output=True,
+            text=True,
+            timeout=60,
             env={"KUBECONFIG": "/dev/null", "PATH": "/usr/bin:/bin", "HOME": str(server.folder)},
         )
         out = columns(ran.stdout)
