@@ -146,7 +146,8 @@ def _key(key: Any) -> bytes:
 
     pem: bytes = key.private_bytes(
         serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
+        # `EC PRIVATE KEY`: some clients take PKCS #8 to hold an RSA key.
+        serialization.PrivateFormat.TraditionalOpenSSL,
         serialization.NoEncryption(),
     )
     return pem
