@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MARKER = (
     "kubesim(nodes=, seed=, version=, control_planes=, etcd_members=, container_runtime=, "
-    "start_time=, components=, instant=, faults=): configures the `kubesim` fixture; the nearest wins"
+    "start_time=, components=, instant=, faults=): configures the `kubesim` fixture; the nearest "
+    "wins"
 )
 
 _FIXTURES = frozenset({"kubesim", "kubesim_factory"})

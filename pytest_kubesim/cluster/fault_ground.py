@@ -7,7 +7,7 @@ and start what there is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.cluster import waiting
 from pytest_kubesim.errors import UsageError
@@ -86,9 +86,10 @@ class FaultGround:
         found: Any = self._cluster.control_plane.read(reference.resource, where, reference.name)
         for part in path.split("."):
             if isinstance(found, list) and part.isdigit():
-                found = found[int(part)] if int(part) < len(found) else None
+                items = cast("list[Any]", found)
+                found = items[int(part)] if int(part) < len(items) else None
             elif isinstance(found, Mapping):
-                found = found.get(part)
+                found = cast("Mapping[str, Any]", found).get(part)
             else:
                 return None
         return found

@@ -2,8 +2,8 @@
 
     kubesim.faults.api(client="operator", verb="update", resource="statefulsets").fail(409, times=2)
 
-They strike at the fault point `apiserver.request`, before the request is looked at, or at the watches
-that are open (`watches`).
+They strike at the fault point `apiserver.request`, before the request is looked at, or at the
+watches that are open (`watches`).
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ class APIFaults(Speech):
         **options: Any,
     ) -> Any:
         if times is not None and times < 1:
-            raise UsageError(f"faults: times={times!r}: a fault strikes at least once; None: always")
+            raise UsageError(
+                f"faults: times={times!r}: a fault strikes at least once; None: always"
+            )
         call = Call.of(effect, *args, defaults=_USUAL, times=times, after=after, **options)
         return self._fault(call, timing)
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.faults.triggers import When
     from pytest_kubesim.sim.kernel import Kernel, Timer
 
-End = "Callable[[], None] | None"
-
 
 class Ground(Protocol):
     """What any fault needs of the cluster."""
@@ -66,7 +64,7 @@ class Armed:
     problem: str = ""
     """What kept it from beginning."""
     _end: Callable[[], None] | None = None
-    _cancels: list[Callable[[], None]] = attrs.field(factory=list)
+    _cancels: list[Callable[[], None]] = attrs.field(factory=list["Callable[[], None]"])
 
     # -- its life -----------------------------------------------------------------------------
 

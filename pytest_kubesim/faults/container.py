@@ -1,7 +1,7 @@
 """Faults of containers and of the images that they run.
 
-    kubesim.faults.container(pod="db-0", container="postgres").exit(1)
-    kubesim.faults.image("my/app:*").pull_error("unreachable", for_="5m")
+kubesim.faults.container(pod="db-0", container="postgres").exit(1)
+kubesim.faults.image("my/app:*").pull_error("unreachable", for_="5m")
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class ContainerFaults(Speech):
     def fail_probe(self, probe: str = "readiness", *, message: str = "", **timing: Any) -> Any:
         """Let a probe fail: `"readiness"`, `"liveness"` or `"startup"`."""
         if probe not in PROBES:
-            raise UsageError(f"faults: there is no probe {probe!r}; there are: {', '.join(PROBES)}")
+            raise UsageError(
+                f"faults: there is no probe {probe!r}; there are: {', '.join(PROBES)}"
+            )
         return self._fault(
             Call.of("fail_probe", probe, defaults={"message": ""}, message=message), timing
         )
@@ -98,7 +100,9 @@ def check(ground: Ground, fault: Fault) -> None:
         return
     if not _running(ground, fault):
         there = [
-            f"{c.namespace}/{c.pod_name}/{c.name}" for c in ground.containers() if c.state == RUNNING
+            f"{c.namespace}/{c.pod_name}/{c.name}"
+            for c in ground.containers()
+            if c.state == RUNNING
         ]
         shown = ", ".join(there[:12]) or "none"
         raise UsageError(f"faults: {fault!r}: no such container runs; there are: {shown}")

@@ -162,7 +162,7 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None] | None:
     """Let it begin."""
     what = armed.fault.what
     if ground.group is not None and what in _OF_MEMBERS:
-        return _members(ground, ground.group, armed)
+        return _members(ground.group, armed)
     if what == "crash":
         what = "unavailable"
     begins: dict[str, Callable[[Ground, Armed], Callable[[], None] | None]] = {
@@ -176,7 +176,7 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None] | None:
 # -- several members ---------------------------------------------------------------------------
 
 
-def _members(ground: Ground, group: Group, armed: Armed) -> Callable[[], None]:
+def _members(group: Group, armed: Armed) -> Callable[[], None]:
     what = armed.fault.what
     if what == "lose_leader":
         leader = group.leader
@@ -268,9 +268,13 @@ def _consulted(
     ground: Ground, point: str, consulted: Callable[[dict[str, Any]], Any]
 ) -> Callable[[], None]:
     """Arm at a point that a lone member consults only while that is worth it."""
-    disarm, member, points = ground.faultpoints.arm(point, consulted), ground.member, ground.faultpoints
+    member, points = ground.member, ground.faultpoints
+    disarm = points.arm(point, consulted)
     if ground.group is None:
-        member.consult = lambda name, attributes: points.consult(name, **attributes)
+        def consult(name: str, attributes: dict[str, Any]) -> Any:
+            return points.consult(name, **attributes)
+
+        member.consult = consult
 
     def end() -> None:
         disarm()

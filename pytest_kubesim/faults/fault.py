@@ -6,7 +6,7 @@ one (how often it was met, how often it struck) is kept by the `Armed` fault bes
 ::
 
     kubesim.faults.api(client='operator', verb='update').fail(409, times=2)
-    \\_____________ target ______________________________/ \\__ effect ___/
+    |------------------- target -----------------| |---- effect -----|
 
 A fault is two calls, kept as data: whom it is about, and what happens to it.  So every fault is
 printed, compared, written as JSON and read back alike.  Its timing is said in the second call
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_kubesim.faults.triggers import When
-
-T = TypeVar("T")
 
 Instant = str | float | timedelta
 """Virtual time since the start of the cluster, written as a duration."""
@@ -202,26 +200,24 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, triggers.TRIGGERS):
         return value.to_json()
     if isinstance(value, tuple):
-        parts: tuple[Any, ...] = value
-        return {"tuple": list(parts)}
+        return {"tuple": list(cast("tuple[Any, ...]", value))}
     if callable(value):
         return {"callable": getattr(value, "__qualname__", repr(value))}
     return value
 
 
 def _from_json(shown: Any) -> Any:
-    if isinstance(shown, dict):
-        if "tuple" in shown:
-            found: list[Any] = shown["tuple"]
-            return tuple(found)
-        if "callable" in shown:
-            raise UsageError(
-                f"faults: a schedule has the callable {shown['callable']!r} in it, which cannot be "
-                "read back; write the trigger as a reference and a match"
-            )
-        if "trigger" in shown:
-            return triggers.from_json(shown)
-    return shown
+    if not isinstance(shown, dict):
+        return shown
+    fields = cast("dict[str, Any]", shown)
+    if "tuple" in fields:
+        return tuple(fields["tuple"])
+    if "callable" in fields:
+        raise UsageError(
+            f"faults: a schedule has the callable {fields['callable']!r} in it, which cannot be "
+            "read back; write the trigger as a reference and a match"
+        )
+    return triggers.from_json(fields) if "trigger" in fields else fields
 
 
 def _ending(end: Any) -> dict[str, Any]:

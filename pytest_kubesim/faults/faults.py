@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-
-
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.faults import (
     apiserver,
@@ -60,6 +58,10 @@ class Ground(
     process.Ground, webhooks.Ground, triggers.Ground, nemesis.Ground, Protocol,
 ):
     """What the faults need of the cluster."""
+
+    def seen_clients(self) -> list[str]:
+        """Who has sent requests."""
+        ...
 
 
 class Words:
@@ -146,7 +148,7 @@ class Words:
     def partition(self, one: str, other: str, *, one_way: bool = False, **timing: Any) -> Any:
         """Let nothing pass between two ends (`one_way`: from the first to the second)."""
         target = Call.of("partition", one, other, defaults={"one_way": False}, one_way=one_way)
-        return _whole(self, target, timing)
+        return Whole(target, self._say).said(timing)
 
     def latency(
         self, one: str, other: str, delay: Duration, *, jitter: Duration | None = None,
@@ -157,7 +159,7 @@ class Words:
             "latency", one, other, defaults={"one_way": False}, delay=delay, jitter=jitter,
             one_way=one_way,
         )
-        return _whole(self, target, timing)
+        return Whole(target, self._say).said(timing)
 
     def loss(
         self, one: str, other: str, probability: float, *, one_way: bool = False, **timing: Any
@@ -167,7 +169,7 @@ class Words:
             "loss", one, other, defaults={"one_way": False}, probability=probability,
             one_way=one_way,
         )
-        return _whole(self, target, timing)
+        return Whole(target, self._say).said(timing)
 
     # -- nodes and what runs on them ----------------------------------------------------------
 
@@ -208,16 +210,12 @@ class Words:
         self, ref: str, path: str, *, before: Any = None, to: Any = None,
         namespace: str | None = None,
     ) -> triggers.Changed:
-        """The trigger that a field (`status.phase`) of an object changes (from `before`, to `to`)."""
+        """The trigger that a field (`status.phase`) of an object changes, `before` `to`."""
         return triggers.Changed(ref, path, before, to, namespace)
 
     def holds(self, what: Any, match: Any = None, **options: Any) -> triggers.Holds:
         """The trigger that a condition holds; arguments as those of `kubesim.eventually`."""
         return cast("triggers.Holds", triggers.when(what, match, **options))
-
-
-def _whole(words: Words, target: Call, timing: dict[str, Any]) -> Any:
-    return Whole(target, words._say).said(timing)  # noqa: SLF001 - the words' own
 
 
 class Whole(Speech):
@@ -250,7 +248,7 @@ class Faults(Words):
         self.drawn: list[Fault] = []
         """Those that were drawn at random, in order."""
         self.replayed: list[Fault] | None = None
-        """What is armed instead of what would be drawn: the schedule of the run that is replayed."""
+        """What is armed instead of what would be drawn: the schedule of a run that is replayed."""
 
     def arm(self, fault: Fault) -> Armed:
         """Arm a record.
@@ -318,7 +316,9 @@ class Faults(Words):
         if armed.problem:
             return armed.problem
         if armed.state == "waiting":
-            return "its time has not come" if fault.trigger is None else "its trigger has not gone off"
+            if fault.trigger is None:
+                return "its time has not come"
+            return "its trigger has not gone off"
         client = fault.target.get("client")
         if client is not None:
             there = self._ground.seen_clients()
@@ -328,7 +328,8 @@ class Faults(Words):
         if resource is not None and not self._ground.known_resource(resource):
             return f"the cluster serves no resource {resource!r}"
         if armed.seen:
-            return f"it met {armed.seen} requests, and after={fault.option('after', 0)} let them pass"
+            after = fault.option("after", 0)
+            return f"it met {armed.seen} requests, and after={after} let them pass"
         return "nothing that it is meant for has happened"
 
     def clear(self) -> None:

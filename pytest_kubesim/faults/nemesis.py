@@ -2,9 +2,10 @@
 
     kubesim.faults.random(5, within="10m")
 
-The law: a schedule is a function of the seed and of who is there (nodes, operators, members): the same
-run draws the same faults.  Each draw is keyed by the fault's number, so that the third fault is the
-same whether five are drawn or ten.  Every fault of a schedule ends, so that the cluster can heal.
+The law: a schedule is a function of the seed and of who is there (nodes, operators, members): the
+same run draws the same faults.  Each draw is keyed by the fault's number, so that the third fault
+is the same whether five are drawn or ten.
+Every fault of a schedule ends, so that the cluster can heal.
 """
 
 from __future__ import annotations
@@ -54,8 +55,6 @@ class Draws:
         """A duration in whole seconds."""
         return f"{least + self.below(what, most - least + 1)}s"
 
-
-Pick = "Callable[[Draws, dict[str, list[str]], list[str]], Fault | None]"
 
 
 def _node(effect: str, least: int, most: int) -> Callable[..., Fault | None]:
@@ -107,7 +106,9 @@ def _partition(draws: Draws, victims: dict[str, list[str]], clients: list[str]) 
         return None
     one_way = draws.choice("one_way", (None, None, True))
     return Fault(
-        Call.of("partition", draws.choice("node", victims["node"]), "control-plane", one_way=one_way),
+        Call.of(
+            "partition", draws.choice("node", victims["node"]), "control-plane", one_way=one_way
+        ),
         lasts=draws.seconds("lasts", 5, 120),
     )
 
@@ -181,7 +182,8 @@ def schedule(
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(
-                f"faults: there is no kind {kind!r} of random faults; there are: {', '.join(KINDS)}"
+                f"faults: there is no kind {kind!r} of random faults; there are: "
+                f"{', '.join(KINDS)}"
             )
     victims, clients = ground.victims(), ground.clients()
     drawn: list[tuple[int, int, Fault]] = []
@@ -193,8 +195,8 @@ def schedule(
             attempt += 1
         if fault is None:
             raise UsageError(
-                f"faults: nothing is there for random faults of kinds {', '.join(kinds)}; add nodes "
-                "or run operators first"
+                f"faults: nothing is there for random faults of kinds {', '.join(kinds)}; add "
+                "nodes or run operators first"
             )
         at_ms = (begin_ns + Draws(rng, (number, 0)).below("at", within_ns)) // (NS // 1000)
         drawn.append((at_ms, number, fault.at(f"{at_ms}ms")))

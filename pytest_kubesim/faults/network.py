@@ -3,13 +3,13 @@
     kubesim.faults.partition("node-1", "control-plane").for_("90s")
 
 An end is a node, an operator, a process of the control plane, a member of etcd, `"control-plane"`
-(all of its hosts) or `"*"` (everybody).  The model is TCP's: a partition keeps messages back until it
-heals or whoever waits gives up; a loss is a message that comes later, after retransmissions.
+(all of its hosts) or `"*"` (everybody).  The model is TCP's: a partition keeps messages back until
+it heals or whoever waits gives up; a loss is a message that comes later, after retransmissions.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.durations import to_ns
@@ -47,6 +47,8 @@ def check(ground: Ground, fault: Fault) -> None:
         raise UsageError(
             f"faults: {fault!r}: probability={probability!r}: give a number above 0 and up to 1"
         )
+    if fault.where != "partition" and EVERYBODY in (one, other):
+        raise UsageError(f"faults: {fault!r}: name both ends; '*' is for partitions")
     if fault.target.get("delay") is not None:
         to_ns(fault.target.get("delay"), "delay")
     if fault.immediate:
@@ -87,19 +89,29 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
         case "partition":
             for way in ways:
                 network.cut(*way)
-            return lambda: _each(network.heal, ways)
+
+            def heal() -> None:
+                for way in ways:
+                    network.heal(*way)
+
+            return heal
         case "latency":
             delay_ns = to_ns(fault.target.get("delay"), "delay")
             jitter_ns = to_ns(fault.target.get("jitter") or 0, "jitter")
             for way in ways:
                 network.slow(*way, (delay_ns, delay_ns + jitter_ns))
-            return lambda: [network.slow(*way, None) for way in ways] and None
+
+            def quicken() -> None:
+                for way in ways:
+                    network.slow(*way, None)
+
+            return quicken
         case _:
             for way in ways:
                 network.lose(*way, fault.target.get("probability"))
-            return lambda: [network.lose(*way, 0) for way in ways] and None
 
+            def lose_no_more() -> None:
+                for way in ways:
+                    network.lose(*way, 0)
 
-def _each(act: Callable[..., Any], ways: list[tuple[str, str]]) -> None:
-    for way in ways:
-        act(*way)
+            return lose_no_more

@@ -96,7 +96,8 @@ class NodeFaults(Speech):
                 quantity.value(available)
             except ValueError:
                 raise UsageError(
-                    f"faults: available={available!r} is no amount; write a quantity, such as '50Mi'"
+                    f"faults: available={available!r} is no amount; write a quantity, such as "
+                    "'50Mi'"
                 ) from None
         return self._fault(Call.of("pressure", kind, available=available), timing)
 

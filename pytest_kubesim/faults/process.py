@@ -52,8 +52,8 @@ class Ground(Protocol):
 class ProcessFaults(Speech):
     """What can happen to a process.
 
-    Every method takes also `at=`, `until=`, `when=` and `for_=`; see `fault.Fault`.  A crash, a stop
-    and a pause end with the fault: then the process is started again, or goes on.
+    Every method takes also `at=`, `until=`, `when=` and `for_=`; see `fault.Fault`.  A crash, a
+    stop and a pause end with the fault: then the process is started again, or goes on.
     """
 
     def crash(
@@ -73,7 +73,8 @@ class ProcessFaults(Speech):
         """
         if moment not in MOMENTS:
             raise UsageError(
-                f"faults: moment={moment!r}: a crash comes {', '.join(map(repr, MOMENTS))} the write"
+                f"faults: moment={moment!r}: a crash comes {', '.join(map(repr, MOMENTS))} the "
+                "write"
             )
         if at_write is None and (moment != "at" or resource is not None):
             raise UsageError("faults: moment= and resource= go with at_write=: the n-th write")
@@ -105,7 +106,7 @@ class ProcessFaults(Speech):
         call = Call.of("skew_clock", offset, defaults={"behind": False}, behind=behind)
         return self._fault(call, timing)
 
-    def drift_clock(self, parts_per_million: float, **timing: Any) -> Any:
+    def drift_clock(self, parts_per_million: int, **timing: Any) -> Any:
         """Let its clock run too fast by so many parts per million (too slowly, where negative)."""
         return self._fault(Call.of("drift_clock", parts_per_million), timing)
 
@@ -180,7 +181,7 @@ def skew(processes: list[Process], fault: Fault) -> Callable[[], None]:
     return end
 
 
-def drift(processes: list[Process], parts_per_million: float) -> Callable[[], None]:
+def drift(processes: list[Process], parts_per_million: int) -> Callable[[], None]:
     """Let the clocks of processes run too fast or slowly; returns what puts them right."""
     clocks = [process.own_clock() for process in processes]
     for clock in clocks:

@@ -2,8 +2,8 @@
 
     kubesim.faults.view(client="operator", kind="Database").freeze(at="10s", until="13s")
 
-The law: what is served from the watch cache (lists and gets with `resourceVersion=0` or one that the
-cache has, watches) is as it was when the view froze; what needs a quorum (reads without a
+The law: what is served from the watch cache (lists and gets with `resourceVersion=0` or one that
+the cache has, watches) is as it was when the view froze; what needs a quorum (reads without a
 resourceVersion, writes) is fresh.  Thawed, the view catches up event by event.
 
 A view of one client is a copy of the watch cache that hears of nothing more; without a client it is
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.apiserver.storage.cacher import Cacher
     from pytest_kubesim.apiserver.store import Store
-    from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.etcd.mvcc.watchable_store import WatchableStore
+    from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.faults.fault import Fault
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.sim.kernel import Kernel

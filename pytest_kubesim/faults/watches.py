@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.faults.requests import RequestMatch
     from pytest_kubesim.sim.kernel import Kernel
 
-Opened = "Callable[[CacheWatcher], object]"
-
 
 class Watches:
     """The watches that are open, with what was asked for; whoever wants hears of new ones."""
@@ -50,7 +48,9 @@ class Watches:
         """Those that are open now and meant, oldest first."""
         return [w for w, asked in self._known.items() if not w.closed and match.matches(asked)]
 
-    def on_open(self, match: RequestMatch, act: Callable[[CacheWatcher], object]) -> Callable[[], None]:
+    def on_open(
+        self, match: RequestMatch, act: Callable[[CacheWatcher], object]
+    ) -> Callable[[], None]:
         """Call `act` with every watch that is meant and opened from here on; returns the end."""
 
         def opened(watcher: CacheWatcher, attributes: dict[str, Any]) -> None:
@@ -108,7 +108,9 @@ class Gate:
 
 def expire(watcher: CacheWatcher, revision: int) -> None:
     """End a watch as one whose history is gone."""
-    error = status.new_resource_expired(f"too old resource version: {watcher.revision} ({revision})")
+    error = status.new_resource_expired(
+        f"too old resource version: {watcher.revision} ({revision})"
+    )
     watcher.deliver(WatchEvent("ERROR", error.to_object(), 0))
     watcher.close()
 
@@ -146,9 +148,6 @@ def begin(watches: Watches, armed: Armed, match: RequestMatch) -> Callable[[], N
             gate.open()
 
     return end
-
-
-Keeps = "Callable[[Gate, WatchEvent], bool]"
 
 
 def _hold(kernel: Kernel, armed: Armed) -> Callable[[Gate, WatchEvent], bool]:
