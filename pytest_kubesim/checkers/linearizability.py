@@ -87,9 +87,13 @@ def _linearizable(operations: list[Operation], model: Model, initial: Any) -> bo
         open_ = [i for i in range(len(operations)) if not done >> i & 1]
         # Only what was called before anything open returned can be next.
         first_return = min(operations[i].returned for i in open_)
-        for i in reversed(open_):
-            if operations[i].called <= first_return:
-                fits, after = model(state, operations[i])
-                if fits:
+        # What is tried first is pushed last: what may not have happened at all is tried when
+        # nothing else is left, and only where it makes a difference.
+        open_.sort(key=lambda i: (operations[i].returned, operations[i].called), reverse=True)
+        for i in open_:
+            each = operations[i]
+            if each.called <= first_return:
+                fits, after = model(state, each)
+                if fits and (each.returned != NEVER or after != state):
                     stack.append((done | 1 << i, after))
     return False

@@ -79,13 +79,13 @@ class Channel:
     ) -> None:
         kernel = self._kernel
         low, high = self._network.latency(self.source, self.target)
-        if not high and not self._under_way:
-            kernel.call_soon(deliver, *args)
+        self._under_way += 1
+        if not high and self._under_way == 1:
+            kernel.call_soon(self._arrive, deliver, args)
             return
         self._sent += 1
         delay_ns = kernel.rng.between_ns(low, high, "etcd", self.source, self.target, self._sent)
         self._last_ns = max(kernel.now_ns + delay_ns, self._last_ns)
-        self._under_way += 1
         kernel.call_at(
             self._last_ns, self._arrive, deliver, args, periodic=background, label="etcd: message"
         )

@@ -100,6 +100,7 @@ class GroupClient(Client):
         self._ordinal = ordinal
         self._connected: MemberProcess | None = None
         self._connections = 0
+        self._incarnation = 0
         self._broken: Future[Any] = kernel.future()
         self._channel: Channel | None = None
         self._keep_alive: Timer | None = None
@@ -133,7 +134,7 @@ class GroupClient(Client):
             network = self._group.network
             there = network.reachable(self.host, member.host)
             back = network.reachable(member.host, self.host)
-            if back and not member.process.alive:
+            if back and not self._lives(member):
                 self._disconnect(ErrConnectionLost())
             else:
                 self._mind(silent=not (there and back and member.running))
@@ -141,6 +142,11 @@ class GroupClient(Client):
             self._channel.heal()
         if self._connected is None:
             self._dial()
+
+    def _lives(self, member: MemberProcess) -> bool:
+        """Whether the process that was connected to still lives: its successor knows nothing."""
+        process = member.process
+        return process.alive and process.incarnation == self._incarnation
 
     def _mind(self, *, silent: bool) -> None:
         timer = self._keep_alive
@@ -185,6 +191,7 @@ class GroupClient(Client):
     def _connect(self, member: MemberProcess) -> None:
         self._connections += 1
         self._connected = member
+        self._incarnation = member.process.incarnation
         self._channel = Channel(
             self._kernel,
             self._group.network,
@@ -225,8 +232,9 @@ class GroupClient(Client):
             channel.send(self._hear, self._connections, entry, background=False)
 
     def _hear(self, connection: int, entry: Entry) -> None:
-        if connection != self._connections or entry.index != self.index + 1:
+        if connection != self._connections or entry.index <= self.index:
             return
+        assert entry.index == self.index + 1, "something was overtaken"
         self.index = entry.index
         if entry.data is not None:
             try:

@@ -216,6 +216,7 @@ class MemberProcess:
         for future in waiting:
             if not future.done():
                 future.set_exception(ErrConnectionLost())
+        self.followers.clear()
         self.disk.crash()
         self.lead = NONE
 
@@ -320,9 +321,7 @@ class MemberProcess:
             self.member.lessor.demote()
             while self.member.store.sync_watchers():
                 pass
-            raft = self.raft
-            self.wal.save_snapshot(snapshot, raft.hard_state)
-            self.group.restored(self, snapshot)
+            self.wal.save_snapshot(snapshot, self.raft.hard_state)
         self.wal.save(ready)
 
     def _done(self, ready: Ready, *, leading: bool) -> None:
@@ -332,6 +331,7 @@ class MemberProcess:
         self.raft.advance(ready)
         self._busy = False
         if ready.snapshot is not None:
+            self.group.restored(self, ready.snapshot)
             self._wake_readers()
         if ready.committed:
             self._trim()
