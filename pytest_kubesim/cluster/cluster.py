@@ -24,6 +24,7 @@ from pytest_kubesim.cluster.nodes import Nodes
 from pytest_kubesim.cluster.object_verbs import ObjectVerbs
 from pytest_kubesim.cluster.operators import Doors, Operator
 from pytest_kubesim.cluster.references import Names, Reference
+from pytest_kubesim.cluster.webhooks import Webhooks
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError
 from pytest_kubesim.faults.faults import Faults
@@ -95,6 +96,7 @@ class Cluster(ObjectVerbs):
         for server in self.control_plane.servers:
             server.node_proxy = KubeletProxy(self.nodes.kubelet, self.nodes.pod_network)
         self.faults = Faults(FaultGround(self))
+        self.webhooks = Webhooks(self)
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []
         self.on_finish: list[Callable[[], object]] = []
@@ -145,6 +147,11 @@ class Cluster(ObjectVerbs):
                 "this cluster was made without doors: operators and client libraries need the "
                 "fixture `kubesim` or `kubesim_factory`"
             )
+        return self._doors
+
+    @property
+    def doors_if_any(self) -> Doors | None:
+        """How clients get in; None where this cluster has no doors."""
         return self._doors
 
     @property
@@ -236,6 +243,15 @@ class Cluster(ObjectVerbs):
     def kubeconfig(self) -> str:
         """The path of a kubeconfig that leads here."""
         return self.doors.kubeconfig(self)
+
+    def webhook(self, *resources: str, **options: Any) -> Any:
+        """A Python function as a webhook: `@kubesim.webhook("pods")`; see `cluster.webhooks`.
+
+        Parameters: `resources`, which it is asked about (`"pods"`, `"deployments.apps"`, `"*"`);
+        options: `mutating`, `operations`, `url` or `service` to answer for a webhook that
+        manifests have configured, `conversion` (a definition's name), and the fields of a webhook.
+        """
+        return self.webhooks.decorator(resources, options)
 
     # -- time ---------------------------------------------------------------------------------
 

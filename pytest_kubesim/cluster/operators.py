@@ -42,6 +42,12 @@ class Doors(Protocol):
         """The path of a kubeconfig that leads to `cluster`."""
         ...
 
+    async def call_webhook(
+        self, cluster: Cluster, client_config: Any, path: str, review: Any
+    ) -> Any:
+        """What a webhook says that listens inside the simulation."""
+        ...
+
     def detach(self, cluster: Cluster) -> None:
         """Close the ways in and forget `cluster`."""
         ...

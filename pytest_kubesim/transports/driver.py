@@ -21,6 +21,7 @@ from pytest_kubesim.transports import (
     kopf_operators,
     kubeconfig,
     libraries,
+    memory_calls,
     pairs,
     polling,
     sync,
@@ -71,7 +72,7 @@ class Driver:
 
     def _open(self) -> None:
         if self._freezes is None:
-            self._freezes = Freezes(WORLD.now_ns, threads.REPLACED)
+            self._freezes = Freezes(WORLD.now_ns, threads.REPLACED, WORLD.monotonic_ns)
         WORLD.main_ident = get_ident()
         WORLD.actor = None
         self._memories.keep()
@@ -125,6 +126,12 @@ class Driver:
     def kubeconfig(self, cluster: Cluster) -> str:
         """The path of a kubeconfig that leads to `cluster`, whoever uses it."""
         return kubeconfig.files().for_cluster(self._serials[id(cluster)])
+
+    async def call_webhook(
+        self, cluster: Cluster, client_config: Any, path: str, review: Any
+    ) -> Any:
+        """What a webhook says that listens inside: see `memory_calls`."""
+        return await memory_calls.call_webhook(cluster, client_config, path, review)
 
     # -- operators ----------------------------------------------------------------------------
 

@@ -85,7 +85,15 @@ class Listener:
         self.cluster: Cluster = WORLD.require()
         self._factory = factory
         self._owner = owner
+        actor = WORLD.actor
+        self.host = "test" if actor is None else actor.process.host
+        """Where whoever listens runs."""
         _listeners[owner, port] = self
+
+    @property
+    def open(self) -> bool:
+        """Whether it still listens."""
+        return _listeners.get((self._owner, self.port)) is self
 
     def dial(self, output: Output, on_close: OnClose) -> Wire:
         """A new connection."""
@@ -197,6 +205,12 @@ def find(host: Any, port: Any) -> Listener | None:
         if found is not None:
             return found
     return next((one for (_, taken), one in _listeners.items() if taken == port), None)
+
+
+def anybody(port: int) -> Listener | None:
+    """Who listens on a port, the operators before the test."""
+    found = [one for (_, taken), one in _listeners.items() if taken == port]
+    return next((one for one in found if one.host != "test"), found[0] if found else None)
 
 
 def close_of(loop: Any) -> None:
