@@ -28,6 +28,7 @@ class Relay:
         self._upgrade = upgrade
         self._stream: Any = upgrade.stream
         self._intake = Intake(upgrade.kernel, connection)
+        self._pumping = False
         connection.send(upgrade.head)
         self._stream.incoming.on_change = self.pump
         self.pump()
@@ -44,6 +45,9 @@ class Relay:
     def pump(self) -> None:
         """Send what waits, as far as the client takes it."""
         incoming = self._stream.incoming
+        if self._pumping or self._connection.closed:
+            return
+        self._pumping = True
         try:
             while self._connection.backlog() < HIGH_BYTES and (
                 data := incoming.read_nowait(CHUNK_BYTES)
@@ -52,6 +56,8 @@ class Relay:
         except Reset:
             self._connection.end("reset")
             return
+        finally:
+            self._pumping = False
         if incoming.ended:
             self._connection.end()
 

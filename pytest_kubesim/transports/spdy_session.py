@@ -73,16 +73,17 @@ class Session:
 
     def pump(self) -> None:
         """Send what waits, as far as the client takes it."""
+        # What is sent may make room at once, and lead here again.
         if self._pumping or self._over or self._connection.closed:
             return
         self._pumping = True
         try:
             for stream in list(self._open.values()):
                 self._pump(stream)
+            if self._closing and self._connection.backlog() < HIGH_BYTES:
+                self._finish()
         finally:
             self._pumping = False
-        if self._closing and self._connection.backlog() < HIGH_BYTES:
-            self._finish()
 
     def _pump(self, stream: ClientStream) -> None:
         number = stream.number

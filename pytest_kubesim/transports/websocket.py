@@ -163,6 +163,7 @@ class Channels:
 
     def pump(self) -> None:
         """Send what waits, as far as the client takes it."""
+        # What is sent may make room at once, and lead here again.
         if self._pumping or self._connection.closed:
             return
         self._pumping = True
@@ -170,10 +171,10 @@ class Channels:
             for stream in self.streams:
                 while self._connection.backlog() < HIGH_BYTES and (data := take(stream)):
                     self._say(stream.number, data)
+            if self._closing and self._connection.backlog() < HIGH_BYTES:
+                self._messages.close()
         finally:
             self._pumping = False
-        if self._closing and self._connection.backlog() < HIGH_BYTES:
-            self._messages.close()
 
     def forget(self, *streams: ClientStream | None) -> None:
         """Channels cannot be reset."""

@@ -40,6 +40,8 @@ class Wire:
         self.received += data
         if self.unread:
             self.unread += len(data)
+        else:
+            self.connection.room()  # as a socket that takes all at once
 
     def _end(self, kind):
         self.ended = kind
