@@ -36,9 +36,12 @@ async def run_hook(
         return ""
     if (action := handler.get("httpGet")) is not None:
         probe = make_probe(handler, "lifecycle", run.pod_ip, container)
-        elsewhere = probe.host != run.pod_ip
+        network = host.runtime.network
+        elsewhere = probe.host != run.pod_ip or (
+            network is not None and network.listener(probe.host, probe.port) is not None
+        )
         if run.program.live or elsewhere:
-            answer = await probing.over_network(host.runtime.network, host.node.host_ip, probe)
+            answer = await probing.over_network(network, host.node.host_ip, probe)
         else:
             answer = host.runtime.probe(run, probe)
         if answer.ok or answer.output.startswith("HTTP probe failed with statuscode"):

@@ -353,6 +353,8 @@ def host_files(name: str, now_ns: int) -> FileSystem:
     """A node's own files."""
     made = FileSystem("ext4", now_ns=now_ns, source="/dev/sda1")
     files.put(made.root, "etc/hostname", files.regular(f"{name}\n".encode()))
+    hosts = f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n"
+    files.put(made.root, "etc/hosts", files.regular(hosts.encode()))
     files.put(made.root, "etc/os-release", files.regular(b"ID=debian\nVERSION_ID=12\n"))
     for path in ("var/log/pods", "var/log/containers", "var/lib/kubelet/pods", "run", "dev", "proc",
                  "sys", "opt", "home", "root"):

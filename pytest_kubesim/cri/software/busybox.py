@@ -7,6 +7,7 @@ from pytest_kubesim.cri.applets import (
     awk,
     editing,
     files,
+    kernel,
     looking,
     network,
     printing,
@@ -21,6 +22,7 @@ from pytest_kubesim.cri.software.rootfs import Applet, Software, program
 APPLETS: dict[str, Applet] = {
     **printing.APPLETS, **files.APPLETS, **looking.APPLETS, **text.APPLETS, **editing.APPLETS,
     **awk.APPLETS, **sums.APPLETS, **archive.APPLETS, **system.APPLETS, **network.APPLETS,
+    **kernel.APPLETS,
     "kill": kill,
 }
 
