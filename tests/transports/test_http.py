@@ -94,7 +94,7 @@ def test_a_request_that_nothing_holds_is_answered_at_once(client, server):
     client.get("/api?a=1&b=x%20y+z&c", "X-Thing: 1", method="POST", body=b"{}")
     assert client.out == (
         b"HTTP/1.1 200 OK\r\naudit-id: 1\r\nContent-Type: application/json\r\n"
-        b"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 15\r\n\r\n" + b'{"path":"/api"}'
+        b"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 16\r\n\r\n" + b'{"path":"/api"}\n'
     )
     (request,) = server.requests
     assert request.query == (("a", "1"), ("b", "x y z"), ("c", ""))
@@ -112,7 +112,7 @@ def test_requests_in_one_packet_are_served_one_after_the_other(kernel, client, s
 def test_bytes_may_come_one_by_one(client):
     for byte in b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n":
         client.connection.feed(bytes([byte]))
-    assert client.out.endswith(b'{"path":"/a"}')
+    assert client.out.endswith(b'{"path":"/a"}\n')
 
 
 def test_a_client_that_closes_keep_alive(client):
@@ -123,7 +123,7 @@ def test_a_client_that_closes_keep_alive(client):
 
 def test_head_and_204_have_no_body(client):
     client.get("/a", method="HEAD")
-    assert client.out.endswith(b"Content-Length: 13\r\n\r\n")
+    assert client.out.endswith(b"Content-Length: 14\r\n\r\n")
     client.out = b""
     client.get("/none")
     assert b"Content-Length" not in client.out

@@ -92,7 +92,7 @@ def test_a_request_is_answered_at_once(client, server):
     number = client.request("/a?x=1&y=%20", ("accept", "z"))
     assert client.status[number] == 200
     assert client.headers[number]["audit-id"] == "1"
-    assert client.body[number] == b'{"path":"/a"}'
+    assert client.body[number] == b'{"path":"/a"}\n'
     assert number in client.ended
     request = server.requests[0]
     assert (request.method, request.query) == ("GET", (("x", "1"), ("y", " ")))

@@ -63,7 +63,7 @@ def test_a_handler_that_fails_costs_its_connection(connection, failures):
     with pytest.raises((ConnectionError, http.client.HTTPException)):
         ask(connection, "/broken")
     connection.close()
-    assert ask(connection, "/a") == b'{"path":"/a"}'
+    assert ask(connection, "/a") == b'{"path":"/a"}\n'
     assert [str(f) for f in failures] == ["broken"]
 
 
@@ -75,7 +75,7 @@ def test_a_component_that_fails_is_told_and_the_rest_serves_on(connection, failu
     while not failures and time.monotonic() < until:
         time.sleep(0.02)
     assert [str(f) for f in failures] == ["failed later"]
-    assert ask(connection, "/a") == b'{"path":"/a"}'
+    assert ask(connection, "/a") == b'{"path":"/a"}\n'
 
 
 @pytest.mark.parametrize("part", ["HEAD_S", "IDLE_S", "BODY_S"])
