@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pytest_kubesim.apimachinery import protobuf
 from pytest_kubesim.apimachinery.go_encoding import roundtrip
-from pytest_kubesim.apimachinery.schema import schema_for
+from pytest_kubesim.apimachinery.schema import schema_for, schema_named
 from pytest_kubesim.builders import fake
 from pytest_kubesim.data import load
 
@@ -67,3 +67,28 @@ def test_garbage_is_an_error_and_nothing_else(data: bytes) -> None:
 def test_integers_keep_their_sign(number: int) -> None:
     lease = {"kind": "Pod", "apiVersion": "v1", "spec": {"activeDeadlineSeconds": number}}
     assert protobuf.decode(protobuf.encode(lease))["spec"]["activeDeadlineSeconds"] == number
+
+
+def test_every_key_of_a_kind_has_a_field_in_its_message():
+    strange = {}
+    for name in sorted(load.protobuf()):
+        try:
+            schema = schema_named("io." + name.replace("k8s.io.", "k8s.", 1))
+        except (KeyError, ValueError):
+            continue
+        message = protobuf._message(name)
+        keys = set(message.by_key) | {key for _, inner in message.inlined for key in inner}
+        wanted = set(schema.properties) - {"kind", "apiVersion"}
+        if wanted - keys or (schema.properties and keys - wanted):
+            strange[name] = (wanted - keys, keys - wanted)
+    assert not strange
+
+
+def test_the_extensions_of_a_custom_schema_survive():
+    props = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "x-kubernetes-list-map-keys": ["a"],
+             "x-kubernetes-validations": [{"rule": "true"}], "x-kubernetes-int-or-string": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": props}}
+    crd = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "x"},
+           "spec": {"group": "g", "names": {"plural": "x", "kind": "X"}, "scope": "Cluster", "versions": [version]}}
+    decoded = protobuf.decode(protobuf.encode(crd))
+    assert decoded["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == props
