@@ -179,6 +179,14 @@ def parse_int(text: str, bits: int = 64, *, function: str = "ParseInt") -> int:
     return number
 
 
+def query_flag(text: str | None) -> bool:
+    """A flag of a query, by its first value (None: it has none): anything but `false` and `0`.
+
+    Follows ``Convert_Slice_string_To_bool`` of ``apimachinery/pkg/runtime/conversion.go``.
+    """
+    return text is not None and text != "0" and text.lower() != "false"
+
+
 def atoi(text: str) -> int:
     """``strconv.Atoi``; raises ``ValueError`` with Go's text."""
     return parse_int(text, function="Atoi")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from pytest_kubesim.apimachinery.golang import query_flag
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.errors import NotSimulated
@@ -60,7 +61,7 @@ def _logs(
 ) -> Response | LogStream:
     options = log_options(dict(request.query))
     run = server.find_log(namespace, pod, container, previous=options.previous)
-    if request.param("follow") == "true" and run.state == RUNNING:
+    if query_flag(dict(request.query).get("follow")) and run.state == RUNNING:
         return LogStream(run, options, run.now_ns())
     return _text(200, format_log(run.logs, options, run.now_ns()))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from pytest_kubesim.apimachinery.golang import query_flag
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet.server import LogOptions, format_log
@@ -38,8 +39,8 @@ def log_options(query: Mapping[str, str]) -> LogOptions:
         since_seconds=number("sinceSeconds"),
         since_time_ns=parse_time(since) if since else None,
         limit_bytes=number("limitBytes"),
-        timestamps=query.get("timestamps") == "true",
-        previous=query.get("previous") == "true",
+        timestamps=query_flag(query.get("timestamps")),
+        previous=query_flag(query.get("previous")),
         stream=query.get("stream") or "All",
     )
 

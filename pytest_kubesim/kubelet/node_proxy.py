@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from pytest_kubesim.apimachinery import status as apistatus
+from pytest_kubesim.apimachinery.golang import query_flag
 from pytest_kubesim.cni.network import CONTROL_PLANE
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet import endpoints, remote_command, streaming_server
@@ -79,7 +80,7 @@ class KubeletProxy:
         except KubeletError as error:
             raise _status(error) from None
         now_ns = run.now_ns()
-        if query.get("follow") == "true" and run.state == RUNNING:
+        if query_flag(query.get("follow")) and run.state == RUNNING:
             return LogStream(run, wanted, now_ns)
         text = format_log(run.logs, wanted, now_ns)
         return Response(200, body=text.encode(), content_type=TEXT)
@@ -119,7 +120,7 @@ class KubeletProxy:
 
     def _told(self, request: Request, problem: str) -> Upgrade:
         query = dict(request.query)
-        flags = {key: query.get(key) in {"true", "1"} for key in ("stdin", "stdout", "stderr")}
+        flags = {key: query_flag(query.get(key)) for key in ("stdin", "stdout", "stderr")}
         assert self._network is not None, "a way to kubelets comes with a network"
         return remote_command.Refused(self._network.kernel, Options(**flags), problem)
 
@@ -154,9 +155,7 @@ class KubeletProxy:
 def _posting(path: str, request: Request) -> str:
     """How Go's HTTP client begins to say that the translator's request failed."""
     query = dict(request.query)
-    flags = [
-        (named, "1") for flag, named in _PARAMETERS.items() if query.get(flag) in {"true", "1"}
-    ]
+    flags = [(named, "1") for flag, named in _PARAMETERS.items() if query_flag(query.get(flag))]
     commands = [(name, value) for name, value in request.query if name == "command"]
     encoded = urlencode(sorted(commands + flags, key=lambda pair: pair[0]))
     braced = f"{path}?{encoded}".replace("{", "{{").replace("}", "}}")

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from pytest_kubesim.apimachinery import status as apistatus
+from pytest_kubesim.apimachinery.golang import query_flag
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.kubelet.streaming import (
     IGNORE,
@@ -73,7 +74,7 @@ class Options:
 
         Raises: `ValueError` where the client wants none.
         """
-        flags = {name: query.get(name) in {"true", "1"} for name in ("tty", *NAMES[:3])}
+        flags = {name: query_flag(query.get(name)) for name in ("tty", *NAMES[:3])}
         if flags["tty"]:
             flags["stderr"] = False
         if not (flags["stdin"] or flags["stdout"] or flags["stderr"]):

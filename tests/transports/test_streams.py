@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import kubernetes
 import pytest
 from kubernetes.client import ApiException
@@ -262,3 +264,57 @@ def test_a_command_through_kr8s(kubesim, core):
     pod = kr8s.objects.Pod.get("box", namespace="default")
     result = pod.exec(["sh", "-c", "echo out; echo err >&2"])
     assert (result.stdout, result.stderr, result.returncode) == (b"out\n", b"err\n", 0)
+
+
+@pytest.mark.filterwarnings("ignore:Kubernetes version .* is not supported")
+def test_a_port_forwarded_by_kr8s(kubesim, core):
+    kr8s = pytest.importorskip("kr8s.asyncio")
+    httpx = pytest.importorskip("httpx")
+    start(kubesim, "web", "nginx:1")
+
+    async def main():
+        pod = await kr8s.objects.Pod.get("web", namespace="default")
+        async with pod.portforward(80) as port, httpx.AsyncClient() as client:
+            return (await client.get(f"http://localhost:{port}/")).text
+
+    assert "Welcome to nginx!" in asyncio.run(main())
+
+
+def test_a_command_through_kubernetes_asyncio(kubesim, core):
+    client = pytest.importorskip("kubernetes_asyncio")
+    from kubernetes_asyncio.stream import WsApiClient
+
+    start(kubesim, "box", "busybox:1", "sleep", "36000")
+    streams = {"stdout": True, "stderr": True, "tty": False}
+
+    async def main():
+        await client.config.load_kube_config()
+        async with WsApiClient() as api:
+            run = client.client.CoreV1Api(api).connect_get_namespaced_pod_exec
+            whole = await run("box", "default", command=["echo", "hi"], stdin=False, **streams)
+            opened = await run(
+                "box", "default", command=["cat"], stdin=True, _preload_content=False, **streams
+            )
+            async with opened as socket:
+                await socket.send_bytes(b"\0typed\n")
+                assert (await socket.receive()).data == b"\1"
+                return whole, (await socket.receive()).data
+
+    assert asyncio.run(main()) == ("hi\n", b"\1typed\n")
+
+
+def test_a_log_as_the_official_client_watches_it(kubesim, core):
+    start(kubesim, "talks", "busybox:1", "sh", "-c", "for i in 1 2; do echo $i; sleep 9; done")
+    watch = kubernetes.watch.Watch()
+    seen = []
+    for line in watch.stream(core.read_namespaced_pod_log, name="talks", namespace="default"):
+        seen.append(line)
+        if len(seen) == 2:
+            watch.stop()
+    assert seen == ["1", "2"]
+
+
+def test_a_log_that_lightkube_follows(kubesim, core):
+    lightkube = pytest.importorskip("lightkube")
+    start(kubesim, "talks", "busybox:1", "sh", "-c", "for i in 1 2 3; do echo $i; sleep 2; done")
+    assert list(lightkube.Client().log("talks", follow=True, newlines=False)) == ["1", "2", "3"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apimachinery import status, validation
-from pytest_kubesim.apimachinery.golang import bracketed, parse_int, quote
+from pytest_kubesim.apimachinery.golang import bracketed, parse_int, query_flag, quote
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, annotations
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import responses
@@ -171,7 +171,7 @@ async def admit(scope: RequestScope) -> None:
     for name in _OPTIONS[scope.subresource]:
         given = scope.params(name)
         if name in _FLAGS:
-            obj |= {name: True} if given[:1] in (["true"], ["1"]) else {}
+            obj |= {name: True} if query_flag(next(iter(given), None)) else {}
         elif given:
             obj[name] = _option(name, given)
     attributes = chain.attributes_for(scope, chain.CONNECT, {}, obj=obj, kind=kind)
