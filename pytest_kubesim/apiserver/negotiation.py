@@ -85,7 +85,11 @@ def parse_accept(header: str) -> tuple[Clause, ...]:
 
 @functools.lru_cache(1024)
 def output_for(
-    header: str, offers: tuple[str, ...] = BUILT_IN, *, transforms: bool = True
+    header: str,
+    offers: tuple[str, ...] = BUILT_IN,
+    *,
+    transforms: bool = True,
+    tables: bool = True,
 ) -> Output | None:
     """The best way to answer that the client accepts, or None."""
     if not header:
@@ -96,7 +100,7 @@ def output_for(
             if clause.type not in (type_, "*") or clause.subtype not in (subtype, "*"):
                 continue
             accepted = _with_params(offer, clause, transforms=transforms)
-            if accepted is not None:
+            if accepted is not None and (tables or accepted.kind != "Table"):
                 return accepted
     return None
 
@@ -122,9 +126,11 @@ def _with_params(offer: str, clause: Clause, *, transforms: bool) -> Output | No
     return Output(offer, kind, version, group, pretty)
 
 
-def negotiate(header: str, offers: tuple[str, ...] = BUILT_IN) -> Output:
+def negotiate(
+    header: str, offers: tuple[str, ...] = BUILT_IN, *, tables: bool = True
+) -> Output:
     """As `output_for`.  Raises `APIStatus` (406)."""
-    found = output_for(header, offers)
+    found = output_for(header, offers, tables=tables)
     if found is None:
         raise status.new_not_acceptable(offers)
     return found

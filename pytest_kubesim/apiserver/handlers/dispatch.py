@@ -76,7 +76,9 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
     handler = _handler(scope, resource)
     if not resource.custom and not negotiation.routable(accept, offers):
         raise negotiation.not_routable(offers)
-    scope.output = negotiation.negotiate(accept, offers)
+    # What is never stored has no columns to make a Table of.
+    tables = resource.group_resource not in reviews.ENDPOINTS
+    scope.output = negotiation.negotiate(accept, offers, tables=tables)
     if warning := _DEPRECATED.get(resource.group_resource):
         scope.warn(warning)
     return await handler(scope)
