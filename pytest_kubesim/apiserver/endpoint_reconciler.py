@@ -109,8 +109,7 @@ class EndpointReconciler:
     # -- the objects --------------------------------------------------------------------------
 
     async def _ensure_service(self) -> None:
-        reader = self._server.reader
-        if reader.get(GroupResource("", "services"), _NAMESPACE, _NAME) is None:
+        if self._get(GroupResource("", "services")) is None:
             await self._create(_SERVICES, {
                 "apiVersion": "v1",
                 "kind": "Service",
@@ -137,7 +136,7 @@ class EndpointReconciler:
         if not addresses and not self._stopped:
             # Its own key has just been renewed, or removed in the course of a start.
             return
-        found = await self._get(f"{_ENDPOINTS}/{_NAME}")
+        found = self._get(GroupResource("", "endpoints"))
         subsets: list[Object] = []
         if addresses:
             subsets = [{"addresses": [{"ip": each} for each in addresses], "ports": _PORTS}]
@@ -174,7 +173,7 @@ class EndpointReconciler:
             ],
             "ports": _PORTS if addresses else [],
         }
-        found = await self._get(f"{_SLICES}/{_NAME}")
+        found = self._get(GroupResource("discovery.k8s.io", "endpointslices"))
         if found is None:
             await self._create(_SLICES, wanted)
             return
@@ -186,13 +185,8 @@ class EndpointReconciler:
         if not same:
             await loopback.send(self._server, "PUT", f"{_SLICES}/{_NAME}", wanted)
 
-    async def _get(self, path: str) -> Object | None:
-        try:
-            return await loopback.send(self._server, "GET", path)
-        except status.APIStatus as error:
-            if status.is_not_found(error):
-                return None
-            raise
+    def _get(self, resource: GroupResource) -> Object | None:
+        return self._server.reader.get(resource, _NAMESPACE, _NAME)
 
     async def _create(self, path: str, obj: Object) -> None:
         try:

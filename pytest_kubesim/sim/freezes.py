@@ -72,11 +72,19 @@ class Freezes:
     """The switch.
 
     Parameters: `now_ns`, asked for virtual time while it is on; `replaced`, further functions that
-    modules may hold under names of their own (`from time import sleep`), with what stands in.
+    modules may hold under names of their own (`from time import sleep`), with what stands in;
+    `monotonic_ns`, asked for what `time.monotonic` and its like show (default: `now_ns`).
     """
 
-    def __init__(self, now_ns: Callable[[], int], replaced: Mapping[Any, Any]) -> None:
+    def __init__(
+        self,
+        now_ns: Callable[[], int],
+        replaced: Mapping[Any, Any],
+        monotonic_ns: Callable[[], int] | None = None,
+    ) -> None:
         self._api: Any = api
+        self._monotonic = _monotonic_of(monotonic_ns or now_ns)
+        self._real_monotonic = {name: getattr(api, name) for name in self._monotonic}
         self._factory = _Factory(now_ns)
         self._time_names = _time_names(api)
         self._fakes: dict[int, tuple[Any, Any]] = {}
@@ -102,6 +110,8 @@ class Freezes:
         api.tz_offsets.append(timedelta(0))
         api.ignore_lists.append(REAL_TIME)
         api.tick_flags.append(False)
+        for name, function in self._monotonic.items():
+            setattr(api, name, function)
         for name, _, fake in self._time_names:
             setattr(time, name, fake)
         _set_datetime(api.FakeDatetime, api.FakeDate)
@@ -118,6 +128,8 @@ class Freezes:
         api = self._api
         for stack in (api.freeze_factories, api.tz_offsets, api.ignore_lists, api.tick_flags):
             stack.pop()
+        for name, function in self._real_monotonic.items():
+            setattr(api, name, function)
         for name, real, _ in self._time_names:
             setattr(time, name, real)
         _set_datetime(api.real_datetime, api.real_date)
@@ -164,6 +176,18 @@ def _set_datetime(datetime_class: type, date_class: type) -> None:
     module: Any = sys.modules["datetime"]
     module.datetime = datetime_class
     module.date = date_class
+
+
+def _monotonic_of(now_ns: Callable[[], int]) -> dict[str, Callable[[], Any]]:
+    """The monotonic time as freezegun asks for it: a clock that nobody sets."""
+
+    def microseconds() -> int:
+        return now_ns() // 1_000
+
+    return {
+        "_get_fake_monotonic": lambda: microseconds() / 1e6,
+        "_get_fake_monotonic_ns": lambda: microseconds() * 1_000,
+    }
 
 
 _NAMES = (

@@ -17,29 +17,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
 
-MILLION = 1_000_000
+BILLION = 1_000_000_000
 MAX_DRIFT_PPM = 500_000
 
 
 class LocalClock:
     """A clock that may be wrong.  `offset_ns`: how far its wall time is ahead to begin with."""
 
-    __slots__ = ("_at_ns", "_gained_ns", "_kernel", "_set_ns", "drift_ppm")
+    __slots__ = ("_at_ns", "_gained_ns", "_kernel", "_ppb", "_set_ns")
 
     def __init__(self, kernel: Kernel, offset_ns: int = 0) -> None:
         self._kernel = kernel
         self._set_ns = offset_ns
         self._gained_ns = 0
         self._at_ns = kernel.now_ns
-        self.drift_ppm = 0
-        """How many microseconds it gains in a second."""
+        self._ppb = 0
 
     def _gained(self) -> int:
         """What it has gained by drifting, in all its time."""
-        if not self.drift_ppm:
+        if not self._ppb:
             return self._gained_ns
         since_ns = self._kernel.now_ns - self._at_ns
-        return self._gained_ns + since_ns * self.drift_ppm // MILLION
+        return self._gained_ns + since_ns * self._ppb // BILLION
+
+    @property
+    def drift_ppm(self) -> float:
+        """How many microseconds it gains in a second."""
+        return self._ppb / 1000
 
     @property
     def offset_ns(self) -> int:
@@ -58,7 +62,7 @@ class LocalClock:
         """Set its wall time forwards (or back, below 0) by `delta_ns` nanoseconds."""
         self._set_ns += delta_ns
 
-    def drift(self, ppm: int) -> None:
+    def drift(self, ppm: float) -> None:
         """From now on gain `ppm` microseconds a second (lose, below 0).
 
         Raises: `ValueError` beyond half a second in a second.
@@ -67,9 +71,9 @@ class LocalClock:
             raise ValueError(f"a clock drifts by at most {MAX_DRIFT_PPM} ppm, not by {ppm}")
         self._gained_ns = self._gained()
         self._at_ns = self._kernel.now_ns
-        self.drift_ppm = ppm
+        self._ppb = round(ppm * 1000)
 
     def true_ns(self, duration_ns: int) -> int:
         """How long it truly takes until the clock has gone on by `duration_ns`; rounded up."""
-        rate = MILLION + self.drift_ppm
-        return duration_ns if rate == MILLION else -(-duration_ns * MILLION // rate)
+        rate = BILLION + self._ppb
+        return duration_ns if rate == BILLION else -(-duration_ns * BILLION // rate)

@@ -89,6 +89,13 @@ class World:
         actor = self.actor
         return actor.process.now_ns() if actor is not None else self.clusters[-1].kernel.now_ns
 
+    def monotonic_ns(self) -> int:
+        """What the monotonic clock of whoever runs shows; the simulation must be on."""
+        actor = self.actor
+        if actor is not None:
+            return actor.process.monotonic_ns()
+        return self.clusters[-1].kernel.now_ns
+
     def alive(self) -> None:
         """Raises: `ProcessKilled` where the code that calls this belongs to a dead process."""
         thread = self.threads.get(get_ident())
@@ -98,7 +105,7 @@ class World:
             raise ProcessKilled
 
     def block(self, future: Future[Any] | None, timeout_ns: int | None) -> bool:
-        """Wait until `future` is done (True), or `timeout_ns` of virtual time have passed.
+        """Wait until `future` is done (True), or `timeout_ns` have passed on the clock there.
 
         Called by a thread of the simulation that has nothing else to do.
         Raises: `ProcessKilled` when its process ends meanwhile.
@@ -112,6 +119,8 @@ class World:
         cluster, actor = self.cluster(), self.actor
         kernel = cluster.kernel
         limit_ns = LONGEST_WAIT_NS if timeout_ns is None else timeout_ns
+        if actor is not None:
+            limit_ns = actor.process.true_ns(limit_ns)
         until_ns = kernel.now_ns + max(0, limit_ns)
         done = None if future is None else future.done
         if actor is None:

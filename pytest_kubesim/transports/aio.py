@@ -145,16 +145,31 @@ class Loop(MemorySockets):
         return self._kernel
 
     def time(self) -> float:
-        """Virtual seconds since the cluster was made."""
+        """Virtual seconds since the cluster was made, by the monotonic clock of its process."""
         kernel = self.kernel
-        return self._before_s + (0.0 if kernel is None else kernel.elapsed_ns / NS)
+        return self._before_s + (0.0 if kernel is None else self._elapsed_ns(kernel) / NS)
 
-    def _due_ns(self, when: float) -> int:
+    def _elapsed_ns(self, kernel: Kernel) -> int:
+        if self.actor is None:
+            return kernel.elapsed_ns
+        return self.actor.process.monotonic_ns() - kernel.start_ns
+
+    def _left_ns(self, when: float) -> int:
+        """How long it is until then, on the clock of its process."""
         kernel = self.kernel
         assert kernel is not None
         nanoseconds = (when - self._before_s) * NS
         whole = int(nanoseconds)
-        return kernel.start_ns + whole + (nanoseconds > whole)
+        return whole + (nanoseconds > whole) - self._elapsed_ns(kernel)
+
+    def _due_ns(self, when: float) -> int:
+        """At what true instant it is then."""
+        kernel = self.kernel
+        assert kernel is not None
+        left_ns = self._left_ns(when)
+        if self.actor is not None:
+            left_ns = self.actor.process.true_ns(left_ns)
+        return kernel.now_ns + left_ns
 
     # -- waking -------------------------------------------------------------------------------
 
@@ -219,7 +234,7 @@ class Loop(MemorySockets):
         self._wake = wake = Future[None](kernel)
         limit_ns = None
         if self._scheduled:
-            limit_ns = self._due_ns(self._scheduled[0]._when) - kernel.now_ns  # noqa: SLF001
+            limit_ns = self._left_ns(self._scheduled[0]._when)  # noqa: SLF001
         WORLD.block(wake, limit_ns)
         self._wake = None
 

@@ -185,6 +185,8 @@ class SimThread:
             future.add_done_callback(wake)
         timer = None
         if timeout_ns is not None:
+            if self.actor is not None:
+                timeout_ns = self.actor.process.true_ns(timeout_ns)
             timer = self.kernel.call_later(
                 max(0, timeout_ns), wake, periodic=True, label=f"{self.name}: a wait"
             )
@@ -255,11 +257,11 @@ class SimLock:
         if not WORLD.inside():
             return self._lock.acquire(True, timeout)
         kernel = WORLD.cluster().kernel
-        deadline_ns = None if timeout < 0 else kernel.now_ns + to_delay_ns(timeout)
+        deadline_ns = None if timeout < 0 else WORLD.monotonic_ns() + to_delay_ns(timeout)
         while True:
             waiter: Future[None] = Future(kernel)
             self._waiters.append(waiter)
-            left_ns = None if deadline_ns is None else deadline_ns - kernel.now_ns
+            left_ns = None if deadline_ns is None else deadline_ns - WORLD.monotonic_ns()
             try:
                 WORLD.block(waiter, left_ns)
             finally:
@@ -267,7 +269,7 @@ class SimLock:
                     self._waiters.remove(waiter)
             if self._lock.acquire(False):
                 return True
-            if deadline_ns is not None and kernel.now_ns >= deadline_ns:
+            if deadline_ns is not None and WORLD.monotonic_ns() >= deadline_ns:
                 return False
 
     def release(self) -> None:
