@@ -360,6 +360,9 @@ class APIServer:
     async def started(self, cacher: Cacher) -> None:
         """Have a watch cache running; it begins where this process began, if etcd still knows."""
         if not cacher.ready:
+            if self.etcd.leaderless:
+                # Upstream's reflector tries in vain meanwhile.
+                raise status.new_too_many_requests(INITIALIZING, 1)
             store = self.etcd.member.store
             known = store.compacted < self._since <= store.revision
             # Upstream's caches of custom resources are made when they are first asked for.

@@ -55,6 +55,11 @@ class Client:
     def __init__(self, member: Member) -> None:
         self.member = member
 
+    @property
+    def leaderless(self) -> bool:
+        """Whether nobody could answer at this moment, as far as the other end knows."""
+        return False
+
     async def get(
         self, key: str, *, revision: int = 0, serializable: bool = False
     ) -> RangeResponse:

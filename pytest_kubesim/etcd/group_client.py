@@ -116,6 +116,12 @@ class GroupClient(Client):
         """The member it is connected to."""
         return self._connected
 
+    @property
+    def leaderless(self) -> bool:
+        """As ``Client.leaderless``."""
+        member = self._connected
+        return member is None or member.lead == NONE
+
     def begin_anew(self) -> None:
         """Have seen what an observer of the group sees now, and connect."""
         group = self._group

@@ -104,16 +104,27 @@ async def follow(
 ) -> None:
     """List below `prefix`, then watch for as long as `process` lives.
 
-    `begin` is given what is there; `stream` hears of what comes after it.
+    `begin` is given what is there; `stream` hears of what comes after it.  Where the watch ends
+    (etcd has no leader, or has forgotten what came next) it begins anew, as a reflector does.
     """
     end = prefix_end(prefix)
+
+    def told(response: WatchResponse) -> None:
+        if response.error is None and not response.compact_revision:
+            stream(response)
+        elif process.alive:
+            if ended in process.on_exit:
+                process.on_exit.remove(ended)
+            again = follow(client, prefix, stream, begin, process, prev_kv=prev_kv)
+            process.spawn(again, name=f"follow {prefix}", daemon=True)
+
     while True:
         try:
             found = await client.range(prefix, end)
             if begin is not None:
                 begin(found.kvs)
             watcher = await client.watch(
-                prefix, end, start_revision=found.revision + 1, callback=stream, prev_kv=prev_kv
+                prefix, end, start_revision=found.revision + 1, callback=told, prev_kv=prev_kv
             )
         except EtcdError:
             await process.kernel.sleep(RETRY_NS, periodic=True)

@@ -8,9 +8,14 @@ from __future__ import annotations
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apimachinery.status import APIStatus
-from pytest_kubesim.etcd.messages import EtcdError
+from pytest_kubesim.etcd.messages import ErrDeadlineExceeded, EtcdError
 
 __all__ = ["EtcdError", "StorageError", "interpret", "plain"]
+
+TOO_LATE = "request did not complete within requested timeout - context deadline exceeded"
+"""What `finisher.go` says after 34 s of a request that changes something."""
+TOO_LONG = "request did not complete within the allotted timeout"
+"""What the filter `timeout.go` says of any request after a minute."""
 
 KEY_NOT_FOUND = 1
 KEY_EXISTS = 2
@@ -52,6 +57,10 @@ def interpret(error: Exception, resource: GroupResource, name: str, operation: s
     """The refusal for a failed storage operation: get, list, create, update or delete."""
     if isinstance(error, APIStatus):
         return error
+    if isinstance(error, ErrDeadlineExceeded):
+        # Whoever waits for storage hears of it no more: the request's own time is over.
+        changing = operation not in ("get", "list")
+        return status.new_timeout_error(TOO_LATE if changing else TOO_LONG, 0)
     if isinstance(error, EtcdError):
         # A gRPC error as its text goes into a Status: nobody upstream translates these.
         return plain(str(error))
