@@ -6,7 +6,7 @@ is another container with the next attempt.  Whatever the program scheduled ends
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,8 @@ class ContainerConfig:
     background: bool = False
     """Whether what it waits for is work that never ends."""
     cgroup: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    later: Callable[[], Awaitable[tuple[dict[str, str], tuple[Mounted, ...]]]] | None = None
+    """Gives variables and mounts when they are first needed, where they are not given here."""
     """The files of its cgroup."""
 
 

@@ -159,6 +159,15 @@ class Program:
         """Before the start; raises `RuntimeServiceError` where it cannot be started."""
         del container
 
+    def restless(self, container: Container) -> bool:
+        """Whether this container's answer to probes may change at any time."""
+        del container
+        return self.volatile
+
+    async def awaken(self, container: Container) -> None:
+        """Somebody needs it: what sleeps wakes."""
+        del container
+
     def check_command(self, container: Container, command: tuple[str, ...]) -> None:
         """Before a command is run; raises `RuntimeServiceError` where it cannot be run."""
         del container, command

@@ -367,6 +367,7 @@ class Runtime:
     async def _run_sync(
         self, container: Container, command: tuple[str, ...], timeout_ns: int
     ) -> ExecResult:
+        await container.program.awaken(container)
         try:
             container.program.check_command(container, command)
         except RuntimeServiceError as problem:
@@ -412,6 +413,7 @@ class Runtime:
                 f"CONTAINER_{container.state.upper()} state"
             )
         self.check_exec(container)
+        await container.program.awaken(container)
         container.program.check_command(container, command)
         session = ExecSession(self.kernel, tty=tty)
         container.execute(command, session)

@@ -7,6 +7,7 @@ kuberuntime_termination_order}.go`, step by step and word for word.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import quantity
@@ -272,8 +273,9 @@ class KubeRuntime:
         }
         self._check_non_root(container, context)
         mounted: tuple[Mounted, ...] = ()
-        if program.live or container.get("volumeMounts"):
-            mounted = await self._mounted(pod, container, sandbox, env, live=program.live)
+        live = program.live and not asleep
+        if live or container.get("volumeMounts"):
+            mounted = await self._mounted(pod, container, sandbox, env, live=live)
         return ContainerConfig(
             name=container["name"],
             attempt=attempt,
@@ -300,7 +302,19 @@ class KubeRuntime:
             privileged=bool(context.get("privileged")),
             background=_is_background(pod, container),
             cgroup=_cgroup(container),
+            later=partial(self._later, pod, container, sandbox) if asleep else None,
         )
+
+    async def _later(
+        self, pod: Object, container: Object, sandbox: PodSandbox
+    ) -> tuple[dict[str, str], tuple[Mounted, ...]]:
+        """Variables and mounts of a container that has slept until now."""
+        host = self._host
+        env = await make_environment(
+            pod, container, self._references, host.node.capacity, sandbox.ip, host.node.host_ip,
+            services=True,
+        )
+        return env, await self._mounted(pod, container, sandbox, env, live=True)
 
     async def _mounted(
         self,

@@ -248,7 +248,7 @@ class Worker:
         if self.stopped:
             return
         program = run.program
-        if not answer.ok or program.volatile or run.probe_override is not None:
+        if not answer.ok or program.restless(run) or run.probe_override is not None:
             self._schedule(background=True)
             return
         change_ns = program.next_change_ns(run)

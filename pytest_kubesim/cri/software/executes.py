@@ -46,6 +46,10 @@ class Executes(Program):
         """Its answer to probes may change at any time, unless it sleeps."""
         return True
 
+    def restless(self, container: Container) -> bool:
+        """A web server that was started without arguments changes only by commands in it."""
+        return not self.sleeps(container.command)
+
     @property
     def live(self) -> bool:
         """It is asked over the network and by processes."""
@@ -79,9 +83,21 @@ class Executes(Program):
         if self.sleeps(container.command):
             interface = container.interface()
             if interface is not None:
-                interface.sleepers.append(lambda: self._wake(container))
+                interface.sleepers.append(
+                    lambda: container.spawn_task(self.awaken(container), "wakes")
+                )
             return
         self._start(container)
+
+    async def awaken(self, container: Container) -> None:
+        """Start what sleeps."""
+        later = container.config.later
+        if container.system is None and later is not None:
+            env, mounts = await later()
+            container.config = attrs.evolve(
+                container.config, env=env, mounts=mounts, later=None
+            )
+        self._wake(container)
 
     def _wake(self, container: Container) -> System:
         system: System | None = container.system
