@@ -183,7 +183,10 @@ class Executes(Program):
             await system.kernel.sleep(0)
         child = system.start(main, argv, env=env, cwd=cwd, who=who, fds=fds)
         if terminal is None:
-            return await child.exited
+            code = await child.exited
+        if not self.restless(container):
+            container.changed()
+        return code
         terminal.leader = child
         listening = container.spawn_task(terminal.listen(), "terminal")
         try:
