@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pytest_kubesim.apimachinery import timestamps
+from pytest_kubesim.apimachinery.meta import GroupVersionResource
 from pytest_kubesim.sim.clock import NS
 
 
@@ -98,18 +99,18 @@ def test_the_api_server_stamps_objects_with_its_own_time(kubesim: Any) -> None:
 
 
 def test_a_token_ends_early_for_a_server_whose_clock_is_ahead(kubesim: Any) -> None:
-    issuer = "https://kubernetes.default.svc.cluster.local"
-    claims = {
-        "iss": issuer,
-        "aud": [issuer],
-        "exp": int(kubesim.clock.now.timestamp()) + 600,
-        "kubernetes.io": {"namespace": "default", "serviceaccount": {
-            "name": "default",
-            "uid": kubesim.get("serviceaccount/default")["metadata"]["uid"],
-        }},
+    client = kubesim.control_plane.admin("asker", "test/1")
+    request = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"expirationSeconds": 600},
     }
+    answer = kubesim.perform(client.create(
+        GroupVersionResource("", "v1", "serviceaccounts"), "default", request,
+        name="default", subresource="token",
+    ))
+    token = answer["status"]["token"]
     authenticators = kubesim.server.authenticators
-    token = authenticators.sign(claims)
     assert authenticators.user_of(token) is not None
     kubesim.server.process.own_clock().jump(601 * NS)
 
