@@ -21,6 +21,7 @@ from pytest_kubesim.apiserver import (
     deletion,
     effects,
     fault_point,
+    flow_control,
     handler_chain,
     responses,
     shutdown,
@@ -142,12 +143,15 @@ class APIServer:
         self.on_start: list[Callable[[APIServer], object]] = [
             apiextensions.start,
             api_service_availability.start,
+            flow_control.start,
         ]
         """Called when the process starts: controllers that live inside the API server."""
         self.on_watch: list[Callable[[RequestScope, CacheWatcher], object]] = []
         """Called when a watch has been opened, before the client takes its first event."""
         self.views: list[Callable[[RequestScope, Store], Cacher | None]] = []
         """Asked which watch cache a request is served from; None: the usual one."""
+        self.on_authorize: list[Callable[[Attributes, Decision], object]] = []
+        """Called with what somebody wanted to do, and what was decided."""
         self.conversion_webhook: Callable[[Object, Object], Object] | None = None
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
         self.call_webhook: CallWebhook | None = None
@@ -313,7 +317,10 @@ class APIServer:
 
     async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
         """Whether somebody may do something, and why."""
-        return await self.authorizer.authorize(attributes)
+        answer = await self.authorizer.authorize(attributes)
+        for heard in self.on_authorize:
+            heard(attributes, answer[0])
+        return answer
 
     def store(self, resource: Resource) -> Store:
         """The registry of a resource."""

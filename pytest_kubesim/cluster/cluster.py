@@ -24,6 +24,7 @@ from pytest_kubesim.cluster.nodes import Nodes
 from pytest_kubesim.cluster.object_verbs import ObjectVerbs
 from pytest_kubesim.cluster.operators import Doors, Operator
 from pytest_kubesim.cluster.references import Names, Reference
+from pytest_kubesim.cluster.rights import Rights
 from pytest_kubesim.cluster.webhooks import Webhooks
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError
@@ -176,6 +177,11 @@ class Cluster(ObjectVerbs):
 
         return fake(self.kernel.rng.bits("user", "fake"))
 
+    @cached_property
+    def rbac(self) -> Rights:
+        """Which rights service accounts have, have used, and lacked."""
+        return Rights(self)
+
     @property
     def images(self) -> Images:
         """What images, pods and containers run: `images["my/job:1"] = exits(0, after="3s")`."""
@@ -215,6 +221,8 @@ class Cluster(ObjectVerbs):
             raise UsageError(
                 f"run: service_account={service_account!r}: write it as 'namespace/name'"
             )
+        if service_account is not None:
+            assert self.rbac  # from here on it is kept what is asked
         base = self._free_name(name or operators.name_of(operator))
         started: list[Operator] = []
         for number in range(replicas):

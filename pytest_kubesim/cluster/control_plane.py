@@ -285,11 +285,15 @@ class ControlPlane:
 
     def read(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """One object as it is stored now, in the version of `resource`; shared, immutable."""
+        if resource.custom:
+            return self._reader().get_as(resource, namespace, name)
         found = self._reader().get(resource.group_resource, namespace, name)
         return None if found is None else _served(resource, found)
 
     def read_all(self, resource: Resource, namespace: str = "") -> list[Object]:
         """All objects of a resource (of a namespace) as they are stored now, by key."""
+        if resource.custom:
+            return list(self._reader().list_as(resource, namespace))
         found = self._reader().list(resource.group_resource, namespace)
         return [_served(resource, obj) for obj in found]
 

@@ -62,6 +62,25 @@ class LogLine:
     level: str = "INFO"
 
 
+FORBIDDEN = 403
+
+
+@attrs.frozen(slots=True)
+class Denied:
+    """A request that was forbidden; `resource` is plural, with its subresource, or a path."""
+
+    time_ns: int
+    verb: str
+    resource: str
+    group: str
+    namespace: str
+    name: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
 class OperatorLog(list[LogLine]):
     """What an operator logged, oldest first; `text` is all of it."""
 
@@ -106,6 +125,25 @@ class Operator:
     def restarts(self) -> int:
         """How often it was started again."""
         return self.process.restarts
+
+    @property
+    def denied(self) -> list[Denied]:
+        """The requests of it that were forbidden (403), oldest first."""
+        return [
+            Denied(
+                entry.time_ns,
+                entry.fields["verb"],
+                entry.fields.get("resource") or entry.fields.get("path", ""),
+                entry.fields.get("group", ""),
+                entry.fields.get("namespace", ""),
+                entry.fields.get("name", ""),
+                entry.fields.get("message", ""),
+            )
+            for entry in self.cluster.journal
+            if entry.kind == "request"
+            and entry.actor == self.name
+            and entry.fields.get("code") == FORBIDDEN
+        ]
 
     def stop(self) -> None:
         """End it; it stays down until `restart`."""

@@ -10,8 +10,7 @@
         spec = {**request["object"]["spec"], "replicas": 3}
         return {**request["object"], "spec": spec}
 
-    @kubesim.webhook(service="system/operator", path="/validate")     # configured by a manifest
-    @kubesim.webhook(conversion="databases.example.com")              # (object, apiVersion) -> object
+    @kubesim.webhook(service="system/operator", path="/validate")  # configured by a manifest
 
 A function is given the request of the review and answers: None or True (allowed), False or a text
 (denied), an object (what to make of it) or a list (a JSON patch) where it mutates, or the whole

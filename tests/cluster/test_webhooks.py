@@ -130,6 +130,8 @@ def test_a_function_converts_between_versions(kubesim: Any) -> None:
     })
     assert kubesim.get("links.v2.example.com/a")["spec"] == {"address": "h:80"}
     assert kubesim.get("links.v1.example.com/a")["spec"] == {"host": "h", "port": 80}
+    kubesim.eventually("links.v1.example.com/a", {"spec": {"host": "h"}}, within="1s")
+    kubesim.eventually("links.v2.example.com/a", {"spec": {"address": "h:80"}}, within="1s")
     assert convert.calls
 
 

@@ -46,6 +46,21 @@ class LocalReader:
         kv = store.latest(found.key(namespace, name))
         return None if kv is None else server.cacher(found).storage.decode(kv)
 
+    def get_as(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """One custom object in the version of `resource`, or None."""
+        store = self._store or self._server.etcd.member.store
+        kv = store.latest(resource.key(namespace, name))
+        return None if kv is None else self._server.cacher(resource).storage.decode(kv)
+
+    def list_as(self, resource: Resource, namespace: str = "") -> Sequence[Object]:
+        """All custom objects of a resource in its own version, by key."""
+        prefix = f"{resource.storage_prefix}/{namespace}/" if namespace else (
+            f"{resource.storage_prefix}/"
+        )
+        store = self._store or self._server.etcd.member.store
+        storage = self._server.cacher(resource).storage
+        return [storage.decode(kv) for kv in store.range(prefix, prefix_end(prefix)).kvs]
+
     def list(self, resource: GroupResource, namespace: str = "") -> Sequence[Object]:
         """All objects of a resource, of one namespace if given, by key."""
         place = self._places.get((resource, namespace)) or self._place(resource, namespace)
