@@ -446,8 +446,8 @@ class Container:
         if self.termination_message:
             return self.termination_message[:4096]
         if self.config.termination_message_policy == "FallbackToLogsOnError" and code != 0:
-            tail = [line.text for line in self.logs[-80:]]
-            return ("\n".join(tail) + "\n")[-2048:] if tail else ""
+            tail = [line.text + ("" if line.partial else "\n") for line in self.logs[-80:]]
+            return "".join(tail)[-2048:]
         return ""
 
     def __repr__(self) -> str:

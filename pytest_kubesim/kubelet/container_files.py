@@ -138,7 +138,9 @@ async def mounts(
         root = system.root
         if sub_path:
             root = _inside(system, sub_path, mount, container, host.now_ns())
-        read_only = bool(mount.get("readOnly")) or any(kind in volume for kind in UPDATED)
+        read_only = bool(mount.get("readOnly")) or any(
+            kind in volume for kind in (*UPDATED, "image")
+        )
         path: str = mount["mountPath"]
         path = path if path.startswith("/") else f"/{path}"
         made.append(Mounted(path, system, root, read_only))

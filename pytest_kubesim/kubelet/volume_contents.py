@@ -26,6 +26,8 @@ from pytest_kubesim.client_go.resources import (
 from pytest_kubesim.cri.applets.dates import strftime
 from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, FileSystem, Node
+from pytest_kubesim.cri.software.executes import Executes
+from pytest_kubesim.cri.software.rootfs import build
 from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.sim.clock import NS
@@ -148,7 +150,16 @@ class VolumeContents:
             return self._host_path(source["path"], source.get("type") or "")
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             return await self._disk(pod, volume, group)
+        if (source := volume.get("image")) is not None:
+            return self._image(source.get("reference") or "")
         return FileSystem("ext4", mode=0o755, now_ns=now_ns)
+
+    def _image(self, reference: str) -> FileSystem:
+        program = self._host.runtime.images.software(reference)
+        now_ns = self._host.now_ns()
+        if isinstance(program, Executes):
+            return build(program.software, now_ns)
+        return FileSystem("overlay", now_ns=now_ns)
 
     def _host_path(self, path: str, kind: str) -> FileSystem:
         runtime = self._host.runtime

@@ -323,11 +323,14 @@ def mount_table(proc: Proc) -> str:
 
 
 async def mount(proc: Proc, args: list[str]) -> int:
-    """`mount`: what is mounted where."""
-    if args:
+    """`mount [-t type]`: what is mounted where."""
+    given = await parse(proc, args, "t:o:arwfn")
+    if given.rest:
         return await proc.complain("permission denied (are you root?)")
     for line in mount_table(proc).splitlines():
         source, path, kind, options, *_ = line.split()
+        if "t" in given and kind != given.get("t"):
+            continue
         await proc.out(f"{source} on {path} type {kind} ({options})\n")
     return 0
 

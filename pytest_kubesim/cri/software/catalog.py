@@ -39,6 +39,12 @@ def _dnsutils() -> Software:
     return DNSUTILS
 
 
+def _kitten() -> Software:
+    from pytest_kubesim.cri.software.busybox import KITTEN
+
+    return KITTEN
+
+
 def _agnhost() -> Software:
     from pytest_kubesim.cri.software.agnhost.main import AGNHOST
 
@@ -78,6 +84,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "debian": _debian,
     "httpd": _httpd,
     "jessie-dnsutils": _dnsutils,
+    "kitten": _kitten,
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,
