@@ -14,7 +14,7 @@ from html import escape
 from html.parser import HTMLParser
 from posixpath import join, normpath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlencode, urlsplit, urlunsplit
 
 import attrs
 
@@ -57,11 +57,15 @@ _LINKS = {
 
 @attrs.frozen(slots=True)
 class Location:
-    """Where a request goes: `host` and `port`, and the `path` there (encoded, without query)."""
+    """Where a request goes: `host` and `port`, and the `path` there (encoded, without query).
+
+    `secure`: by HTTPS, which no program speaks.
+    """
 
     host: str
     port: int
     path: str
+    secure: bool = False
 
     @property
     def address(self) -> str:
@@ -106,6 +110,9 @@ async def send(
         stream: Stream = await connect(location.host, location.port)
     except ConnectError as error:
         raise _unreachable(f"dial tcp {location.address}: {_dialed(error)}", upgrade) from None
+    if location.secure:
+        stream.close()
+        raise _unreachable("tls: first record does not look like a TLS handshake", upgrade)
     reader = AnswerReader(stream)
     try:
         stream.write(_head(location, request, upgrade))
@@ -144,7 +151,7 @@ def _upgrade_of(request: Request) -> str:
 
 
 def _head(location: Location, request: Request, upgrade: str) -> bytes:
-    query = f"?{urlencode(request.query)}" if request.query else ""
+    query = f"?{urlencode(request.query, quote_via=quote)}" if request.query else ""
     lines = [f"{request.method} {location.path}{query} HTTP/1.1"]
     host = request.header("host") or location.address
     lines.append(f"Host: {host}")
@@ -164,8 +171,18 @@ def _head(location: Location, request: Request, upgrade: str) -> bytes:
         lines.append(f"Content-Length: {len(request.body)}")
     elif request.method in {"POST", "PUT", "PATCH"}:
         lines.append("Content-Length: 0")
-    lines += [f"X-Forwarded-For: {FORWARDED_FOR}", f"X-Forwarded-Uri: {request.path}"]
+    uri = normpath(join(_prepended(location, request), location.path.lstrip("/")))
+    uri += "/" if location.path.endswith("/") else ""
+    lines += [f"X-Forwarded-For: {FORWARDED_FOR}", f"X-Forwarded-Uri: {uri}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _prepended(location: Location, request: Request) -> str:
+    """What of the client's path stands before the program's."""
+    path, suffix = unquote(request.path), unquote(location.path)
+    if path.endswith("/") and not suffix.endswith("/"):
+        suffix += "/"
+    return path.removesuffix(suffix)
 
 
 # -- the answer -----------------------------------------------------------------------------------
@@ -241,10 +258,7 @@ class _Links:
     def __init__(self, location: Location, request: Request) -> None:
         self._target = location.address
         self._host = request.header("host")
-        suffix = location.path
-        if request.path.endswith("/") and not suffix.endswith("/"):
-            suffix += "/"
-        self._prepend = request.path.removesuffix(suffix)
+        self._prepend = _prepended(location, request)
 
     def rewritten(self, link: str) -> str:
         """A link as the client should follow it."""

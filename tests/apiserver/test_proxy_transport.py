@@ -65,7 +65,7 @@ def test_the_program_sees_the_request_without_what_is_not_its_own():
         ("keep-alive", "5"), ("accept", "a/b"), ("impersonate-user", "me"),
     ], (("q", "1 2"),), b"hello")
     assert program.asked.decode().split("\r\n") == [
-        "POST /a%20b?q=1+2 HTTP/1.1", "Host: api:6443", "Accept: a/b", "Content-Length: 5",
+        "POST /a%20b?q=1%202 HTTP/1.1", "Host: api:6443", "Accept: a/b", "Content-Length: 5",
         "X-Forwarded-For: 127.0.0.1", f"X-Forwarded-Uri: {PREFIX}/a%20b", "", "",
     ]
 
@@ -182,3 +182,14 @@ def test_an_upgrade_that_is_refused_is_told_otherwise():
         Program(refuses=Refused()).ask(headers=[("connection", "Upgrade"), ("upgrade", "x")])
     assert caught.value.code == 500
     assert caught.value.message == "error dialing backend: dial tcp 10.0.0.5:80: connect: connection refused"
+
+
+def test_no_program_speaks_tls():
+    program = Program(ok(b""))
+    location = Location("10.0.0.5", 443, "/", secure=True)
+    request = Request("GET", PREFIX + "/", (), (("host", "api"),))
+    with pytest.raises(APIStatus) as caught:
+        program.kernel.run_coroutine(send(program.kernel, program.connect, location, request))
+    assert caught.value.message == (
+        "error trying to reach service: tls: first record does not look like a TLS handshake"
+    )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.wire import Response, WatchStream
 
 PODS, NODES = GroupResource("", "pods"), GroupResource("", "nodes")
+_PREFERRED = frozenset({"Hostname", "InternalDNS", "InternalIP", "ExternalDNS", "ExternalIP"})
+"""The addresses by which kubelets are reached."""
 
 
 class NodeProxy(Protocol):
@@ -102,7 +104,19 @@ def _node(scope: RequestScope, pod: Object) -> Object:
     node = scope.server.reader.get(NODES, "", name)
     if node is None:
         raise status.new_not_found(scope.served.group_resource, name)
+    check_address(node)
     return node
+
+
+def check_address(node: Object) -> None:
+    """Raises `APIStatus` (500) for a node that says no address (`NoMatchError`)."""
+    state: Object = node.get("status") or {}
+    addresses: list[Object] = state.get("addresses") or []
+    if not any(entry.get("type") in _PREFERRED for entry in addresses):
+        known = [f"{{{entry.get('type')} {entry.get('address')}}}" for entry in addresses]
+        raise status.APIStatus(
+            500, "", f"no preferred addresses found; known addresses: {bracketed(known)}"
+        )
 
 
 async def logs(scope: RequestScope) -> Response | WatchStream:

@@ -54,16 +54,11 @@ async def serve(scope: RequestScope) -> Response | WatchStream:
         host, number = await _pod(scope, name, port, scheme)
     else:
         host, number = await _service(scope, name, port)
-    if scheme == "https":
-        raise NotSimulated(
-            f"TLS between the API server and a program ({scope.name}) is not simulated.",
-            "Name it without https.",
-        )
-    return await _send(scope, host, number, path)
+    return await _send(scope, host, number, path, secure=scheme == "https")
 
 
 async def _send(
-    scope: RequestScope, host: str, port: int, path: str
+    scope: RequestScope, host: str, port: int, path: str, *, secure: bool = False
 ) -> Response | WatchStream:
     node_proxy = scope.server.node_proxy
     assert node_proxy is not None
@@ -71,7 +66,10 @@ async def _send(
     if (redirect := _slash(scope, path)) is not None:
         return redirect
     return await proxy_transport.send(  # pyright: ignore[reportReturnType]
-        scope.server.kernel, node_proxy.connect, Location(host, port, path or "/"), request
+        scope.server.kernel,
+        node_proxy.connect,
+        Location(host, port, path or "/", secure),
+        request,
     )
 
 
@@ -198,6 +196,7 @@ async def _to_node(
     scope: RequestScope, name: str, port: str, path: str
 ) -> Response | WatchStream:
     node = await scope.server.store(scope.served).get(scope, name)
+    connect.check_address(node)
     found = scope.server.node_proxy
     assert found is not None
     if port and port != KUBELET_PORT:
