@@ -20,11 +20,33 @@ USER = UserInfo("system:apiserver", ("system:masters", "system:authenticated"))
 USER_AGENT = "kube-apiserver"
 
 
-async def send(server: APIServer, method: str, path: str, obj: Object | None = None) -> Object:
+async def send(
+    server: APIServer, method: str, path: str, obj: Object | None = None, *, manager: str = ""
+) -> Object:
     """The object that answers a request.  Raises `APIStatus`."""
-    headers = (("accept", "application/json"), ("user-agent", USER_AGENT))
-    request = Request(method, path, headers=headers, obj=obj, user=USER, client=USER_AGENT)
-    scope = RequestScope(server, request, resolve(method, path, ()))
+    query = (("fieldManager", manager),) if manager else ()
+    return await _send(server, method, path, obj, query, ())
+
+
+async def apply(server: APIServer, path: str, obj: Object, *, manager: str) -> Object:
+    """The object after an apply that takes what it wants.  Raises `APIStatus`."""
+    query = (("fieldManager", manager), ("force", "true"))
+    return await _send(
+        server, "PATCH", path, obj, query, (("content-type", "application/apply-patch+yaml"),)
+    )
+
+
+async def _send(
+    server: APIServer,
+    method: str,
+    path: str,
+    obj: Object | None,
+    query: tuple[tuple[str, str], ...],
+    more: tuple[tuple[str, str], ...],
+) -> Object:
+    headers = (("accept", "application/json"), ("user-agent", USER_AGENT), *more)
+    request = Request(method, path, query, headers, obj=obj, user=USER, client=USER_AGENT)
+    scope = RequestScope(server, request, resolve(method, path, query))
     answer = await handler_chain.serve(scope)
     assert isinstance(answer, Response)
     assert answer.obj is not None

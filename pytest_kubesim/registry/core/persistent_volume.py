@@ -221,12 +221,7 @@ def validate_inline(spec: Object, path: Path) -> ErrorList:
     if spec.get("nodeAffinity") is not None:
         where = path.child("nodeAffinity")
         errors.append(field.forbidden(where, f"may not be specified {context}"))
-    # Only what a CSI driver brings can be attached.
-    errors += (
-        _sources({"csi": spec.get("csi")}, "", has_affinity=True, path=path)
-        if spec.get("csi") is not None
-        else []
-    )
+    errors += _sources(spec, "", has_affinity=False, path=path)
     if spec.get("storageClassName"):
         where = path.child("storageClassName")
         errors.append(field.forbidden(where, f"may not be specified {context}"))

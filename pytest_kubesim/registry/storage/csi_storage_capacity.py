@@ -6,14 +6,11 @@ Follows `pkg/registry/storage/csistoragecapacity/strategy.go` and
 
 from __future__ import annotations
 
-from typing import Any
-
 from pytest_kubesim.apimachinery import formats, metav1, quantity
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.registry import parts
-from pytest_kubesim.registry.columns import printer
 from pytest_kubesim.registry.pod_template.warnings import NODE_LABELS
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import Plain, semantically_equal
@@ -66,14 +63,4 @@ class CSIStorageCapacityStrategy(Plain):
         return self.warnings_on_create(ctx, obj)
 
 
-def _row(obj: Object, now_ns: int) -> list[Any]:
-    del now_ns
-    amount = obj.get("capacity")
-    return [
-        obj["metadata"]["name"],
-        parts.text(obj, "storageClassName"),
-        "<unset>" if amount is None else str(amount),
-    ]
-
-
-KIND = Kind(strategy=CSIStorageCapacityStrategy(), printer=printer("CSIStorageCapacity", _row))
+KIND = Kind(strategy=CSIStorageCapacityStrategy())
