@@ -120,7 +120,7 @@ class GroupClient(Client):
     def leaderless(self) -> bool:
         """As ``Client.leaderless``."""
         member = self._connected
-        return member is None or member.lead == NONE
+        return member is None or member.leaderless
 
     def begin_anew(self) -> None:
         """Have seen what an observer of the group sees now, and connect."""
@@ -279,11 +279,11 @@ class GroupClient(Client):
         prev_kv: bool = False,
         filters: Sequence[WatchFilter] = (),
     ) -> Watcher:
-        """As ``Client.watch``; raises ``ErrNoLeader`` where the member knows none."""
+        """As ``Client.watch``; raises ``ErrNoLeader`` where the member has long known none."""
         member = self._connected
         if member is None:
             raise ErrConnectionRefused
-        if member.lead == NONE:
+        if member.leaderless:
             raise ErrNoLeader
         watcher = await super().watch(
             key,

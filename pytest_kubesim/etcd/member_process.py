@@ -238,9 +238,16 @@ class MemberProcess:
         self.member = self._new_member()
         self.raft = self._new_raft()
 
+    @property
+    def leaderless(self) -> bool:
+        """Whether it has had no leader for three election timeouts."""
+        return (
+            self.lead == NONE and self._kernel.now_ns - self.no_leader_since_ns >= NO_LEADER_NS
+        )
+
     def watch_for_leader(self) -> None:
         """It has no leader; watches end when that has lasted for three election timeouts."""
-        if self._kernel.now_ns - self.no_leader_since_ns >= NO_LEADER_NS:
+        if self.leaderless:
             for follower in list(self.followers):
                 follower.lost_leader()
 

@@ -131,7 +131,10 @@ class Cacher:
         prefix = f"{self.storage.prefix}/"
         end = prefix_end(prefix)
         client = self.storage.client
-        answer = await client.range(prefix, end, revision=since)
+        answer = await client.range(
+            # Where it began is known; only what is newest has to be asked of a quorum.
+            prefix, end, revision=since, serializable=since > 0
+        )
         self.objects = {}
         self.changed_at = {}
         self._by_trigger = {}
