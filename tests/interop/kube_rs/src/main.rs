@@ -38,7 +38,9 @@ async fn main() -> Result<()> {
 }
 
 fn config_map(name: &str, value: &str) -> Result<ConfigMap> {
-    Ok(from_value(json!({"metadata": {"name": name}, "data": {"key": value}}))?)
+    Ok(from_value(json!({
+        "metadata": {"name": name, "labels": {"interop": "yes"}}, "data": {"key": value},
+    }))?)
 }
 
 async fn objects(client: Client) -> Result<()> {
@@ -48,7 +50,7 @@ async fn objects(client: Client) -> Result<()> {
     for name in ["a", "b", "c"] {
         maps.create(&PostParams::default(), &config_map(name, "1")?).await?;
     }
-    let page = maps.list(&ListParams::default().limit(2)).await?;
+    let page = maps.list(&ListParams::default().labels("interop=yes").limit(2)).await?;
     ensure!(page.items.len() == 2 && page.metadata.continue_.is_some(), "a page of two");
 
     let merge = Patch::Merge(json!({"data": {"key": "2"}}));
@@ -64,7 +66,8 @@ async fn objects(client: Client) -> Result<()> {
     maps.delete("b", &DeleteParams::default()).await?;
 
     let mut seen = Vec::new();
-    let mut events = maps.watch(&WatchParams::default(), &since).await?.boxed();
+    let ours = WatchParams::default().labels("interop=yes");
+    let mut events = maps.watch(&ours, &since).await?.boxed();
     while seen.len() < 5 {
         match events.try_next().await?.context("the watch ended")? {
             WatchEvent::Added(o) => seen.push(format!("+{}", o.metadata.name.unwrap())),
@@ -117,12 +120,12 @@ async fn apply(client: Client) -> Result<()> {
         other => bail!("two appliers: {other:?}"),
     }
     let forced = deployments.patch("web", &PatchParams::apply("two").force(), &wanted(2)).await?;
-    ensure!(forced.spec.unwrap().replicas == Some(2), "forced");
+    ensure!(forced.spec.replicas == Some(2), "forced");
     let strategic = Patch::Strategic(json!({
         "spec": {"template": {"spec": {"containers": [{"name": "side", "image": "side:1"}]}}},
     }));
     let patched = deployments.patch("web", &PatchParams::default(), &strategic).await?;
-    let containers = patched.spec.unwrap().template.spec.unwrap().containers;
+    let containers = patched.spec.template.spec.unwrap().containers;
     ensure!(containers.len() == 2, "strategic merge patch");
     Ok(())
 }

@@ -1,0 +1,68 @@
+"""Client libraries of other languages: each creates, watches, patches, applies, deletes, elects a leader."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+GO = HERE / "client_go"
+
+
+def test_client_go(toolchain, server):
+    toolchain.need("go")
+    folder = toolchain.copy(GO)
+    toolchain.build(folder, "go", "build", "-o", "interop", ".")
+    toolchain.check(folder, "./interop", KUBECONFIG=server.kubeconfig)
+
+
+def test_helm(toolchain, server):
+    toolchain.need("go")
+    folder = toolchain.copy(HERE / "helm")
+    toolchain.build(folder, "go", "build", "-o", "interop", ".")
+    toolchain.check(folder, "./interop", KUBECONFIG=server.kubeconfig)
+
+
+def test_kube_rs(toolchain, server):
+    toolchain.need("cargo")
+    folder = toolchain.copy(HERE / "kube_rs")
+    toolchain.build(folder, "cargo", "build", "--locked", "--quiet")
+    toolchain.check(folder, "target/debug/interop", KUBECONFIG=server.kubeconfig)
+
+
+def test_fabric8(toolchain, server):
+    toolchain.need("mvn", "java")
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr
+    version = re.search(r'version "(\d+)', told)
+    if version is None or int(version[1]) < 17:
+        pytest.skip("java 17 or newer is not installed")
+    folder = toolchain.copy(HERE / "fabric8")
+    plugin = "org.codehaus.mojo:exec-maven-plugin:3.6.2"
+    toolchain.build(folder, "mvn", "-q", "-B", "compile", f"{plugin}:help")
+    toolchain.check(folder, "mvn", "-q", "-B", "-o", f"{plugin}:java", KUBECONFIG=server.kubeconfig)
+
+
+def test_client_node(toolchain, server):
+    toolchain.need("node", "npm")
+    folder = toolchain.copy(HERE / "client_node")
+    toolchain.build(folder, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
+    toolchain.check(folder, "node", "interop.mjs", KUBECONFIG=server.kubeconfig)
+
+
+def test_a_kubectl_plugin_finds_the_cluster(toolchain, server, tmp_path):
+    import served
+
+    if served.kubectl() is None:
+        pytest.skip(served.NO_KUBECTL)
+    plugin = tmp_path / "kubectl-whereami"
+    plugin.write_text('#!/bin/sh\nexec kubectl auth whoami -o jsonpath="{.status.userInfo.username}" "$@"\n')
+    plugin.chmod(0o755)
+    shutil.copy(served.kubectl(), tmp_path / "kubectl")
+    done = toolchain.run(
+        tmp_path, tmp_path / "kubectl", "whereami", KUBECONFIG=server.kubeconfig, PATH=f"{tmp_path}:/bin:/usr/bin"
+    )
+    assert (done.returncode, done.stdout) == (0, "admin"), done.stderr
