@@ -31,6 +31,12 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=0, metavar="N", help="port (0: a free one)")
     serve.add_argument("--token", metavar="T", help="the admin's bearer token (made if absent)")
     serve.add_argument("--kubeconfig", metavar="FILE", help="write a kubeconfig there")
+    serve.add_argument(
+        "--audit-policy-file", metavar="FILE", help="an audit policy, as kube-apiserver's"
+    )
+    serve.add_argument(
+        "--audit-log-path", metavar="FILE", help="where audit events go, a line of JSON each (-)"
+    )
     _of_clusters(serve)
 
     envtest = commands.add_parser(

@@ -22,9 +22,9 @@ Filter: TypeAlias = "Callable[[RequestScope], Awaitable[Response | None]]"
 
 
 async def with_audit(scope: RequestScope) -> Response | None:
-    """Tells the audit backends of the request (`server.audit`: functions of the scope)."""
-    for backend in scope.server.audit:
-        backend(scope)
+    """Tells those who audit of the request (`server.audit`)."""
+    for auditor in scope.server.audit:
+        auditor.received(scope)
     return None
 
 

@@ -15,6 +15,7 @@ from pytest_kubesim.registry.rest import Context
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.request_info import RequestInfo
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.registry.rest import Resource
@@ -38,6 +39,8 @@ class RequestScope:
     warnings: list[str] = attrs.field(factory=list[str])
     audit: dict[str, str] = attrs.field(factory=dict[str, str])
     """Audit annotations, as plugins leave them."""
+    sent: Object | None = None
+    """The object that the client sent, as it was decoded."""
     _context: Context | None = None
 
     @property

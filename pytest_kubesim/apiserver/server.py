@@ -61,6 +61,7 @@ from pytest_kubesim.wire import ConnectionLost, Response
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from pytest_kubesim.apiserver.audit import Auditor
     from pytest_kubesim.apiserver.handlers.connect import NodeProxy
     from pytest_kubesim.apiserver.handlers.reviews import RuleResolver
     from pytest_kubesim.apiserver.storage.watch import CacheWatcher
@@ -138,7 +139,8 @@ class APIServer:
         """The way to the kubelets (logs, exec); None: there is none."""
         self.rule_resolver: RuleResolver | None = self._rbac
         """Who answers `SelfSubjectRulesReview`; None: nobody can."""
-        self.audit: list[Callable[[RequestScope], object]] = []
+        self.audit: list[Auditor] = []
+        """Who is told of requests and their answers."""
         self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
         self.on_start: list[Callable[[APIServer], object]] = [
             apiextensions.start,
@@ -234,6 +236,8 @@ class APIServer:
                 return refused
         answer = await InProcess(self, self._serve(scope))
         self._record(scope, answer)
+        for auditor in self.audit:
+            auditor.answered(scope, answer)
         fault_point.answered(scope, answer)
         if effect is not None:
             await fault_point.strike_back(scope, effect, answer)

@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.cluster import operators, timeline, waiting
+from pytest_kubesim.cluster.audit_log import AuditLog
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
 from pytest_kubesim.cluster.fault_ground import FaultGround
@@ -176,6 +177,14 @@ class Cluster(ObjectVerbs):
         from pytest_kubesim.builders import fake
 
         return fake(self.kernel.rng.bits("user", "fake"))
+
+    def audit(self, policy: Any = "Metadata") -> AuditLog:
+        """The audit events from here on: a list that grows.
+
+        Parameters: `policy`, an audit policy as an object, YAML text or a file, or a level that
+        holds for all: `Metadata`, `Request`, `RequestResponse`.
+        """
+        return AuditLog(self, policy)
 
     @cached_property
     def rbac(self) -> Rights:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pytest_kubesim import config
+from pytest_kubesim.apiserver.audit import Auditor
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.cluster.control_plane import MASTERS, WATCH_LATENCY_NS
 from pytest_kubesim.errors import UsageError
@@ -35,7 +36,7 @@ from pytest_kubesim.transports.https_calls import Caller
 from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.transports.sockets import Loop
 from pytest_kubesim.transports.wall_timers import WallTimers
-from pytest_kubesim.wire import UserInfo
+from pytest_kubesim.wire import UserInfo, to_json
 
 if TYPE_CHECKING:
     import argparse
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> int:
     token = options.token or secrets.token_urlsafe(24)
     authority = certificates.Authority()
     cluster, clock = make(options)
+    audit(cluster, options)
     cluster.server.authenticators.tokens[token] = ADMIN
     cluster.server.authenticators.signer = Signer.made()
     with tempfile.TemporaryDirectory(prefix="kubesim-") as folder:
@@ -103,6 +105,35 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
     if options.nodes:
         cluster.add_nodes(options.nodes)
     return cluster, clock
+
+
+def audit(cluster: Cluster, options: argparse.Namespace) -> None:
+    """Write audit events as the options say.  Raises: `UsageError` for a policy that is none."""
+    path, policy = options.audit_log_path, options.audit_policy_file
+    if path is None:
+        return
+    found: Any = "Metadata"
+    if policy is not None:
+        try:
+            found = yaml.safe_load(Path(policy).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise UsageError(
+                f"serve: --audit-policy-file {policy} cannot be read: {error}"
+            ) from None
+    try:
+        out = sys.stdout if path == "-" else Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open as long as it serves
+    except OSError as error:
+        raise UsageError(
+            f"serve: --audit-log-path {path} cannot be written: {error.strerror}"
+        ) from None
+
+    def write(event: dict[str, Any]) -> None:
+        out.write(to_json(event).decode())
+        out.flush()
+
+    auditor = Auditor(found, write)
+    for server in cluster.control_plane.servers:
+        server.audit.append(auditor)
 
 
 def open_door(

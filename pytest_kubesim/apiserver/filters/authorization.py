@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Decision: TypeAlias = Literal["allow", "deny", "no-opinion"]
 
 MASTERS = "system:masters"
+DECISION_NOTE = "authorization.k8s.io/decision"
+REASON_NOTE = "authorization.k8s.io/reason"
 
 
 @attrs.frozen
@@ -123,10 +125,14 @@ class Union:
 
 async def with_authorization(scope: RequestScope) -> Response | None:
     """Lets the request pass, or raises `APIStatus` (403)."""
+    noted = scope.audit
     if MASTERS in scope.user.groups:
+        noted[DECISION_NOTE], noted[REASON_NOTE] = "allow", ""
         return None
     attributes = Attributes.of(scope)
     decision, reason = await scope.server.authorize(attributes)
+    noted[DECISION_NOTE] = "allow" if decision == "allow" else "forbid"
+    noted[REASON_NOTE] = reason
     if decision != "allow":
         raise forbidden(attributes, reason)
     return None

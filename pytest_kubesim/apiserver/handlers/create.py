@@ -26,6 +26,7 @@ async def create(scope: RequestScope) -> Response:
     resource = scope.served
     options = write_options(scope, "CreateOptions")
     obj = decoding.read_object(scope, resource.gvk, resource.schema, field_validation(options))
+    scope.sent = obj
     manager = field_manager.manager_of(scope, options)
     obj = prepared(scope, obj)
     scope.context_for(options, manager).namespace = scope.namespace

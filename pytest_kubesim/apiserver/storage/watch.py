@@ -232,6 +232,16 @@ class CacheWatcher:
         """The next event if one is there now."""
         return self._take() if self._queue else None
 
+    def on_close(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when it ends."""
+        before = self._stop
+
+        def stop(watcher: CacheWatcher) -> None:
+            before(watcher)
+            callback()
+
+        self._stop = stop
+
     def close(self) -> None:
         """End it; what is queued can still be read."""
         if self.closed:
