@@ -7,7 +7,7 @@ collisions.  The newest has the highest number, and an old one that is used agai
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import meta, names, status
 from pytest_kubesim.apimachinery.golang import json_text
@@ -39,9 +39,17 @@ def _index(revision: Object) -> tuple[str]:
 
 def patch_of(obj: Object) -> Object:
     """The patch that gives a set the template that `obj` has now."""
-    template = obj["spec"]["template"]
-    sorted_template = {key: template[key] for key in sorted(template)}
-    return {"spec": {"template": {"$patch": "replace", **sorted_template}}}
+    return {"spec": {"template": _in_order({"$patch": "replace", **obj["spec"]["template"]})}}
+
+
+def _in_order(value: Any) -> Any:
+    """With the keys of all maps sorted: who looks for the current revision compares bytes."""
+    if isinstance(value, dict):
+        fields_ = cast("Object", value)
+        return {key: _in_order(fields_[key]) for key in sorted(fields_)}
+    if isinstance(value, list):
+        return [_in_order(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def template_of(revision: Object) -> Object:
