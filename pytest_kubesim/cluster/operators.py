@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
 
 
+PHASE_NS = 1_000
+"""How far the wall time of an operator is ahead: a microsecond.  Virtual time stops at whole
+seconds all the time, which a real clock as good as never shows, and code that prints it as Python
+does (no fraction where there is none) would fail always instead of once in a million times."""
+
+
 class Doors(Protocol):
     """What the outside world does for a cluster; `transports.driver` is the real one."""
 
@@ -113,6 +119,7 @@ class Operator:
         self.failures: list[BaseException] = []
         """What its main failed with, oldest first."""
         self.process = Process(cluster.kernel, name)
+        self.process.own_clock().jump(PHASE_NS)
         self.process.main = cluster.doors.main_of(target, self)
         self.process.on_exit.append(self._exited)
 

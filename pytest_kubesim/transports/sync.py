@@ -20,6 +20,7 @@ from pytest_kubesim.transports.actors import WORLD, to_delay_ns
 from pytest_kubesim.transports.dialing import Place, error_of, place_at, refused
 
 _real_getaddrinfo = socket.getaddrinfo
+_real_gethostname = socket.gethostname
 
 
 class End:
@@ -313,12 +314,19 @@ def is_ours(sock: object) -> bool:
     return isinstance(sock, MemorySocket)
 
 
+def _gethostname() -> str:
+    """The name of an operator's process, as a pod's host name is the pod's: replicas differ."""
+    actor = WORLD.actor if WORLD.inside() else None
+    return _real_gethostname() if actor is None else actor.process.host
+
+
 def install() -> None:
     """Let synchronous clients reach clusters."""
     module: Any = socket
     module.socket.connect = _connect
     module.socket.connect_ex = _connect_ex
     module.getaddrinfo = _getaddrinfo
+    module.gethostname = _gethostname
     tls.install(is_ours)
 
 
@@ -329,4 +337,5 @@ def uninstall() -> None:
         if name in module.socket.__dict__:
             delattr(module.socket, name)
     module.getaddrinfo = _real_getaddrinfo
+    module.gethostname = _real_gethostname
     tls.uninstall()
