@@ -27,7 +27,7 @@ async def sysctl(proc: Proc, args: list[str]) -> int:
         if equals:
             status = await proc.complain(f"error setting key '{name}': Read-only file system")
         else:
-            await proc.out(f"{text}\n" if "n" in given else f"{name} = {text}\n")
+            await proc.out(f"{text}\n" if "n" in given else f"{name.replace('/', '.')} = {text}\n")
     return status
 
 

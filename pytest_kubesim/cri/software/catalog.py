@@ -82,6 +82,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "busybox": _busybox,
     "curl": _alpine,
     "debian": _debian,
+    "glibc-dns-testing": _dnsutils,
     "httpd": _httpd,
     "jessie-dnsutils": _dnsutils,
     "kitten": _kitten,
