@@ -220,7 +220,7 @@ def test_one_way_latency_and_loss_between_two_ends(kubesim):
         kubesim.advance("5s")
     with f.partition("control-plane", "operator", one_way=True, until="14s"):
         kubesim.advance("10s")
-    with f.loss("operator", "control-plane", 0.9):
+    with f.loss("operator", "control-plane", 0.6):
         kubesim.advance("40s")
     assert took[0] == pytest.approx(0.9, abs=0.05)  # the connection, the request, the answer
     assert took[1] > 3
