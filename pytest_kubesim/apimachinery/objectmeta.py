@@ -116,8 +116,10 @@ def validate_labels(labels: Mapping[str, str] | None, path: Path) -> ErrorList:
     """Keys and values of labels."""
     errors: ErrorList = []
     for key, value in sorted((labels or {}).items()):
-        errors += validate_label_name(key, path)
-        errors += field.invalid_each(path, value, formats.is_valid_label_value(value))
+        found = validate_label_name(key, path)
+        found += field.invalid_each(path, value, formats.is_valid_label_value(value))
+        # Two labels can have one fault, which is told once.
+        errors += [error for error in found if error not in errors]
     return errors
 
 

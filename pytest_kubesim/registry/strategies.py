@@ -252,10 +252,10 @@ def once(errors: list[FieldError]) -> list[FieldError]:
 
 def declared_long_name(name: str, prefix: bool) -> list[str]:
     """A name of a kind that declares the rule: in bytes, and not of how a generated one begins."""
+    if prefix:
+        return []
     details = name_is_dns_subdomain(name, prefix=prefix)
     too_long = "must be no more than 253 characters"
-    if prefix:
-        return [text for text in details if text != too_long]
     return [text.replace("characters", "bytes") if text == too_long else text for text in details]
 
 

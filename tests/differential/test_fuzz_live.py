@@ -32,7 +32,11 @@ KINDS = (
     "PodDisruptionBudget", "StorageClass", "Namespace", "ServiceAccount", "ResourceQuota",
     "LimitRange", "ReplicaSet", "ReplicationController", "Endpoints", "EndpointSlice", "Lease",
     "PriorityClass", "IngressClass", "RuntimeClass", "PodTemplate", "Node", "CSIDriver",
-    "VolumeAttachment", "CSINode", "CSIStorageCapacity", "ControllerRevision", strategies.CUSTOM,
+    "VolumeAttachment", "CSINode", "CSIStorageCapacity", "ControllerRevision",
+    "PriorityLevelConfiguration", "CertificateSigningRequest", "ResourceClaim",
+    "ResourceClaimTemplate", "DeviceClass", "ResourceSlice", "ValidatingWebhookConfiguration",
+    "MutatingWebhookConfiguration", "VolumeAttributesClass", "Event", "APIService", "ServiceCIDR",
+    "IPAddress", "ValidatingAdmissionPolicyBinding", strategies.CUSTOM,
 )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ class World:
         catalog = Catalog()
         member = Member(clock=lambda: self.kernel.now_ns)
         member.restore(bootstrap.snapshot(catalog, self.kernel.start_ns))
-        admin = UserInfo("admin", ("system:masters",))
+        admin = UserInfo("admin", ("system:masters",), "admin-uid")
         self.server = APIServer(self.kernel, Client(member), catalog=catalog, tokens={TOKEN: admin})
         self.server.start()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from pytest_kubesim.apimachinery import metav1, objectmeta
+from pytest_kubesim.apimachinery import golang, metav1, objectmeta
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
@@ -120,7 +120,10 @@ def _device(device: Object, path: Path, allocated: set[str]) -> ErrorList:
     errors = _which(device, path) + _share(device, path)
     name = shared_id(device)
     if name not in allocated:
-        errors.append(field.invalid(path, name, "must be an allocated device in the claim"))
+        keys = {"Driver": "driver", "Pool": "pool", "Device": "device", "ShareID": "shareID"}
+        given = {go_name: parts.text(device, key) for go_name, key in keys.items()}
+        shown = field.Printed(golang.json_text(given, sort_keys=False))
+        errors.append(field.invalid(path, shown, "must be an allocated device in the claim"))
     return errors + conditions(device, path.child("conditions"))
 
 
