@@ -79,7 +79,6 @@ def main_of(target: Any, name: str) -> Callable[[], Coroutine[Any, Any, None]]:
             registry=registry,
             settings=kopf.OperatorSettings(),
             identity=peering.Identity(name),
-            standalone=True,
             clusterwide=True,
         )
 

@@ -14,7 +14,7 @@ LEASE = "lease/my-operator"
 def by_the_official_client(journal: list[tuple[float, str]], kubesim: Any) -> Any:
     """An operator that works while it leads, by `kubernetes.leaderelection`."""
     leaderelection: Any = pytest.importorskip("kubernetes.leaderelection.leaderelection")
-    from kubernetes import config
+    config: Any = pytest.importorskip("kubernetes.config")
     from kubernetes.leaderelection import electionconfig
     from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
 
@@ -85,3 +85,61 @@ def test_replicas_go_on_when_an_api_server_goes(kubesim: Any) -> None:
     kubesim.advance("60s")
 
     assert workers(journal, 0, 80) == {"op"}
+
+
+def peering_definition() -> dict[str, Any]:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "clusterkopfpeerings.kopf.dev"},
+        "spec": {
+            "group": "kopf.dev",
+            "scope": "Cluster",
+            "names": {
+                "kind": "ClusterKopfPeering", "plural": "clusterkopfpeerings",
+                "singular": "clusterkopfpeering",
+            },
+            "versions": [{
+                "name": "v1", "served": True, "storage": True,
+                "schema": {"openAPIV3Schema": schema},
+            }],
+        },
+    }
+
+
+def test_of_two_replicas_that_peer_by_kopf_one_works_and_the_other_takes_over(
+    kubesim: Any,
+) -> None:
+    kopf: Any = pytest.importorskip("kopf")
+    registry = kopf.OperatorRegistry()
+    handled: list[tuple[str, str]] = []
+
+    @kopf.on.startup(registry=registry)
+    def configure(settings: Any, **_: Any) -> None:
+        settings.peering.priority = 10 if socket.gethostname() == "op" else 5
+
+    @kopf.on.create("configmaps", labels={"app": "mine"}, registry=registry)
+    def created(name: str, **_: Any) -> None:
+        handled.append((socket.gethostname(), name))
+
+    def config_map(name: str) -> dict[str, Any]:
+        metadata = {"name": name, "labels": {"app": "mine"}}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+    kubesim.apply(peering_definition())
+    kubesim.apply({
+        "apiVersion": "kopf.dev/v1", "kind": "ClusterKopfPeering",
+        "metadata": {"name": "default"},
+    })
+    first = kubesim.run(registry, name="op", replicas=2)
+    kubesim.advance("10s")
+    kubesim.apply(config_map("a"))
+    kubesim.advance("10s")
+    assert handled == [("op", "a")]
+
+    first.crash()
+    kubesim.advance("2m")
+    kubesim.apply(config_map("b"))
+    kubesim.advance("10s")
+    assert handled == [("op", "a"), ("op-2", "b")]
