@@ -19,6 +19,8 @@ from yaml.scanner import ScannerError
 from pytest_kubesim.apimachinery.golang import quote
 
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
+"""What other readers of YAML make more of than text."""
 _ALIAS = re.compile(r"\*([A-Za-z0-9_-]+)")
 
 
@@ -58,7 +60,7 @@ def _mapping(loader: Any, node: Any) -> Any:
 
 def _make_loader() -> Any:
     resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, pattern) for tag, pattern in found if tag not in _TEXT]
         for first, found in _Loader.yaml_implicit_resolvers.items()
     }
     _Loader.yaml_implicit_resolvers = resolvers

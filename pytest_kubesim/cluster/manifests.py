@@ -24,11 +24,13 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 class _Loader(_LOADER):
-    """YAML as Kubernetes reads it: timestamps stay text."""
+    """YAML as Kubernetes reads it: timestamps and a lone `=` are text."""
 
+
+_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _TEXT]
     for first, resolvers in _LOADER.yaml_implicit_resolvers.items()
 }
 
