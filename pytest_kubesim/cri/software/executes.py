@@ -184,15 +184,16 @@ class Executes(Program):
         child = system.start(main, argv, env=env, cwd=cwd, who=who, fds=fds)
         if terminal is None:
             code = await child.exited
+        else:
+            terminal.leader = child
+            listening = container.spawn_task(terminal.listen(), "terminal")
+            try:
+                code = await child.exited
+            finally:
+                listening.kill()
         if not self.restless(container):
             container.changed()
         return code
-        terminal.leader = child
-        listening = container.spawn_task(terminal.listen(), "terminal")
-        try:
-            return await child.exited
-        finally:
-            listening.kill()
 
     def ended(self, container: Container) -> None:
         """The container has ended: take the message, stop what runs."""
