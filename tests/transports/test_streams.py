@@ -68,7 +68,9 @@ def test_a_terminal_echoes_and_has_a_size(box):
     shell = run(box, "sh", stdin=True, tty=True, _preload_content=False)
     shell.write_channel(4, '{"Width":80,"Height":24}')
     shell.write_stdin("echo $((6*7))\r")
-    while not shell.peek_stdout().endswith("42\r\n/ # "):
+    for _ in range(20):
+        if shell.peek_stdout().endswith("42\r\n/ # "):
+            break
         shell.update(timeout=5)
     shell.write_stdin("exit\r")
     shell.run_forever(timeout=5)
