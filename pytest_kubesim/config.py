@@ -7,10 +7,12 @@ right ones.
 
 from __future__ import annotations
 
+import base64
 import difflib
+import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -107,19 +109,35 @@ def _one_of(where: str, name: str, value: Any, valid: tuple[str, ...]) -> None:
 
 @attrs.frozen(slots=True)
 class Replay:
-    """What a replay token holds: the seed, and the first digits of the journal's digest."""
+    """What a replay token holds.
+
+    `seed`; `digest`, the first digits of the journal's; `schedule`, the faults that were drawn at
+    random, as JSON.
+    """
 
     seed: int
     digest: str
+    schedule: tuple[dict[str, Any], ...] = ()
 
 
-_TOKEN = re.compile(r"k1-(-?\d+)-([0-9a-f]{12})-([0-9a-f]{4})")
+_TOKEN = re.compile(r"k1-(-?\d+)-([0-9a-f]{12})(?:-([0-9A-Za-z._]+))?-([0-9a-f]{4})")
 
 
-def replay_token(seed: int, digest: str) -> str:
-    """The token that brings a run back: seed, where it led, and a check against typing errors."""
+def replay_token(seed: int, digest: str, schedule: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The token that brings a run back: seed, where it led, and a check against typing errors.
+
+    Parameters: `schedule`, the faults that were drawn at random, as JSON: they are packed into it.
+    """
     body = f"k1-{seed}-{digest[:12]}"
+    if schedule:
+        packed = zlib.compress(json.dumps(list(schedule), separators=(",", ":")).encode(), 9)
+        body += "-" + base64.b64encode(packed, b"._").decode().rstrip("=")
     return f"{body}-{zlib.crc32(body.encode()) & 0xFFFF:04x}"
+
+
+def _unpacked(text: str) -> tuple[dict[str, Any], ...]:
+    padded = text + "=" * (-len(text) % 4)
+    return tuple(json.loads(zlib.decompress(base64.b64decode(padded, b"._"))))
 
 
 def parse_replay_token(token: str) -> Replay:
@@ -128,9 +146,10 @@ def parse_replay_token(token: str) -> Replay:
     Raises: `ReplayError` for what `replay_token` has not made.
     """
     found = _TOKEN.fullmatch(token.strip())
-    if found is None or replay_token(int(found[1]), found[2]) != token.strip():
+    body, _, check = token.strip().rpartition("-")
+    if found is None or f"{zlib.crc32(body.encode()) & 0xFFFF:04x}" != check:
         raise ReplayError(
             f"--kubesim-replay {token!r} is not a replay token (or part of one is missing); copy "
             "it whole from the failure's output: it looks like k1-7-0123456789ab-cdef"
         )
-    return Replay(int(found[1]), found[2])
+    return Replay(int(found[1]), found[2], _unpacked(found[3]) if found[3] else ())

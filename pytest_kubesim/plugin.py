@@ -104,6 +104,11 @@ def kubesim_factory(request: pytest.FixtureRequest) -> Iterator[Callable[..., Cl
         hooks = request.node.ihook
         cluster = Cluster(_config_of(request, options), doors=Driver.shared(), hooks=hooks)
         cluster.test_id = request.node.nodeid
+        token = request.config.getoption("--kubesim-replay")
+        if token is not None:
+            from pytest_kubesim.config import parse_replay_token
+
+            cluster.faults.replay(parse_replay_token(token).schedule)
         made.append(cluster)
         if reported:
             from pytest_kubesim.report.recording import Recording
@@ -215,5 +220,6 @@ def replay_command(item: pytest.Item, cluster: Cluster) -> str:
     """The command line that runs `item` as it ran."""
     from pytest_kubesim import config as options
 
-    token = options.replay_token(cluster.seed, cluster.journal.digest())
+    drawn = [fault.to_json() for fault in cluster.faults.drawn]
+    token = options.replay_token(cluster.seed, cluster.journal.digest(), drawn)
     return f"python -m pytest {shlex.quote(item.nodeid)} --kubesim-replay {token}"

@@ -243,9 +243,10 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
     limit_ns = durations.to_ns(timeout, "timeout")
     kernel = cluster.kernel
     deadline_ns = kernel.now_ns + limit_ns
+    written = cluster.meaningful_writes
     while True:
         cluster.run_kernel(kernel.idle, until_ns=deadline_ns)
-        before = cluster.meaningful_writes
+        before, since_ns = cluster.meaningful_writes, kernel.now_ns
         quiet_until_ns = min(kernel.now_ns + QUIET_NS, deadline_ns)
         busy = cluster.run_kernel(
             lambda before=before: cluster.meaningful_writes != before, until_ns=quiet_until_ns
@@ -253,7 +254,9 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
         if not busy and kernel.idle() and kernel.now_ns < deadline_ns:
             return
         if kernel.now_ns >= deadline_ns:
-            if not busy and kernel.idle():
+            # A short rest at the end proves nothing where there were writes before it.
+            rested = kernel.now_ns - since_ns >= QUIET_NS or before == written
+            if not busy and kernel.idle() and rested:
                 return
             break
     raise NeverSettled(

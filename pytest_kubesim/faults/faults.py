@@ -30,7 +30,7 @@ from pytest_kubesim.faults.requests import RequestMatch
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_kubesim.faults.armed import Behaviour
 
@@ -293,6 +293,11 @@ class Faults(Words):
             )
         self.drawn += drawn
         return self.arm_all(drawn)
+
+    def replay(self, schedule: Sequence[Mapping[str, Any]]) -> None:
+        """Arm what `schedule` holds (records as JSON) instead of what `random` would draw."""
+        if schedule:
+            self.replayed = [Fault.from_json(each) for each in schedule]
 
     # -- what became of them ------------------------------------------------------------------
 

@@ -235,7 +235,7 @@ def status_writer(kubesim, repaired):
     async def main():
         api = await kr8s.asyncio.api()
         async for _, each in api.watch("configmaps", namespace="default", label_selector="kind=database"):
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(1)
             while await reconcile(api, each.name):
                 await asyncio.sleep(5)
 
