@@ -70,6 +70,8 @@ class Interface:
 
     address: str
     node: str
+    owner: str = ""
+    """The pod, as `namespace/name`; empty for a node's own."""
     sleepers: list[Callable[[], object]] = attrs.field(factory=list[Callable[[], object]])
     """Called once, before the ports are looked at: what sleeps until somebody connects."""
     listeners: dict[tuple[str, int], Acceptor | Datagram] = attrs.field(
@@ -97,13 +99,16 @@ class PodNetwork:
 
     # -- addresses ----------------------------------------------------------------------------
 
-    def attach(self, address: str, node: str) -> Interface:
-        """An address comes up on a node; one that is up (the host's) is used once more."""
+    def attach(self, address: str, node: str, owner: str = "") -> Interface:
+        """An address comes up on a node, `owner` is the pod's `namespace/name`.
+
+        One that is up already (the host's) is used once more.
+        """
         found = self._interfaces.get(address)
         if found is not None:
             found.users += 1
             return found
-        made = self._interfaces[address] = Interface(address, node)
+        made = self._interfaces[address] = Interface(address, node, owner)
         return made
 
     def detach(self, address: str) -> None:

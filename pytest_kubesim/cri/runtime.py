@@ -225,7 +225,8 @@ class Runtime:
             pod = self._pods[config.uid] = _Pod()
         if self.network is not None:
             sandbox.network = self.network
-            self.network.attach(sandbox.ip, self.node)
+            owner = "" if config.host_network else f"{config.namespace}/{config.name}"
+            self.network.attach(sandbox.ip, self.node, owner)
             for host_ip, host_port, protocol, port in config.host_ports:
                 self.network.forward(
                     (host_ip or self.host_ip, host_port, protocol), (sandbox.ip, port)

@@ -46,8 +46,10 @@ class Policies:
         return self._allows(target, INGRESS, source, flow.source, flow)
 
     def _pod(self, address: str) -> Object | None:
-        found = self._state.pods_at(address)
-        return found[0] if found else None
+        interface = self._network.interface(address)
+        if interface is None or not interface.owner:
+            return None
+        return self._state.pod(interface.owner)
 
     def _allows(
         self, pod: Object, direction: str, peer: Object | None, address: str, flow: Flow

@@ -67,7 +67,6 @@ class ClusterState:
         if self._more is None:
             self._more = SharedInformerFactory(self._make_client())
             self._pods = self._more.informer(PODS)
-            self._pods.store.add_indexer("ip", _pod_addresses)
             self._namespaces = self._more.informer(NAMESPACES)
             self._more.start()
         assert self._pods is not None
@@ -104,9 +103,9 @@ class ClusterState:
         assert self._policies is not None
         return self._policies.store.by_index("namespace", namespace)
 
-    def pods_at(self, address: str) -> list[Object]:
-        """The pods that have an address."""
-        return [] if self._pods is None else self._pods.store.by_index("ip", address)
+    def pod(self, key: str) -> Object | None:
+        """A pod by `namespace/name`."""
+        return None if self._pods is None else self._pods.store.get(key)
 
     def namespace(self, name: str) -> Object | None:
         """A namespace."""
@@ -130,10 +129,3 @@ def _addresses_of(service: Object) -> list[str]:
 
 def _namespace_of(obj: Object) -> list[str]:
     return [obj["metadata"]["namespace"]]
-
-
-def _pod_addresses(pod: Object) -> list[str]:
-    status = pod.get("status") or NOTHING
-    if pod["spec"].get("hostNetwork") or status.get("phase") in ("Succeeded", "Failed"):
-        return []
-    return [status["podIP"]] if status.get("podIP") else []

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.process import Proc
 
 _FLAGS = {
-    "port": "8080", "peers": "8", "service": "nettest", "namespace": "default", "delay-shutdown": "0",
+    "port": "8080", "peers": "8", "service": "nettest", "namespace": "default",
+    "delay-shutdown": "0",
 }
 
 

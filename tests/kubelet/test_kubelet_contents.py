@@ -1,0 +1,126 @@
+"""What containers find in their volumes, through the fixture."""
+
+import pytest
+
+
+class Reader:
+    """A pod whose container shows files when it is asked."""
+
+    def __init__(self, kubesim):
+        self.kubesim = kubesim
+        kubesim.add_nodes(1)
+
+    def start(self, volumes, mounts, name="p", **spec):
+        self.kubesim.apply({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"a": "1"}},
+            "spec": {
+                "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "100000"], "volumeMounts": mounts}],
+                "volumes": volumes, "terminationGracePeriodSeconds": 1, **spec,
+            },
+        })
+        self.kubesim.eventually(f"pod/{name}", {"status": {"phase": "Running"}}, within="3m")
+
+    def sh(self, script, name="p"):
+        uid = self.kubesim.get(f"pod/{name}")["metadata"]["uid"]
+        runtime = self.kubesim.nodes["node-1"].machine.runtime
+        run = runtime.pod_state(uid).containers[0]
+        result = self.kubesim.kernel.run_coroutine(runtime.exec_sync(run, ("sh", "-c", script)))
+        return result.stdout + result.stderr
+
+
+@pytest.fixture
+def reader(kubesim):
+    return Reader(kubesim)
+
+
+def config_map(name, **data):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def test_a_config_map_is_files_that_follow_it(reader):
+    reader.kubesim.apply(config_map("cm", a="1", b="2"))
+    reader.start([{"name": "v", "configMap": {"name": "cm"}}], [{"name": "v", "mountPath": "/v"}])
+    assert reader.sh("ls /v; cat /v/a; readlink /v/a; stat -c %a /v /v/..data/a") == "a\nb\n1..data/a\n777\n644\n"
+    reader.kubesim.apply(config_map("cm", a="3"))
+    reader.kubesim.advance("2m")
+    assert reader.sh("ls /v; cat /v/a") == "a\n3"
+
+
+def test_items_have_paths_and_modes(reader):
+    reader.kubesim.apply(config_map("cm", a="1", b="2"))
+    reader.start(
+        [{"name": "v", "configMap": {"name": "cm", "defaultMode": 0o400, "items": [{"key": "a", "path": "x/y"}, {"key": "b", "path": "z", "mode": 0o640}]}}],
+        [{"name": "v", "mountPath": "/v"}],
+    )
+    assert reader.sh("cat /v/x/y /v/z; stat -Lc %a /v/x/y /v/z") == "12400\n640\n"
+
+
+def test_files_belong_to_the_pod_s_group(reader):
+    reader.kubesim.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"k": "v"}})
+    reader.start(
+        [{"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}}, {"name": "e", "emptyDir": {"medium": "Memory"}}],
+        [{"name": "s", "mountPath": "/s"}, {"name": "e", "mountPath": "/e"}],
+        securityContext={"runAsUser": 1000, "fsGroup": 2000},
+    )
+    assert reader.sh("cat /s/k; stat -Lc '%a %u %g' /s/k; touch /e/f; stat -c '%u %g' /e/f; df -T /e | tail -1 | cut -d' ' -f1") == "v440 0 2000\n1000 2000\ntmpfs\n"
+
+
+def test_a_service_account_s_token_and_the_downward_api(reader):
+    reader.start(
+        [{"name": "d", "downwardAPI": {"items": [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]}}],
+        [{"name": "d", "mountPath": "/d"}],
+    )
+    assert reader.sh("cat /d/labels; cut -c1-2 /var/run/secrets/kubernetes.io/serviceaccount/token; cat /var/run/secrets/kubernetes.io/serviceaccount/namespace") == 'a="1"ey\ndefault'
+    reader.kubesim.patch("pod/p", {"metadata": {"labels": {"b": "2"}}})
+    reader.kubesim.advance("3s")
+    assert reader.sh("cat /d/labels") == 'a="1"\nb="2"'
+
+
+def test_sub_paths_show_a_part(reader):
+    reader.kubesim.apply(config_map("cm", a="1"))
+    reader.start(
+        [{"name": "v", "configMap": {"name": "cm"}}, {"name": "e", "emptyDir": {}}],
+        [{"name": "v", "mountPath": "/etc/app.conf", "subPath": "a"}, {"name": "e", "mountPath": "/data", "subPath": "x/y"}, {"name": "e", "mountPath": "/all"}],
+    )
+    assert reader.sh("cat /etc/app.conf; echo 2 > /data/f; cat /all/x/y/f") == "12\n"
+
+
+def test_what_is_on_a_disk_outlives_its_pods(reader):
+    reader.kubesim.apply({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+    })
+    volume, mount = {"name": "v", "persistentVolumeClaim": {"claimName": "data"}}, {"name": "v", "mountPath": "/v"}
+    reader.start([volume], [mount])
+    reader.sh("echo kept > /v/f")
+    reader.kubesim.delete("pod/p")
+    reader.kubesim.advance("30s")
+    reader.start([volume], [mount], name="q")
+    assert reader.sh("cat /v/f", name="q") == "kept\n"
+
+
+def test_hosts_and_resolv_conf_are_the_kubelet_s(reader):
+    reader.start(
+        [], [], hostname="h", subdomain="s", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["x", "y"]}],
+        dnsConfig={"nameservers": ["1.1.1.1"], "searches": ["my.domain"], "options": [{"name": "ndots", "value": "2"}]},
+    )
+    ip = reader.kubesim.get("pod/p")["status"]["podIP"]
+    assert reader.sh("tail -4 /etc/hosts; cat /etc/resolv.conf; hostname -f") == (
+        f"{ip}\th.s.default.svc.cluster.local\th\n\n# Entries added by HostAliases.\n1.2.3.4\tx\ty\n"
+        "search default.svc.cluster.local svc.cluster.local cluster.local my.domain\n"
+        "nameserver 10.96.0.10\nnameserver 1.1.1.1\noptions ndots:2\nh.s.default.svc.cluster.local\n"
+    )
+
+
+def test_a_failing_liveness_command_restarts_its_container(kubesim):
+    kubesim.add_nodes(1)
+    kubesim.apply({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"terminationGracePeriodSeconds": 5, "containers": [{
+            "name": "c", "image": "busybox", "command": ["sh", "-c", "echo ok > /tmp/health; sleep 10; rm /tmp/health; sleep 600"],
+            "livenessProbe": {"exec": {"command": ["cat", "/tmp/health"]}, "initialDelaySeconds": 5, "periodSeconds": 5, "failureThreshold": 1},
+        }]},
+    })
+    kubesim.eventually("pod/p", lambda p: p["status"].get("containerStatuses", [{}])[0].get("restartCount") == 1, within="2m")
+    events = [e["message"] for e in kubesim.list("events") if e["reason"] == "Unhealthy"]
+    assert events == ["Liveness probe failed: cat: can't open '/tmp/health': No such file or directory\n"]
