@@ -126,13 +126,12 @@ def _with_params(offer: str, clause: Clause, *, transforms: bool) -> Output | No
     return Output(offer, kind, version, group, pretty)
 
 
-def negotiate(
-    header: str, offers: tuple[str, ...] = BUILT_IN, *, tables: bool = True
-) -> Output:
+def negotiate(header: str, offers: tuple[str, ...] = BUILT_IN, *, tables: bool = True) -> Output:
     """As `output_for`.  Raises `APIStatus` (406)."""
     found = output_for(header, offers, tables=tables)
     if found is None:
-        raise status.new_not_acceptable(offers)
+        # Custom resources name protobuf as well, and do not speak it.
+        raise status.new_not_acceptable(BUILT_IN)
     return found
 
 
@@ -160,5 +159,5 @@ def input_type(header: str, offers: tuple[str, ...] = BUILT_IN) -> str:
     if not media:
         return offers[0]
     if media not in offers:
-        raise status.new_unsupported_media_type(offers)
+        raise status.new_unsupported_media_type(BUILT_IN)
     return media

@@ -123,10 +123,11 @@ def _included(scope: RequestScope, obj: Object, include: str) -> Object | None:
 def _partial(scope: RequestScope, obj: Object) -> Object:
     if "items" in obj:
         kind = scope.served.list_kind
-        where = scope.served.version if scope.served.custom else package(scope.served.group)
+        shown = f"{package(scope.served.group)}.{kind}"
+        if scope.served.custom:
+            shown = "unstructured.UnstructuredList"
         message = (
-            "you requested PartialObjectMetadata, but the requested object is a list "
-            f"(*{where}.{kind})"
+            f"you requested PartialObjectMetadata, but the requested object is a list (*{shown})"
         )
         raise APIStatus(406, status.NOT_ACCEPTABLE, message)
     return {
@@ -139,16 +140,19 @@ def _partial(scope: RequestScope, obj: Object) -> Object:
 def _partial_list(scope: RequestScope, obj: Object) -> Object:
     if "items" not in obj:
         kind = scope.served.kind
-        where = scope.served.version if scope.served.custom else package(scope.served.group)
+        shown = f"{package(scope.served.group)}.{kind}"
+        if scope.served.custom:
+            shown = "unstructured.Unstructured"
         message = (
             "you requested PartialObjectMetadataList, but the requested object is not a list "
-            f"(*{where}.{kind})"
+            f"(*{shown})"
         )
         raise APIStatus(406, status.NOT_ACCEPTABLE, message)
+    metadata: Object = obj.get("metadata") or {}
     return {
         "kind": "PartialObjectMetadataList",
         "apiVersion": scope.output.api_version,
-        "metadata": obj.get("metadata") or {},
+        "metadata": {k: v for k, v in metadata.items() if v},
         "items": [
             {
                 "kind": "PartialObjectMetadata",

@@ -21,6 +21,9 @@ from pytest_kubesim.apimachinery.golang import quote
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 """What other readers of YAML make more of than text."""
+_BOOL = "tag:yaml.org,2002:bool"
+_ONE_LETTER = re.compile(r"[yYnN]\Z")
+"""Booleans to Go as well."""
 _ALIAS = re.compile(r"\*([A-Za-z0-9_-]+)")
 
 
@@ -58,12 +61,20 @@ def _mapping(loader: Any, node: Any) -> Any:
     return loader.construct_mapping(node, deep=True)
 
 
+def _bool(loader: Any, node: Any) -> bool:
+    return str(loader.construct_scalar(node)).lower() in ("y", "yes", "true", "on")
+
+
 def _make_loader() -> Any:
     resolvers = {
         first: [(tag, pattern) for tag, pattern in found if tag not in _TEXT]
         for first, found in _Loader.yaml_implicit_resolvers.items()
     }
+    for first, tags in resolvers.items():
+        if first and first in "yYnN":
+            tags.insert(0, (_BOOL, _ONE_LETTER))
     _Loader.yaml_implicit_resolvers = resolvers
+    _Loader.add_constructor(_BOOL, _bool)
     _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
     return _Loader
 

@@ -252,6 +252,10 @@ class Patcher:
 
         if not obj.get("kind"):
             raise refuse(f"Object 'Kind' is missing in '{json_text(obj)}'")
+        if not obj.get("apiVersion"):
+            raise status.new_internal_error(
+                "Object 'apiVersion' is missing in 'object has no apiVersion field'"
+            )
         return decoding.coerced(self.scope, obj, problems, self.directive, refuse)
 
     def _with_kind(self, obj: Object) -> Object:
