@@ -148,9 +148,11 @@ class WatchStream(Protocol):
 
 
 class UpgradeStream(Protocol):
-    """A connection that stops being HTTP: exec, attach, port-forward (see kubelet.server)."""
+    """A connection that stops being HTTP: exec, attach, port-forward (see kubelet.streaming)."""
 
     status: int
+    wire: str
+    """How it goes on: `websocket`, `spdy`, `tunnel` (SPDY in a WebSocket) or `raw`."""
     subprotocol: str
     headers: tuple[tuple[str, str], ...]
 
