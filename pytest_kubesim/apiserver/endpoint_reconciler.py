@@ -58,7 +58,10 @@ class EndpointReconciler:
 
     def _start(self, server: APIServer) -> None:
         known, self._known, self._stopped = self._known, False, False
-        server.process.spawn(self._run(known=known), name="kubernetes service", daemon=True)
+        server.kernel.spawn(
+            self._run(known=known), name=f"{server.process.name}/kubernetes service",
+            process=server.process, daemon=True, eager=True,
+        )
 
     async def _run(self, *, known: bool) -> None:
         sleep = self._server.kernel.sleep

@@ -49,8 +49,14 @@ class IdentityLease:
 
     def _start(self, server: APIServer) -> None:
         known, self._known, self._stopped = self._known, False, False
-        server.process.spawn(self._run(known=known), name="identity lease", daemon=True)
-        server.process.spawn(self._collect(), name="identity lease gc", daemon=True)
+        for name, work in (
+            ("identity lease", self._run(known=known)),
+            ("identity lease gc", self._collect()),
+        ):
+            server.kernel.spawn(
+                work, name=f"{server.process.name}/{name}",
+                process=server.process, daemon=True, eager=True,
+            )
 
     async def _run(self, *, known: bool) -> None:
         server = self._server
