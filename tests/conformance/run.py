@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Run tests of Kubernetes' conformance suite against simulated clusters.
+
+    python tests/conformance/run.py --e2e PATH/e2e.test                  those recorded as passing
+    python tests/conformance/run.py --e2e PATH/e2e.test --tests FILE     those named in FILE
+    python tests/conformance/run.py --e2e PATH/e2e.test --record         write those that pass down
+
+`e2e.test` is the suite of Kubernetes 1.37.2 (`go test -c k8s.io/kubernetes/test/e2e`).  Tests are
+given to workers in batches; each batch has a `kubesim serve` of its own.  The exit status is 1 if a
+test that is recorded as passing does not pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PASSING = HERE / "passing.txt"
+FLAGS = (
+    "--provider=skeleton", "--num-nodes=3", "--allowed-not-ready-nodes=-1", "--minStartupPods=-1",
+    "--dump-logs-on-failure=false", "--ginkgo.no-color", "--ginkgo.silence-skips",
+)
+
+
+def read(file: Path) -> list[str]:
+    """The names in a file, one a line; `#` begins a comment line."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def serve(folder: Path, options: list[str]) -> tuple[subprocess.Popen[str], Path]:
+    """Start a cluster; returns its process and its kubeconfig."""
+    config = folder / "kubeconfig"
+    command = [
+        sys.executable, "-m", "pytest_kubesim.cli", "serve", "--nodes", "3",
+        "--kubeconfig", str(config), *options,
+    ]
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        command, stdout=subprocess.PIPE, stderr=(folder / "serve.log").open("w"), text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("READY"):
+        raise SystemExit(f"kubesim serve did not start: {line!r}; see {folder / 'serve.log'}")
+    return process, config
+
+
+def batch(
+    e2e: str, names: list[str], options: list[str], timeout: int, logs: Path | None
+) -> dict[str, tuple[str, float, str]]:
+    """Run some tests on a cluster of their own: state, seconds and failure of each."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        process, config = serve(folder, options)
+        report = folder / "report.json"
+        focus = "|".join(re.escape(name).replace(r"\ ", " ") + "$" for name in names)
+        try:
+            done = subprocess.run(  # noqa: S603 - the suite that the caller named
+                [e2e, f"--kubeconfig={config}", *FLAGS, f"--ginkgo.focus={focus}",
+                 f"--ginkgo.timeout={timeout}s", f"--ginkgo.json-report={report}"],
+                check=False, capture_output=True, text=True, timeout=timeout + 120,
+                env={**os.environ, "KUBECONFIG": str(config)},
+            )
+            output = done.stdout + done.stderr
+        except subprocess.TimeoutExpired as expired:
+            output = str(expired.stdout or "")
+        finally:
+            process.terminate()
+            process.wait(20)
+        if logs is not None:
+            stem = re.sub(r"\W+", "_", names[0])[:80]
+            (logs / f"{stem}.txt").write_text(output, encoding="utf-8")
+        return _states(report, names)
+
+
+def _states(report: Path, names: list[str]) -> dict[str, tuple[str, float, str]]:
+    found = {name: ("did not run", 0.0, "") for name in names}
+    if not report.exists():
+        return found
+    for spec in json.loads(report.read_text(encoding="utf-8"))[0]["SpecReports"]:
+        texts = [*(spec["ContainerHierarchyTexts"] or ()), spec["LeafNodeText"]]
+        name = " ".join(texts).strip()
+        if name in found and spec["State"] != "skipped":
+            failure = spec.get("Failure", {}).get("Message", "")
+            found[name] = (spec["State"], spec["RunTime"] / 1e9, failure)
+    return found
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--e2e", required=True, help="the suite's binary")
+    parser.add_argument("--tests", type=Path, default=PASSING, help="a file of names, one a line")
+    parser.add_argument("--workers", type=int, default=2, help="how many clusters at once")
+    parser.add_argument("--batch", type=int, default=8, help="how many tests a cluster gets")
+    parser.add_argument("--timeout", type=int, default=900, help="seconds for a batch")
+    parser.add_argument("--logs", type=Path, help="a folder for the output of the batches")
+    parser.add_argument("--record", action="store_true", help=f"write what passes to {PASSING}")
+    parser.add_argument("options", nargs="*", help="further options of kubesim serve, after --")
+    args = parser.parse_args()
+    names: list[str] = read(args.tests)
+    if args.logs is not None:
+        args.logs.mkdir(parents=True, exist_ok=True)
+    batches = [names[i : i + args.batch] for i in range(0, len(names), args.batch)]
+    passed: list[str] = []
+    failed: list[str] = []
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
+        work = [
+            pool.submit(batch, args.e2e, part, args.options, args.timeout, args.logs)
+            for part in batches
+        ]
+        for future in concurrent.futures.as_completed(work):
+            for name, (state, seconds, failure) in future.result().items():
+                (passed if state == "passed" else failed).append(name)
+                print(f"{state:<11} {seconds:6.1f} s  {name}", flush=True)
+                if failure:
+                    print("    " + failure.strip().replace("\n", "\n    ")[:1500], flush=True)
+    print(f"{len(passed)} passed, {len(failed)} did not, {time.monotonic() - began:.0f} s")
+    if args.record:
+        kept = set(read(PASSING)) if PASSING.exists() else set[str]()
+        PASSING.write_text("\n".join(sorted(kept.union(passed))) + "\n", encoding="utf-8")
+    return 1 if set(failed) & set(read(PASSING) if PASSING.exists() else ()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
