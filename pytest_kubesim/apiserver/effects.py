@@ -2,8 +2,7 @@
 
 The point is consulted with `client`, `user`, `verb`, `group`, `resource`, `subresource`,
 `namespace`, `name`, before the request is looked at.  Whoever arms it answers one of these records,
-or None to let the request pass.  The points `webhook.call` and `external.call` know the same, and
-`TimeOut` and `Answer` besides.
+or None to let the request pass.
 """
 
 from __future__ import annotations
@@ -53,15 +52,3 @@ class Hold:
     """Serve the request at once, and keep the answer back until `until` is done."""
 
     until: Future[Any]
-
-
-@attrs.frozen
-class TimeOut:
-    """No answer ever comes: whoever calls gives up when its time is over."""
-
-
-@attrs.frozen
-class Answer:
-    """Answer with this body; the call is not looked at."""
-
-    body: Any

@@ -99,7 +99,7 @@ class FaultGround:
     @property
     def group(self) -> Group | None:
         """The members of etcd, where there are several."""
-        return getattr(self._cluster.control_plane, "group", None)
+        return self._cluster.control_plane.group
 
     @property
     def member(self) -> Member:
@@ -190,11 +190,7 @@ class FaultGround:
                 found += [c for uid in runtime.pods() for c in runtime.pod_state(uid).containers]
         return found
 
-    # -- what is called, and whom a nemesis may strike ----------------------------------------
-
-    def systems(self) -> list[str]:
-        """The external systems that the test has declared."""
-        return list(getattr(self._cluster, "externals", ()))
+    # -- whom a nemesis may strike ------------------------------------------------------------
 
     def clients(self) -> list[str]:
         """The operators, and the control plane's own clients."""

@@ -48,7 +48,6 @@ ROOMS: dict[str, Any] = {
     "process": process,
     "api_server": process,
     "webhook": webhooks,
-    "external": webhooks,
 }
 """Who knows what a fault does, by what it strikes."""
 
@@ -193,12 +192,8 @@ class Words:
     # -- what is called -----------------------------------------------------------------------
 
     def webhook(self, name: str) -> webhooks.CallFaults:
-        """A webhook: the host it is called at, or its service, `"namespace/name"`."""
+        """A webhook: its name, the host of its URL, or its service, `"namespace/name"`."""
         return webhooks.CallFaults(Call.of("webhook", name), self._say)
-
-    def external(self, name: str) -> webhooks.CallFaults:
-        """An external system that the test has declared."""
-        return webhooks.CallFaults(Call.of("external", name), self._say)
 
     # -- when ---------------------------------------------------------------------------------
 
@@ -259,7 +254,9 @@ class Faults(Words):
         behaviour.check(self._ground, fault)
         armed = Armed(fault, self._ground, behaviour)
         self.armed.append(armed)
-        self._ground.kernel.journal.record("schedule", "test", fault=repr(fault))
+        self._ground.kernel.journal.record(
+            "schedule", "test", fault=repr(fault), record=fault.to_json()
+        )
         try:
             return armed.arm()
         except UsageError:

@@ -1,15 +1,15 @@
-"""Faults of what the API server and operators call: admission webhooks, external systems.
+"""Faults of the webhooks that API servers call.
 
     kubesim.faults.webhook("default/policy").time_out()
-    kubesim.faults.external("cloud").refuse(times=2)
 
-They strike at the fault points `webhook.call` and `external.call`, which whoever carries the call
-consults with `name` (and for a webhook `host`), and which know the effects of `effects`.
+They strike at the fault point `webhook.call`, before the call leaves the API server; see
+`apiserver.webhook_client`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from pytest_kubesim.apiserver import effects
 from pytest_kubesim.errors import UsageError
@@ -25,24 +25,20 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
 
 PASSIVE = True
-POINTS = {"webhook": "webhook.call", "external": "external.call"}
+POINT = "webhook.call"
 
 _USUAL = {"times": 1, "after": 0}
 
 
 class Ground(Protocol):
-    """What a fault of a called system needs of the cluster."""
+    """What a fault of webhooks needs of the cluster."""
 
     kernel: Kernel
     faultpoints: FaultPoints
 
-    def systems(self) -> list[str]:
-        """The external systems that the test has declared."""
-        ...
-
 
 class CallFaults(Speech):
-    """What can happen to calls of a webhook or of an external system.
+    """What can happen to calls of a webhook.
 
     Every method takes also `at=`, `until=`, `when=` and `for_=`; `times` is how often it strikes
     (None: always), `after` how many calls pass before.
@@ -59,12 +55,6 @@ class CallFaults(Speech):
     def reset(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Reset the connection before the call is looked at."""
         return self._call("reset", (), times, after, timing)
-
-    def apply_but_drop_answer(
-        self, *, times: int | None = 1, after: int = 0, **timing: Any
-    ) -> Any:
-        """Serve the call and lose the answer."""
-        return self._call("apply_but_drop_answer", (), times, after, timing)
 
     def delay(
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
@@ -99,12 +89,8 @@ class CallFaults(Speech):
 
 
 def check(ground: Ground, fault: Fault) -> None:
-    """Raises: `UsageError` for an external system that nobody has declared."""
-    if fault.where == "external" and fault.immediate:
-        name, there = fault.target.args[0], ground.systems()
-        if name not in there:
-            known = ", ".join(map(repr, there)) or "none"
-            raise UsageError(f"faults: no external system {name!r} is declared; there are: {known}")
+    """Any name will do: configurations come and go; one that never appears is told at the end."""
+    del ground, fault
 
 
 def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
@@ -114,7 +100,8 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
     times, after = fault.option("times", 1), fault.option("after", 0)
 
     def consulted(attributes: dict[str, Any]) -> Any:
-        if name not in (attributes.get("name"), attributes.get("host"), attributes.get("service")):
+        host = urlsplit(attributes.get("url") or "").hostname
+        if name not in (attributes.get("webhook"), attributes.get("service"), host):
             return None
         armed.seen += 1
         if armed.seen <= after or (times is not None and armed.struck >= times):
@@ -122,24 +109,26 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
         armed.strike(name)
         if times is not None and armed.struck >= times:
             ground.kernel.call_soon(armed.disarm)
-        return _effect(fault)
+        return _effect(ground, fault)
 
-    return ground.faultpoints.arm(POINTS[fault.where], consulted)
+    return ground.faultpoints.arm(POINT, consulted)
 
 
-def _effect(fault: Fault) -> Any:
+def _effect(ground: Ground, fault: Fault) -> Any:
     match fault.what:
         case "time_out":
-            return effects.TimeOut()
+            # Whoever calls gives up when its time is over.
+            return effects.Hold(ground.kernel.future())
         case "refuse":
             return effects.Refuse()
         case "reset":
             return effects.Reset()
         case "delay":
             return effects.Delay(to_ns(fault.args[0]))
-        case "apply_but_drop_answer":
-            return effects.Drop()
         case "fail":
-            return effects.Respond({"code": fault.args[0]})
+            code = fault.args[0]
+            message = f"an error on the server ({code})"
+            failure = {"kind": "Status", "status": "Failure", "code": code, "message": message}
+            return effects.Respond({"apiVersion": "v1", "metadata": {}, **failure})
         case _:
-            return effects.Answer(fault.args[0])
+            return effects.Respond(fault.args[0])

@@ -43,7 +43,7 @@ RECORDS = [
     fault.api_server("kube-apiserver-2").stop(for_="1m"),
     fault.webhook("default/policy").time_out(times=None),
     fault.webhook("default/policy").answer({"response": {"allowed": False}}),
-    fault.external("cloud").fail(503, times=3),
+    fault.webhook("default/policy").fail(503, times=3),
 ]
 
 
