@@ -203,6 +203,10 @@ class PodNetwork:
         patience_ns = CONNECT_TIMEOUT_NS if timeout_ns is None else timeout_ns
         if address in LOOPBACK or address == source:
             flow = Flow(source, source, port, protocol)
+            key = source if address == source else f"127.0.0.1@{source}"
+            led = self._forwards.get((key, port, protocol))
+            if led is not None:
+                flow = attrs.evolve(flow, address=led[0], port=led[1])
         else:
             flow = Flow(source, address, port, protocol)
             for translator in self.translators:

@@ -227,13 +227,22 @@ class Runtime:
             sandbox.network = self.network
             owner = "" if config.host_network else f"{config.namespace}/{config.name}"
             self.network.attach(sandbox.ip, self.node, owner)
-            for host_ip, host_port, protocol, port in config.host_ports:
-                self.network.forward(
-                    (host_ip or self.host_ip, host_port, protocol), (sandbox.ip, port)
-                )
+            for source, port in self._host_ports(config):
+                self.network.forward(source, (sandbox.ip, port))
         pod.sandboxes.insert(0, sandbox)
         del pod.sandboxes[2:]
         return sandbox
+
+    def _host_ports(self, config: PodSandboxConfig) -> list[tuple[tuple[str, int, str], int]]:
+        """The node's ports that lead to a pod; its loopback is the node's own."""
+        loopback = f"127.0.0.1@{self.host_ip}"
+        found: list[tuple[tuple[str, int, str], int]] = []
+        for host_ip, host_port, protocol, port in config.host_ports:
+            addresses = (host_ip,) if host_ip else (self.host_ip, loopback)
+            if host_ip == "127.0.0.1":
+                addresses = (loopback,)
+            found += [((address, host_port, protocol), port) for address in addresses]
+        return found
 
     async def stop_pod_sandbox(self, sandbox: PodSandbox) -> None:
         """Stop a sandbox; what runs in it is killed."""
@@ -251,8 +260,8 @@ class Runtime:
             sandbox.state = NOT_READY
             if self.network is not None:
                 self.network.detach(sandbox.ip)
-                for host_ip, host_port, protocol, _ in sandbox.config.host_ports:
-                    self.network.forward((host_ip or self.host_ip, host_port, protocol), None)
+                for source, _ in self._host_ports(sandbox.config):
+                    self.network.forward(source, None)
             if not sandbox.config.host_network:
                 self._ipam.release(sandbox.ip)
 

@@ -13,7 +13,10 @@ from pytest_kubesim.sim.kernel import Kernel
 class Box:
     """A node's runtime with pods in one network."""
 
+    made = []
+
     def __init__(self):
+        self.made.append(self)
         self.kernel = Kernel(seed=3)
         self.network = PodNetwork(self.kernel)
         self.runtime = Runtime(
@@ -53,3 +56,9 @@ class Box:
         return "".join(
             line.text + ("" if line.partial else "\n") for line in container.logs
         ), container.exit_code
+
+    @classmethod
+    def close_all(cls):
+        """Power off: nothing that was started is left behind."""
+        while cls.made:
+            cls.made.pop().runtime.crash()
