@@ -71,7 +71,7 @@ def test_names_of_packages_are_the_rooms_of_the_house() -> None:
     rooms = {p.name for p in (ROOT / "pytest_kubesim").iterdir() if p.is_dir() and p.name != "__pycache__"}
     known = {
         "apimachinery", "apiserver", "builders", "checkers", "client_go", "cluster", "cni", "controller_manager",
-        "cri", "csi", "data", "etcd", "explore", "faults", "kube_proxy", "kubelet", "registry", "scheduler", "sim",
+        "cri", "csi", "data", "etcd", "explore", "faults", "kube_proxy", "kubelet", "registry", "report", "scheduler", "sim",
         "transports",
     }
     assert rooms <= known
