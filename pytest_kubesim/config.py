@@ -14,7 +14,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -87,14 +87,15 @@ def _faults(where: str, faults: Any) -> tuple[Any, ...]:
     """Records of faults; anything else is an error."""
     from pytest_kubesim.faults.fault import Fault
 
-    given: Any = faults if isinstance(faults, list | tuple) else (faults,)
+    several = isinstance(faults, list | tuple)
+    given: tuple[Any, ...] = tuple(cast("Sequence[Any]", faults)) if several else (faults,)
     for each in given:
         if not isinstance(each, Fault):
             raise UsageError(
                 f"{where}: faults={each!r}: give a list of faults, said with the words of "
                 "pytest_kubesim.fault: fault.node('node-1').crash(at='5m')"
             )
-    return tuple(given)
+    return given
 
 
 def _whole(where: str, name: str, value: Any, least: int, most: int) -> None:

@@ -9,6 +9,7 @@ The networks 198.18.0.0/15 are reserved for tests (RFC 2544), `.test` too (RFC 6
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.transports.actors import WORLD
@@ -29,6 +30,7 @@ SERVICE_NAMES = (
 )
 NO_PROXY = f".test,{HOST},{SERVICE_HOST},{','.join(SERVICE_NAMES)}"
 
+_OWN = re.compile(r"kubesim-\d+\.test|\b198\.18\.\d+\.\d+\b")
 _CURRENT = {HOST: ADDRESS, ADDRESS: ADDRESS, SERVICE_HOST: SERVICE_HOST}
 _CURRENT.update(dict.fromkeys(SERVICE_NAMES, SERVICE_HOST))
 
@@ -36,6 +38,11 @@ _CURRENT.update(dict.fromkeys(SERVICE_NAMES, SERVICE_HOST))
 def host_of(serial: int) -> str:
     """The name of the cluster with that serial number in this process."""
     return f"kubesim-{serial}.test"
+
+
+def anywhere(text: str) -> str:
+    """`text` without the number of a cluster: it differs between equal runs in one process."""
+    return _OWN.sub(HOST, text) if "kubesim-" in text or "198.18." in text else text
 
 
 def resolve(host: object) -> str | None:

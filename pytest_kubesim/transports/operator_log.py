@@ -7,6 +7,7 @@ import logging
 import sys
 from typing import Any
 
+from pytest_kubesim.transports import addresses
 from pytest_kubesim.transports.actors import WORLD
 
 QUIET = ("httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "aiohttp", "asyncio")
@@ -24,7 +25,7 @@ class OperatorHandler(logging.Handler):
         if actor is None or actor.dead or not WORLD.inside():
             return
         try:
-            actor.operator.record(self.format(record), record.levelname)
+            actor.operator.record(addresses.anywhere(self.format(record)), record.levelname)
         except Exception:  # noqa: BLE001 - logging's own rule: never raise
             self.handleError(record)
 
@@ -37,7 +38,7 @@ def _print(*values: Any, **options: Any) -> None:
     if options.get("file") in (None, sys.stdout, sys.stderr):
         separator = options.get("sep")
         text = (" " if separator is None else separator).join(str(v) for v in values)
-        actor.operator.record(text, "PRINT")
+        actor.operator.record(addresses.anywhere(text), "PRINT")
 
 
 class OperatorLogs:
