@@ -21,6 +21,8 @@ GZIP_LEVEL = 1
 HIGH_BYTES = 256 * 1024
 """While a client has left so much unread it is sent no more of a log, or of what a command says."""
 
+_NO_CACHE = ("Cache-Control", "no-cache, private")
+
 
 async def ask(front: Front, request: Request) -> Any:
     """The answer to a request, after its way there and back.  Raises `ConnectionLost`."""
@@ -58,6 +60,17 @@ def packed(
         more = (("content-encoding", "gzip"), ("vary", "Accept-Encoding"))
         return body, (*answer.headers, *more)
     return body, answer.headers
+
+
+def with_cache_control(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """The headers, and that nobody keeps the answer, unless they say otherwise.
+
+    Follows `endpoints/filters/cachecontrol.go`.
+    """
+    for name, _ in headers:
+        if name.lower() == "cache-control":
+            return headers
+    return (_NO_CACHE, *headers)
 
 
 def bodiless(status: int) -> bool:

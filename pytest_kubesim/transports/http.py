@@ -335,7 +335,7 @@ class Connection:
 
     def _head(self, status: int, content_type: str, headers: Headers) -> list[bytes]:
         head = [b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, b"Unknown"))]
-        for name, value in headers:
+        for name, value in answers.with_cache_control(headers):
             head.append(f"{name}: {value}\r\n".encode("latin-1"))
         if content_type:
             head.append(f"Content-Type: {content_type}\r\n".encode("latin-1"))

@@ -337,7 +337,8 @@ class Connection2:
     def _head(
         self, stream: _Stream, status: int, content_type: str, headers: tuple[tuple[str, str], ...]
     ) -> None:
-        head = [(":status", str(status)), *((name.lower(), value) for name, value in headers)]
+        told = answers.with_cache_control(headers)
+        head = [(":status", str(status)), *((name.lower(), value) for name, value in told)]
         if content_type:
             head.append(("content-type", content_type))
         head.append(("date", answers.date(self.front.kernel.now_ns)))
