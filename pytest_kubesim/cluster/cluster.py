@@ -105,6 +105,8 @@ class Cluster(ObjectVerbs):
         """Called when the test has ended, before all is closed; what they raise fails it."""
         self.meaningful_writes = 0
         """How many writes there were besides heartbeats and events."""
+        self.written_ns = self.kernel.now_ns
+        """When the last of them was."""
         self.clock = ClusterClock(self)
         self.test_id = ""
         """The pytest node id of the test that holds it."""
@@ -402,6 +404,7 @@ class Cluster(ObjectVerbs):
         self._changes += 1
         if meaningful:
             self.meaningful_writes += 1
+            self.written_ns = self.kernel.now_ns
 
     def changes(self, reference: Reference | None) -> Changes:
         """Tells whether something changed since it was last asked: of a resource, or anything."""
