@@ -33,6 +33,7 @@ JOBS = _R("batch", "v1", "jobs")
 HORIZONTALPODAUTOSCALERS = _R("autoscaling", "v2", "horizontalpodautoscalers")
 
 CERTIFICATESIGNINGREQUESTS = _R("certificates.k8s.io", "v1", "certificatesigningrequests")
+CLUSTERTRUSTBUNDLES = _R("certificates.k8s.io", "v1", "clustertrustbundles")
 PODCERTIFICATEREQUESTS = _R("certificates.k8s.io", "v1", "podcertificaterequests")
 LEASES = _R("coordination.k8s.io", "v1", "leases")
 ENDPOINTSLICES = _R("discovery.k8s.io", "v1", "endpointslices")
@@ -52,6 +53,12 @@ CLUSTERROLES = _R("rbac.authorization.k8s.io", "v1", "clusterroles")
 ROLEBINDINGS = _R("rbac.authorization.k8s.io", "v1", "rolebindings")
 ROLES = _R("rbac.authorization.k8s.io", "v1", "roles")
 
+DEVICECLASSES = _R("resource.k8s.io", "v1", "deviceclasses")
+DEVICETAINTRULES = _R("resource.k8s.io", "v1", "devicetaintrules")
+RESOURCECLAIMS = _R("resource.k8s.io", "v1", "resourceclaims")
+RESOURCECLAIMTEMPLATES = _R("resource.k8s.io", "v1", "resourceclaimtemplates")
+RESOURCESLICES = _R("resource.k8s.io", "v1", "resourceslices")
+
 PRIORITYCLASSES = _R("scheduling.k8s.io", "v1", "priorityclasses")
 
 CSIDRIVERS = _R("storage.k8s.io", "v1", "csidrivers")
@@ -70,5 +77,6 @@ VALIDATINGADMISSIONPOLICIES = _R(
 VALIDATINGWEBHOOKCONFIGURATIONS = _R(
     "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations"
 )
+STORAGEVERSIONMIGRATIONS = _R("storagemigration.k8s.io", "v1", "storageversionmigrations")
 APISERVICES = _R("apiregistration.k8s.io", "v1", "apiservices")
 CUSTOMRESOURCEDEFINITIONS = _R("apiextensions.k8s.io", "v1", "customresourcedefinitions")

@@ -85,7 +85,9 @@ NAMES: tuple[str, ...] = (
 )
 """Every controller of Kubernetes 1.37 in the order in which it is started."""
 
-OFF_BY_DEFAULT = frozenset({"bootstrap-signer-controller", "token-cleaner-controller"})
+OFF_BY_DEFAULT = frozenset(
+    {"bootstrap-signer-controller", "selinux-warning-controller", "token-cleaner-controller"}
+)
 
 
 def module_of(name: str) -> str:

@@ -60,7 +60,7 @@ class ReplicaController(Controller):
 
     def setup(self) -> None:
         """Listen to the sets and to pods."""
-        self.expectations = Expectations(self.now_ns)
+        self.expectations = Expectations(self.process.monotonic_ns)
         self.pod_control = PodControl(self.client, self.recorder)
         self.sets: Store = self.watch(
             self.gvr, add=self.enqueue, update=self._update_set, delete=self._delete_set

@@ -49,7 +49,7 @@ class DaemonSetsController(Controller):
 
     def setup(self) -> None:
         """Listen to sets, revisions, pods and nodes."""
-        self.expectations = Expectations(self.now_ns)
+        self.expectations = Expectations(self.process.monotonic_ns)
         self.pod_control = PodControl(self.client, self.recorder)
         self.backoff = Backoff(BACKOFF_NS, MAX_BACKOFF_NS)
         self.node_queue: RateLimitingQueue[str] = RateLimitingQueue(

@@ -48,7 +48,7 @@ class JobController(Controller):
 
     def setup(self) -> None:
         """Listen to Jobs and pods."""
-        self.expectations = Expectations(self.now_ns)
+        self.expectations = Expectations(self.process.monotonic_ns)
         self.finalizer_removals: dict[str, set[str]] = {}
         """UIDs of pods whose finalizer is being removed, by the Job's key."""
         self.backoff_records: dict[str, BackoffRecord] = {}
