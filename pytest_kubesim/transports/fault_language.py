@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.faults.armed import Armed
+from pytest_kubesim.faults.faults import fault
 
 if TYPE_CHECKING:
     from pytest_kubesim.faults.faults import Faults
 
 _ROOM = "pytest_kubesim.faults"
-_NOT_FOR_TEXT = frozenset({"armed", "clear", "crash_operator", "never_struck"})
+_NOT_FOR_TEXT = frozenset({
+    "after_write", "arm", "arm_all", "armed", "changed", "clear", "holds", "never_struck", "random",
+    "replay", "schedule", "why_not",
+})
+_TRIGGERS = ("after_write", "changed", "holds")
+_BEGINNINGS = ("kubesim.faults", "faults")
+_LATER = ("at", "for_", "until", "when")
+"""What can be said of a fault that is armed."""
 
 Link = tuple[str, tuple[Any, ...], dict[str, Any]]
 """A method and its arguments."""
@@ -37,15 +45,29 @@ def from_text(text: str) -> list[Link]:
         if not isinstance(node.func, ast.Attribute):
             raise _wrong(text, "begin with kubesim.faults")
         try:
-            args = tuple(ast.literal_eval(arg) for arg in node.args)
-            options = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+            args = tuple(map(_value, node.args))
+            options = {str(k.arg): _value(k.value) for k in node.keywords}
         except ValueError:
             raise _wrong(text, "arguments are literals: texts, numbers, lists, None") from None
         links.insert(0, (node.func.attr, args, options))
         node = node.func.value
-    if ast.unparse(node) not in ("kubesim.faults", "faults") or not links:
+    if ast.unparse(node) not in _BEGINNINGS or not links:
         raise _wrong(text, "begin with kubesim.faults, and call what it offers")
     return links
+
+
+def _value(node: ast.expr) -> Any:
+    """What an argument is: a literal, or a trigger.  Raises: `ValueError` for anything else."""
+    if (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in _TRIGGERS
+        and ast.unparse(node.func.value) in _BEGINNINGS
+    ):
+        said = getattr(fault, node.func.attr)
+        options = {str(each.arg): _value(each.value) for each in node.keywords}
+        return said(*map(_value, node.args), **options)
+    return ast.literal_eval(node)
 
 
 def from_parts(parts: dict[str, Any]) -> list[Link]:
@@ -94,7 +116,9 @@ def arm(faults: Faults, links: list[Link]) -> Armed | None:
 
 def names_of(subject: Any) -> list[str]:
     """What can be called on that part of `kubesim.faults`."""
-    if not type(subject).__module__.startswith(_ROOM) or isinstance(subject, Armed):
+    if isinstance(subject, Armed):
+        return list(_LATER)
+    if not type(subject).__module__.startswith(_ROOM):
         return []
     return sorted(
         name
