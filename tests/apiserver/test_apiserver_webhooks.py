@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from api_world import CONFIG_MAPS, World
 
+from pytest_kubesim.apiserver.audit import Auditor
 from pytest_kubesim.apiserver.webhook_client import Webhooks
 from pytest_kubesim.sim.clock import NS
 
@@ -152,8 +153,66 @@ def test_connections_are_admitted(world: World, webhooks: Webhooks) -> None:
 
 def test_annotations_of_webhooks_are_noted_for_the_audit(world: World, webhooks: Webhooks) -> None:
     noted: list[Json] = []
-    world.server.audit.append(lambda scope: noted.append(scope.audit))
+    world.server.audit.append(Auditor("Metadata", noted.append))
     webhooks.add(URL, answering(auditAnnotations={"seen": "yes"}))
     configure(world)
     make(world)
-    assert noted[-1]["check.example.com/seen"] == "yes"
+    assert noted[-1]["annotations"]["check.example.com/seen"] == "yes"
+
+
+def test_who_converts_may_take_time(world: World) -> None:
+    asked: list[Json] = []
+
+    async def answer(review: Json) -> Json:
+        asked.append(review)
+        await world.kernel.sleep(NS)
+        request = review["request"]
+        wanted = request["desiredAPIVersion"]
+        shown = {"apiVersion": wanted, "spec": {"seen": wanted}}
+        made = [{**each, **shown} for each in request["objects"]]
+        result = {"uid": request["uid"], "result": {"status": "Success"}, "convertedObjects": made}
+        return {**review, "response": result}
+
+    carrier = world.server.call_webhook = Webhooks()
+    carrier.add("https://hooks.example.com/convert", answer)
+    spec = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    versions = [
+        {"name": name, "served": True, "storage": name == "v1", "schema": schema}
+        for name in ("v1", "v2")
+    ]
+    world.ok(
+        "POST",
+        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+        {
+            "metadata": {"name": "links.example.com"},
+            "spec": {
+                "group": "example.com",
+                "scope": "Cluster",
+                "names": {"plural": "links", "singular": "link", "kind": "Link"},
+                "versions": versions,
+                "conversion": {
+                    "strategy": "Webhook",
+                    "webhook": {
+                        "conversionReviewVersions": ["v1"],
+                        "clientConfig": {"url": "https://hooks.example.com/convert"},
+                    },
+                },
+            },
+        },
+    )
+    world.kernel.run(until_ns=world.kernel.now_ns + 5 * NS)
+    link = {"apiVersion": "example.com/v1", "kind": "Link", "metadata": {"name": "a"}}
+    watch = world.watch("/apis/example.com/v2/links")
+    world.ok("POST", "/apis/example.com/v1/links", {**link, "spec": {"x": 1}})
+    before = world.kernel.now_ns
+    got = world.ok("GET", "/apis/example.com/v2/links/a")
+    assert got["spec"] == {"seen": "example.com/v2"}
+    assert world.kernel.now_ns - before >= NS
+    world.ok(
+        "PATCH", "/apis/example.com/v2/links/a", {"metadata": {"labels": {"x": "y"}}},
+        content_type="application/merge-patch+json",
+    )
+    world.kernel.run(until_ns=world.kernel.now_ns + 5 * NS)
+    world.kernel.run_coroutine(watch.next())
+    assert len(asked) >= 3

@@ -24,10 +24,14 @@ MATCHING = {
     "admission-quotas": 44,
     "admission-webhook": 30,
     "builtin-admission": 30,
+    "cel-objects": 24,
+    "crd-ratchet": 16,
     "other-groups": 34,
     "pod-security": 23,
     "pod-security-checks": 152,
     "rbac-authz": 39,
+    "rbac-grants": 52,
+    "schemas-invalid": 33,
     "workload-validation": 34,
 }
 """By scenario: how many steps match at least."""

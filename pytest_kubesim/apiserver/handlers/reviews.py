@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.apimachinery import fields, golang, labels, status, validation
+from pytest_kubesim.apimachinery import golang, status, validation
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import decoding, field_manager, responses
 from pytest_kubesim.apiserver.filters.authentication import with_group
 from pytest_kubesim.apiserver.filters.authorization import Attributes
-from pytest_kubesim.apiserver.handlers import binding, write
+from pytest_kubesim.apiserver.handlers import binding, review_selectors, write
 from pytest_kubesim.apiserver.handlers.create import prepared
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.store import Store
@@ -125,7 +125,8 @@ def _spec_problems(spec: Object) -> list[FieldError]:
         if path is not None:
             shown = {"Path": path.get("path") or "", "Verb": path.get("verb") or ""}
         return [validation.invalid(_SPEC, shown, _ONE_OF)]
-    return []
+    attributes: Object = spec.get("resourceAttributes") or {}
+    return review_selectors.problems_of(attributes, _SPEC.child("resourceAttributes"))
 
 
 def _user_problems(spec: Object) -> list[FieldError]:
@@ -168,6 +169,8 @@ async def _access(
     answer: Object = {"allowed": decision == "allow", "reason": reason}
     if decision == "deny":
         answer["denied"] = True
+    if wrong := review_selectors.evaluation_error(spec.get("resourceAttributes") or {}):
+        answer["evaluationError"] = wrong
     return await _answered(scope, options, question, answer)
 
 
@@ -187,35 +190,9 @@ def attributes_from(user: UserInfo, spec: Object) -> Attributes:
         subresource=wanted.get("subresource") or "",
         namespace=wanted.get("namespace") or "",
         name=wanted.get("name") or "",
-        field_selector=_field_requirements(wanted.get("fieldSelector") or {}),
-        label_selector=_label_requirements(wanted.get("labelSelector") or {}),
+        field_selector=review_selectors.field_terms(wanted.get("fieldSelector") or {})[0],
+        label_selector=review_selectors.label_terms(wanted.get("labelSelector") or {})[0],
     )
-
-
-def _field_requirements(selector: Object) -> tuple[fields.Requirement, ...]:
-    try:
-        if text := selector.get("rawSelector"):
-            return fields.parse(text).requirements
-    except ValueError:
-        # Upstream goes on without what cannot be read: the question is only broader then.
-        return ()
-    return tuple(
-        fields.Requirement(
-            each.get("key") or "", "=" if each["operator"] == "In" else "!=", each["values"][0]
-        )
-        for each in selector.get("requirements") or ()
-        if each.get("operator") in ("In", "NotIn") and len(each.get("values") or ()) == 1
-    )
-
-
-def _label_requirements(selector: Object) -> tuple[labels.Requirement, ...]:
-    try:
-        if text := selector.get("rawSelector"):
-            return labels.parse(text).requirements
-        found = labels.from_label_selector({"matchExpressions": selector.get("requirements") or []})
-    except ValueError:
-        return ()
-    return found.requirements
 
 
 # -- who is that -----------------------------------------------------------------------------------

@@ -90,7 +90,8 @@ def check_binding(ctx: Context, resource: str, obj: Object, old: Object | None) 
         return
     if plural is None:
         text = f"unsupported role reference kind: {golang.quote(kind)}"
-        raise status.new_internal_error(text)
+        # A Go error that nobody has turned into a Status: 500 without a reason.
+        raise status.APIStatus(500, "", text)
     found = grants.rules_of_role(kind, name, ctx.namespace)
     if found is None:
         # The error names the resource of the request, not that of the role.
