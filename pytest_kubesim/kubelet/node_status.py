@@ -23,6 +23,7 @@ from pytest_kubesim.kubelet.config import VERSION
 from pytest_kubesim.kubelet.eviction_manager import DISK, MEMORY, PID
 from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING
 from pytest_kubesim.kubelet.status_patch import NODE_MERGE_KEYS, status_patch
+from pytest_kubesim.registry.pod_template import resource_names
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import ConnectionLost
 
@@ -173,7 +174,10 @@ class NodeStatus:
         flavour = host.runtime.flavour
         status = dict(old)
         if not self._adopt or not old.get("capacity"):
-            status["capacity"] = spec.capacity
+            # Extended resources that somebody has given the node stay (`nodestatus/setters.go`).
+            given: dict[str, str] = old.get("capacity") or {}
+            extended = {k: v for k, v in given.items() if resource_names.is_extended(k)}
+            status["capacity"] = {**spec.capacity, **extended} if extended else spec.capacity
         if not self._adopt or not old.get("allocatable"):
             status["allocatable"] = status["capacity"]
         if not self._adopt or not old.get("addresses"):
