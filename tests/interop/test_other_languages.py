@@ -66,3 +66,24 @@ def test_a_kubectl_plugin_finds_the_cluster(toolchain, server, tmp_path):
         tmp_path, tmp_path / "kubectl", "whereami", KUBECONFIG=server.kubeconfig, PATH=f"{tmp_path}:/bin:/usr/bin"
     )
     assert (done.returncode, done.stdout) == (0, "admin"), done.stderr
+
+
+# -- the examples ----------------------------------------------------------------------------------
+
+EXAMPLES = HERE.parent.parent / "examples"
+
+
+def test_the_operator_in_go_bears_a_lost_answer(toolchain, assets):
+    toolchain.need("go")
+    folder = toolchain.copy(EXAMPLES / "go_operator")
+    toolchain.build(folder, "go", "test", "-c", "-o", "operator.test", ".")
+    done = toolchain.run(folder, "./operator.test", KUBEBUILDER_ASSETS=assets)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+
+
+def test_the_operator_in_javascript_bears_a_lost_answer(toolchain, server):
+    toolchain.need("node", "npm")
+    folder = toolchain.copy(EXAMPLES / "javascript")
+    toolchain.build(folder, "npm", "ci", "--no-audit", "--no-fund", "--prefer-offline")
+    done = toolchain.run(folder, "node", "--test", "--test-force-exit", KUBECONFIG=server.kubeconfig)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
