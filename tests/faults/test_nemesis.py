@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 from kubernetes import client
@@ -54,6 +55,26 @@ def run(kubesim):
     # Everything has ended: what the cluster was asked for comes about.
     kubesim.eventually("deployment/web", {"status": {"readyReplicas": 3}}, within="20m")
     kubesim.settle("30m")
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("seed", range(max(2, SCHEDULES // 5)))
+def test_the_database_example_heals_from_a_random_schedule(kubesim_factory, seed, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES / "kopf_database"))
+    operator = pytest.importorskip("database_operator")
+    kubesim = kubesim_factory(seed=seed, nodes=3)
+    kubesim.apply(EXAMPLES / "kopf_database" / "crd.yaml")
+    kubesim.run(operator, name="operator")
+    kubesim.advance("5s")
+    kubesim.apply({
+        "apiVersion": "example.com/v1", "kind": "Database", "metadata": {"name": "db"}, "spec": {"replicas": 3},
+    })
+    kubesim.faults.random(4, within="3m")
+    kubesim.advance("6m")
+    kubesim.eventually("database/db", {"status": {"phase": "Ready"}}, within="20m")
+    kubesim.eventually("pods", {"status": {"phase": "Running"}}, count=3, labels={"app": "db"}, within="5m")
 
 
 @pytest.mark.parametrize("seed", range(SCHEDULES))
