@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from pytest_kubesim.etcd.channel import Channel
 from pytest_kubesim.etcd.group_client import GroupClient
@@ -260,7 +260,7 @@ class Group:
         """Carry messages of a member to the others."""
         for message in messages:
             if message.type == "MsgSnap":
-                message = attrs.evolve(message, snapshot=source.snapshot())
+                message = msgspec.structs.replace(message, snapshot=source.snapshot())
             if self._booting is not None:
                 self._booting.append(message)
                 continue

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import msgspec
 
 from pytest_kubesim.etcd import v3rpc
 from pytest_kubesim.etcd.lease import SECOND, Lessor
@@ -224,7 +225,8 @@ class Member:
         if request.id == NO_LEASE:
             self._leases_made += 1
             # Upstream's ids begin with the member's too, so that two members never choose alike.
-            request = attrs.evolve(request, id=(self.member_id << 48) + self._leases_made)
+            chosen = (self.member_id << 48) + self._leases_made
+            request = msgspec.structs.replace(request, id=chosen)
         response = await self._do(request)
         assert isinstance(response, LeaseGrantResponse)
         return response

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import (
@@ -472,7 +472,7 @@ class MemberProcess:
             return request
         self._made += 1
         life = (self.number << 16) + (self.process.incarnation & 0xFFFF)
-        return attrs.evolve(request, id=(life << 32) + self._made)
+        return msgspec.structs.replace(request, id=(life << 32) + self._made)
 
     # -- proposing (`member.Proposer`) --------------------------------------------------------
 
@@ -614,6 +614,6 @@ class MemberProcess:
     async def status(self) -> StatusResponse:
         """As ``Member.status``, with what raft knows."""
         found = await self.member.status()
-        return attrs.evolve(
+        return msgspec.structs.replace(
             found, leader=self.lead, raft_term=self.raft.term, raft_index=self.raft.log.committed
         )

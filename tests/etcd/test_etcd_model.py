@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -93,7 +94,7 @@ class Naive:
             for event in self.changes[main]:
                 if within(event.kv.key, key, range_end):
                     known = event.kv.mod_revision - 1 >= self.compacted
-                    found.append(event if known else attrs.evolve(event, prev_kv=None))
+                    found.append(event if known else msgspec.structs.replace(event, prev_kv=None))
         return found
 
 

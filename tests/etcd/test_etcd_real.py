@@ -18,7 +18,7 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -281,7 +281,7 @@ class Real:
                 prev = event.get("prev_kv")
                 kv = self._kv(event["kv"])
                 if event.get("type", "PUT") == "DELETE":
-                    kv = attrs.evolve(kv, value=None)
+                    kv = msgspec.structs.replace(kv, value=None)
                 found.append(
                     Event(event.get("type", "PUT"), kv, None if prev is None else self._kv(prev))
                 )
@@ -306,7 +306,7 @@ class Real:
                 "failure": [{_OPERATIONS[type(s)]: self._body(s)} for s in request.failure],
             }
         body = dict[str, Any]()
-        for name, value in attrs.asdict(request).items():
+        for name, value in msgspec.structs.asdict(request).items():
             if not value:
                 continue
             if name == "key":
@@ -341,7 +341,7 @@ class Real:
         kvs = tuple(self._kv(kv) for kv in answer.get("kvs", ()))
         if isinstance(request, RangeRequest):
             if request.keys_only:
-                kvs = tuple(attrs.evolve(kv, value=None) for kv in kvs)
+                kvs = tuple(msgspec.structs.replace(kv, value=None) for kv in kvs)
             return RangeResponse(
                 revision, kvs, answer.get("more", False), int(answer.get("count", 0))
             )

@@ -20,6 +20,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import msgspec
 
 from pytest_kubesim.etcd.messages import (
     FROM_KEY,
@@ -295,7 +296,7 @@ class KVStore:
         for key in dict.fromkeys(event.kv.key for event in history[:newer]):
             self._compact_key(key, revision)
         # What a change replaced is gone when the change itself is the oldest revision left.
-        at = [attrs.evolve(event, prev_kv=None) for event in history[older:newer]]
+        at = [msgspec.structs.replace(event, prev_kv=None) for event in history[older:newer]]
         self._history = at + history[newer:]
 
     def _compact_key(self, key: str, revision: int) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import msgspec
 
 from pytest_kubesim.etcd.messages import (
     DeleteRangeRequest,
@@ -74,8 +74,7 @@ _SORTS: dict[SortTarget, Callable[[KeyValue], Any]] = {
 }
 
 
-@attrs.frozen
-class _Branch:
+class _Branch(msgspec.Struct, frozen=True):
     """A transaction whose conditions are decided."""
 
     succeeded: bool
@@ -106,7 +105,7 @@ def apply_range(store: KVStore, request: RangeRequest) -> RangeResponse:
     kvs = [kv for kv in whole.kvs if _passes(kv, request)]
     kvs.sort(key=_SORTS[request.sort_target], reverse=request.sort_order == "DESCEND")
     if request.keys_only:
-        kvs = [kv if kv.value is None else attrs.evolve(kv, value=None) for kv in kvs]
+        kvs = [kv if kv.value is None else msgspec.structs.replace(kv, value=None) for kv in kvs]
     more = 0 < request.limit < len(kvs)
     return RangeResponse(
         whole.revision, tuple(kvs[: request.limit] if more else kvs), more, whole.count

@@ -21,7 +21,7 @@ from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING
 
-import attrs
+import msgspec
 
 from pytest_kubesim.etcd.messages import FROM_KEY, ErrEmptyWatcherRange, Event, WatchResponse
 from pytest_kubesim.etcd.mvcc.kvstore import KVStore
@@ -80,7 +80,7 @@ class Watcher:
             events = tuple(event for event in events if event.type not in self._dropped)
             if not events:
                 return
-            response = attrs.evolve(response, events=events)
+            response = msgspec.structs.replace(response, events=events)
         if events and not self.prev_kv:
             response = WatchResponse(
                 response.revision,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-import attrs
+import msgspec
 
 NONE = 0
 """Nobody: no leader, no vote."""
@@ -42,8 +42,7 @@ LOCAL = frozenset(("MsgHup", "MsgBeat", "MsgUnreachable", "MsgSnapStatus", "MsgC
 """What a member says to itself."""
 
 
-@attrs.frozen
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One place of the log. ``data`` ``None`` is what a new leader begins its term with."""
 
     term: int
@@ -51,8 +50,7 @@ class Entry:
     data: Any = None
 
 
-@attrs.frozen
-class HardState:
+class HardState(msgspec.Struct, frozen=True):
     """What a member must not forget besides its log."""
 
     term: int = 0
@@ -60,8 +58,7 @@ class HardState:
     commit: int = 0
 
 
-@attrs.frozen(eq=False)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True, eq=False):
     """All that was applied up to an index; ``data`` is the application's."""
 
     index: int = 0
@@ -69,8 +66,7 @@ class Snapshot:
     data: Any = None
 
 
-@attrs.frozen(eq=False)
-class Message:
+class Message(msgspec.Struct, frozen=True, eq=False):
     """One message. What a field means depends on the type, as in ``raftpb.Message``.
 
     ``index`` and ``log_term`` are of the entry before ``entries``; in a refusal ``index`` is what
@@ -91,16 +87,14 @@ class Message:
     context: Any = None
 
 
-@attrs.frozen
-class ReadState:
+class ReadState(msgspec.Struct, frozen=True):
     """A read that was asked for as ``context`` may be served once ``index`` is applied."""
 
     index: int
     context: Any
 
 
-@attrs.frozen(eq=False)
-class Ready:
+class Ready(msgspec.Struct, frozen=True, eq=False):
     """What is to be done, in this order, before ``advance``.
 
     A leader sends ``messages`` first; everybody else after writing. ``hard_state`` ``None`` is "as
