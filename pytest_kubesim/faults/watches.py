@@ -135,8 +135,10 @@ def begin(watches: Watches, armed: Armed, match: RequestMatch) -> Callable[[], N
         gates.append(Gate(watcher, keeps))
 
     def opened(watcher: CacheWatcher) -> None:
-        guard(watcher)
-        watcher.requeue()
+        # One that is over already says only why: its client must hear that.
+        if not watcher.closed:
+            guard(watcher)
+            watcher.requeue()
 
     for watcher in watches.open(match):
         guard(watcher)

@@ -225,3 +225,16 @@ def test_clients_are_told_apart_by_account_user_agent_and_name(kubesim):
     kubesim.run(operator, service_account="default/op")
     kubesim.advance("1s")
     assert sorted(codes) == sorted([503, 503, 504, 429, 200])
+
+
+def test_a_watch_that_begins_too_far_back_says_so_though_events_are_held(kubesim):
+    http = kubesim.client("httpx")
+    kubesim.faults.api(client="test", resource="configmaps").hold_events().for_("1m")
+    kubesim.apply(config_map())
+    http.get("/api/v1/namespaces/default/configmaps?resourceVersion=0")
+    for n in range(3):
+        kubesim.apply(config_map(n=str(n)))
+    with http.stream("GET", "/api/v1/namespaces/default/configmaps?watch=true&resourceVersion=1") as answer:
+        assert '"code":410' in next(answer.iter_lines())
+    kubesim.faults.clear()
+    kubesim.faults.armed.clear()
