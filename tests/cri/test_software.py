@@ -3,8 +3,8 @@
 import pytest
 from shell_world import Box
 
-from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.container import Mounted
+from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.files import FileSystem
 from pytest_kubesim.cri.programs import Probe
 from pytest_kubesim.cri.services import RuntimeServiceError
@@ -164,6 +164,30 @@ def test_nothing_of_a_container_runs_after_its_end():
     container = box.start("sh", "-c", "while true; do sleep 1; echo x; done & sleep 2.5")
     box.run(60)
     assert (container.exit_code, text(container)) == (0, "x\nx\n")
+
+
+def test_a_go_program_that_asked_for_no_signal_ends_with_two():
+    box = Box()
+    container = box.start(
+        image=AGNHOST, args=("logs-generator", "--log-lines-total", "100", "--run-duration", "100s")
+    )
+    box.run(2.5)
+    box.do(box.runtime.stop_container(container, 30 * NS))
+    assert container.exit_code == 2
+    written = len(container.logs)
+    assert written == 3
+    box.run(10)
+    assert len(container.logs) == written
+
+
+def test_what_a_test_says_of_an_image_counts_more_than_what_is_in_it():
+    from pytest_kubesim.cri.programs import exits
+
+    box = Box()
+    box.runtime.images["busybox"] = exits(5)
+    container = box.start("sleep", "100")
+    box.run(1)
+    assert container.exit_code == 5
 
 
 def test_pi_is_computed():

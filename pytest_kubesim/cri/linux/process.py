@@ -148,6 +148,8 @@ class System:
         if proc.pid not in self.processes:
             return
         del self.processes[proc.pid]
+        if proc.task is not None and proc.task is not self.kernel.current_task:
+            proc.task.kill()
         for number in list(proc.fds):
             proc.close(number)
         proc.exited.set_result(code)
