@@ -29,10 +29,9 @@ async def with_audit(scope: RequestScope) -> Response | None:
 
 
 async def with_priority_and_fairness(scope: RequestScope) -> Response | None:
-    """Queues the request by its flow, where a limiter is set (`server.limiter`)."""
-    if scope.server.limiter is not None:
-        return await scope.server.limiter(scope)
-    return None
+    """Queues the request by its flow (`server.flow_control`)."""
+    control = scope.server.flow_control
+    return None if control is None else await control.admit(scope)
 
 
 CHAIN: tuple[Filter, ...] = (

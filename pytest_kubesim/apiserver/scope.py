@@ -16,6 +16,7 @@ from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apiserver.priority_and_fairness import Flow
     from pytest_kubesim.apiserver.request_info import RequestInfo
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.registry.rest import Resource
@@ -41,6 +42,10 @@ class RequestScope:
     """Audit annotations, as plugins leave them."""
     sent: Object | None = None
     """The object that the client sent, as it was decoded."""
+    flow: Flow | None = None
+    """To which flow it belongs."""
+    seated: bool = False
+    """Whether it has taken a seat of its priority level."""
     _context: Context | None = None
 
     @property

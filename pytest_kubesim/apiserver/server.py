@@ -41,6 +41,7 @@ from pytest_kubesim.apiserver.filters.authorization import (
 )
 from pytest_kubesim.apiserver.handlers.namespaces import delete_namespace
 from pytest_kubesim.apiserver.in_process import InProcess
+from pytest_kubesim.apiserver.priority_and_fairness import FlowControl
 from pytest_kubesim.apiserver.request_info import RequestInfo, resolve
 from pytest_kubesim.apiserver.scope import RequestScope
 from pytest_kubesim.apiserver.service_store import ServiceStore
@@ -141,13 +142,14 @@ class APIServer:
         """Who answers `SelfSubjectRulesReview`; None: nobody can."""
         self.audit: list[Auditor] = []
         """Who is told of requests and their answers."""
-        self.limiter: Callable[[RequestScope], Awaitable[Response | None]] | None = None
         self.on_start: list[Callable[[APIServer], object]] = [
             apiextensions.start,
             api_service_availability.start,
             flow_control.start,
         ]
         """Called when the process starts: controllers that live inside the API server."""
+        self.flow_control: FlowControl | None = FlowControl(self)
+        """Priority and fairness; None: all are served at once."""
         self.on_watch: list[Callable[[RequestScope, CacheWatcher], object]] = []
         """Called when a watch has been opened, before the client takes its first event."""
         self.views: list[Callable[[RequestScope, Store], Cacher | None]] = []
@@ -244,6 +246,17 @@ class APIServer:
         return answer
 
     async def _serve(self, scope: RequestScope) -> Response | WatchStream:
+        control = self.flow_control
+        try:
+            answer = await self._answered(scope)
+        finally:
+            if control is not None:
+                control.done(scope)
+        if control is not None:
+            control.mark(scope, answer)
+        return answer
+
+    async def _answered(self, scope: RequestScope) -> Response | WatchStream:
         try:
             return await handler_chain.serve(scope)
         except status.APIStatus as error:
