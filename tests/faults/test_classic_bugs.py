@@ -236,7 +236,7 @@ def status_writer(kubesim, repaired):
         api = await kr8s.asyncio.api()
         async for _, each in api.watch("configmaps", namespace="default", label_selector="kind=database"):
             await asyncio.sleep(1)
-            while await reconcile(api, each.name):
+            while await reconcile(api, each.name):  # noqa: ASYNC110 - a pause between tries
                 await asyncio.sleep(5)
 
     return main

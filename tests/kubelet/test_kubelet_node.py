@@ -168,7 +168,7 @@ def test_pressure_is_a_condition_and_keeps_best_effort_pods_out():
 
 def test_an_evicted_pod_fails_with_a_disruption_target():
     world = World()
-    world.pod()
+    world.pod(containers=[{"name": "c", "image": "x.org/x"}])
     world.run(1)
     active = world.machine.kubelet.active
     active.eviction.evict(world.get(), "MemoryPressure")
