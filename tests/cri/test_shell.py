@@ -34,6 +34,7 @@ SCRIPTS = [
     ("printf '%s-%03d\\n' a 7 b 8", "a-007\nb-008\n", 0),
     ("echo -n foo; echo -e 'x\\ty'", "foox\ty\n", 0),
     ("[ -f /etc/passwd ] && [ ! -d /nope ] && test a = a -a 1 -lt 2 && echo y", "y\n", 0),
+    ("if [[ -r /etc/passwd ]]\nthen\n  exit 0\nelse\n  exit 1\nfi", "", 0),
     ("sh -c 'echo $0 $1' zero one", "zero one\n", 0),
     ("x=5 sh -c 'echo $x'; echo \"[$x]\"", "5\n[]\n", 0),
     ("f() { local v=2; echo $v; }; v=1; f; echo $v", "2\n1\n", 0),

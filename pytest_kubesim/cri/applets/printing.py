@@ -174,6 +174,14 @@ async def test(proc: Proc, args: list[str]) -> int:
     return 0 if result else 1
 
 
+async def double_bracket(proc: Proc, args: list[str]) -> int:
+    """`[[ expression ]]`, as far as busybox's shell takes it for `test`."""
+    if not args or args[-1] != "]]":
+        await proc.err(f"{proc.name}: missing ]]\n")
+        return 2
+    return await test(proc, args[:-1])
+
+
 async def bracket(proc: Proc, args: list[str]) -> int:
     """`[ expression ]`."""
     if not args or args[-1] != "]":
@@ -393,6 +401,6 @@ async def expr(proc: Proc, args: list[str]) -> int:
 
 
 APPLETS = {
-    "echo": echo, "printf": printf, "test": test, "[": bracket, "true": true, "false": false,
+    "echo": echo, "printf": printf, "test": test, "[": bracket, "[[": double_bracket, "true": true, "false": false,
     "yes": yes, "seq": seq, "expr": expr,
 }

@@ -538,6 +538,10 @@ async def _test(shell: Shell, args: list[str]) -> int:
     return await printing.test(shell.proc, args)
 
 
+async def _double_bracket(shell: Shell, args: list[str]) -> int:
+    return await printing.double_bracket(shell.proc, args)
+
+
 async def _bracket(shell: Shell, args: list[str]) -> int:
     return await printing.bracket(shell.proc, args)
 
@@ -549,7 +553,8 @@ BUILTINS: dict[str, Builtin] = {
     "eval": _eval, ".": _source, "source": _source, "exec": _exec, "trap": _trap, "wait": _wait,
     "jobs": _jobs, "kill": _kill, "read": _read, "command": _command, "type": _type,
     "umask": _umask, "let": _let, "getopts": _getopts, "echo": _echo, "printf": _printf,
-    "test": _test, "[": _bracket, "hash": _nothing, "alias": _nothing, "unalias": _nothing,
+    "test": _test, "[": _bracket,
+    "[[": _double_bracket, "hash": _nothing, "alias": _nothing, "unalias": _nothing,
     "times": _nothing, "ulimit": _nothing,
 }
 
