@@ -11,6 +11,7 @@ Follows `apiserver/pkg/util/webhook/client.go` and `apiserver/pkg/util/proxy/pro
 from __future__ import annotations
 
 import ipaddress
+import posixpath
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -71,12 +72,18 @@ def address_of(client_config: Object) -> Address:
     if service is not None:
         port = service.get("port") or HTTPS
         host = f"{service['name']}.{service['namespace']}.svc:{port}"
-        return Address(f"https://{host}{service.get('path') or ''}", host, is_ip=False)
+        return Address(f"https://{host}{_cleaned(service.get('path') or '')}", host, is_ip=False)
     url: str = client_config.get("url") or ""
     parts = urlsplit(url)
     host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host
+    url = f"{parts.scheme}://{parts.netloc}{_cleaned(parts.path)}" if parts.path else url
     return Address(url, f"{shown}:{parts.port or HTTPS}", _is_ip(host))
+
+
+def _cleaned(path: str) -> str:
+    """A path as client-go sends it: by `path.Join`, no slash twice and none at the end."""
+    return posixpath.normpath("/" + path.lstrip("/")) if path else ""
 
 
 def _is_ip(host: str) -> bool:
