@@ -401,6 +401,7 @@ async def expr(proc: Proc, args: list[str]) -> int:
 
 
 APPLETS = {
-    "echo": echo, "printf": printf, "test": test, "[": bracket, "[[": double_bracket, "true": true, "false": false,
+    "echo": echo, "printf": printf, "test": test, "[": bracket, "[[": double_bracket,
+    "true": true, "false": false,
     "yes": yes, "seq": seq, "expr": expr,
 }
