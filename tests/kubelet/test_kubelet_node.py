@@ -175,7 +175,10 @@ def test_an_evicted_pod_fails_with_a_disruption_target():
     world.run(3)
     status = world.status()
     assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
-    assert status["message"] == "The node was low on resource: memory. "
+    assert status["message"] == (
+        "The node was low on resource: memory. "
+        "Container c was using 8Mi, request is 0, has larger consumption of memory. "
+    )
     assert world.condition("DisruptionTarget")["reason"] == "TerminationByKubelet"
 
 
