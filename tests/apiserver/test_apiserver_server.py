@@ -224,6 +224,7 @@ def test_requests_are_in_the_journal(world: World) -> None:
         "resource": "configmaps",
         "namespace": "default",
         "name": "a",
+        "version": world.ok("GET", f"{CONFIG_MAPS}/a")["metadata"]["resourceVersion"],
         "code": 201,
     }
 
