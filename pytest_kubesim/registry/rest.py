@@ -247,6 +247,22 @@ class Subresource:
     verbs: tuple[str, ...]
 
 
+def _api_version(resource: Resource) -> str:
+    return f"{resource.group}/{resource.version}" if resource.group else resource.version
+
+
+def _gvk(resource: Resource) -> GroupVersionKind:
+    return GroupVersionKind(resource.group, resource.version, resource.kind)
+
+
+def _gvr(resource: Resource) -> GroupVersionResource:
+    return GroupVersionResource(resource.group, resource.version, resource.plural)
+
+
+def _group_resource(resource: Resource) -> GroupResource:
+    return GroupResource(resource.group, resource.plural)
+
+
 @attrs.frozen(slots=True, eq=False)
 class Resource:
     """A kind in one version, as data: all that the handlers need to serve it.
@@ -286,25 +302,19 @@ class Resource:
     encode_stored: Callable[[Object], Object] | None = None
     """Custom resources: brings an object of the version served to the one in which it is stored."""
 
-    @property
-    def api_version(self) -> str:
-        """`group/version`, or `version` in the core group."""
-        return f"{self.group}/{self.version}" if self.group else self.version
-
-    @property
-    def gvk(self) -> GroupVersionKind:
-        """Group, version, kind."""
-        return GroupVersionKind(self.group, self.version, self.kind)
-
-    @property
-    def gvr(self) -> GroupVersionResource:
-        """Group, version, resource."""
-        return GroupVersionResource(self.group, self.version, self.plural)
-
-    @property
-    def group_resource(self) -> GroupResource:
-        """Group and resource: how messages name it."""
-        return GroupResource(self.group, self.plural)
+    # How it is named, which every request asks several times.
+    api_version: str = attrs.field(init=False, default=attrs.Factory(_api_version, takes_self=True))
+    """`group/version`, or `version` in the core group."""
+    gvk: GroupVersionKind = attrs.field(init=False, default=attrs.Factory(_gvk, takes_self=True))
+    """Group, version, kind."""
+    gvr: GroupVersionResource = attrs.field(
+        init=False, default=attrs.Factory(_gvr, takes_self=True)
+    )
+    """Group, version, resource."""
+    group_resource: GroupResource = attrs.field(
+        init=False, default=attrs.Factory(_group_resource, takes_self=True)
+    )
+    """Group and resource: how messages name it."""
 
     def key(self, namespace: str, name: str) -> str:
         """The key in etcd of one object."""

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import (
@@ -110,18 +110,16 @@ DEFAULT_ON = (
 """Those that are on unless told otherwise (`DefaultOffAdmissionPlugins`, inverted)."""
 
 
-@attrs.define
-class Reinvocation:
+class Reinvocation(msgspec.Struct, eq=False):
     """What mutating plugins tell each other of a second round (`ReinvocationContext`)."""
 
     is_reinvoke: bool = False
     should_reinvoke: bool = False
-    values: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    values: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     """What a plugin keeps between the rounds, by its name."""
 
 
-@attrs.frozen(eq=False)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, eq=False):
     """What is being done: to which resource, by whom, with which options (`admission.Attributes`).
 
     `obj` is None in deletions, `old` in creations.  Both are in the version that is stored.
@@ -139,7 +137,7 @@ class Attributes:
     dry_run: bool
     obj: Object | None = None
     old: Object | None = None
-    reinvocation: Reinvocation = attrs.field(factory=Reinvocation)
+    reinvocation: Reinvocation = msgspec.field(default_factory=Reinvocation)
 
     @property
     def server(self) -> APIServer:
@@ -152,6 +150,10 @@ class Plugin:
 
     operations: tuple[str, ...] = (CREATE, UPDATE)
     """The operations that it wants to hear of (`Handles`)."""
+    resources: frozenset[GroupResource] | None = None
+    """The resources that it has to do with, whatever their subresource; None: any."""
+    configured_by: GroupResource | None = None
+    """It does nothing as long as there is no object of this resource."""
 
     def started(self, server: APIServer) -> None:
         """The API server has started; keep what belongs to it in `server.state`."""
@@ -166,38 +168,64 @@ class Plugin:
 
 
 class Chain:
-    """The plugins of one API server, in order."""
+    """The plugins of one API server, in order.
+
+    The law: who says that a request cannot concern it is not asked; who is asked, and in which
+    order, is worked out once for an operation on a resource.
+    """
 
     def __init__(self, plugins: Iterable[tuple[str, Plugin]]) -> None:
         self.plugins = tuple(plugins)
-        self._mutating: dict[str, tuple[Plugin, ...]] = {}
-        self._validating: dict[str, tuple[Plugin, ...]] = {}
-        for operation in (CREATE, UPDATE, DELETE, CONNECT):
-            heard = [p for _, p in self.plugins if operation in p.operations]
-            self._mutating[operation] = tuple(p for p in heard if type(p).admit is not Plugin.admit)
-            self._validating[operation] = tuple(
-                p for p in heard if type(p).validate is not Plugin.validate
-            )
+        self._concerned: dict[tuple[str, GroupVersionResource], _Concerned] = {}
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """What the mutating plugins make of the object, in a second round if one asks for it."""
-        for plugin in self._mutating[attributes.operation]:
-            obj = await plugin.admit(attributes, obj)
+        mutating = self._of(attributes.operation, attributes.resource).mutating
+        obj = await _admitted(mutating, attributes, obj)
         reinvocation = attributes.reinvocation
         if reinvocation.should_reinvoke:
             reinvocation.is_reinvoke = True
-            for plugin in self._mutating[attributes.operation]:
-                obj = await plugin.admit(attributes, obj)
+            obj = await _admitted(mutating, attributes, obj)
         return obj
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Asks the validating plugins."""
-        for plugin in self._validating[attributes.operation]:
-            await plugin.validate(attributes, obj)
+        reader = attributes.scope.server.reader
+        for plugin in self._of(attributes.operation, attributes.resource).validating:
+            if plugin.configured_by is None or reader.list(plugin.configured_by):
+                await plugin.validate(attributes, obj)
 
-    def validates(self, operation: str) -> bool:
-        """Whether any plugin validates that operation."""
-        return bool(self._validating[operation])
+    def _of(self, operation: str, resource: GroupVersionResource) -> _Concerned:
+        found = self._concerned.get((operation, resource))
+        if found is None:
+            heard = [
+                plugin
+                for _, plugin in self.plugins
+                if operation in plugin.operations
+                and (plugin.resources is None or resource.group_resource in plugin.resources)
+            ]
+            found = self._concerned[operation, resource] = _Concerned(
+                tuple(p for p in heard if type(p).admit is not Plugin.admit),
+                tuple(p for p in heard if type(p).validate is not Plugin.validate),
+            )
+        return found
+
+
+class _Concerned(NamedTuple):
+    """The plugins that an operation on a resource may concern."""
+
+    mutating: tuple[Plugin, ...]
+    validating: tuple[Plugin, ...]
+
+
+async def _admitted(
+    plugins: tuple[Plugin, ...], attributes: Attributes, obj: Object | None
+) -> Object | None:
+    reader = attributes.scope.server.reader
+    for plugin in plugins:
+        if plugin.configured_by is None or reader.list(plugin.configured_by):
+            obj = await plugin.admit(attributes, obj)
+    return obj
 
 
 def load(names: Iterable[str] = DEFAULT_ON) -> Chain:

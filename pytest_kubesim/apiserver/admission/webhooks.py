@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_SECONDS = 10
 
-_GROUP = "admissionregistration.k8s.io"
+GROUP = "admissionregistration.k8s.io"
 
 
 class CallFailed(Exception):
@@ -62,7 +62,7 @@ def hooks(attributes: Attributes, plural: str) -> Iterator[Hook]:
     """The webhooks of all configurations of a kind, in order of their names."""
     if matching.is_exempt(attributes):
         return
-    for configuration in attributes.server.reader.list(GroupResource(_GROUP, plural)):
+    for configuration in attributes.server.reader.list(GroupResource(GROUP, plural)):
         name = meta.name(configuration)
         counts: dict[str, int] = {}
         for webhook in configuration.get("webhooks") or ():

@@ -93,11 +93,8 @@ def validator(
         if old is None and authorize_create:
             await _may_create(scope)
         operation = chain.CREATE if old is None else chain.UPDATE
-        if scope.server.admission.validates(operation):
-            attributes = chain.attributes_for(
-                scope, operation, options, obj=obj, old=old, kind=kind
-            )
-            await scope.server.admission.validate(attributes, obj)
+        attributes = chain.attributes_for(scope, operation, options, obj=obj, old=old, kind=kind)
+        await scope.server.admission.validate(attributes, obj)
 
     return validate
 

@@ -6,7 +6,7 @@ member is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from pytest_kubesim.etcd.messages import prefix_end
 
@@ -19,10 +19,26 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Resource
 
 
-_Place: TypeAlias = "tuple[Resource, str, str]"
-"""A resource, and the range of its keys."""
+class _Place:
+    """A resource, the range of its keys, and the objects that were last found there."""
+
+    __slots__ = ("directory", "end", "found", "prefix", "resource", "store", "touched")
+
+    def __init__(self, resource: Resource, namespace: str) -> None:
+        self.resource = resource
+        self.directory = resource.storage_prefix
+        if namespace:
+            self.directory = f"{self.directory}/{namespace}"
+        self.prefix = f"{self.directory}/"
+        self.end = prefix_end(self.prefix)
+        self.found: Sequence[Object] = ()
+        self.store: KVStore | None = None
+        self.touched = -1
+
 
 MAX_PLACES = 4096
+MAX_REMEMBERED = 64
+"""How many objects of a place are remembered at most, lest what is gone be kept."""
 
 
 class LocalReader:
@@ -66,21 +82,25 @@ class LocalReader:
         place = self._places.get((resource, namespace)) or self._place(resource, namespace)
         if place is None:
             return ()
-        found, prefix, end = place
         store = self._store or self._server.etcd.member.store
-        kvs = store.range(prefix, end).kvs
-        if not kvs:
-            return ()
-        storage = self._server.cacher(found).storage
-        return [storage.decode(kv) for kv in kvs]
+        touched = store.touched(place.directory)
+        if place.touched == touched and place.store is store:
+            return place.found
+        kvs = store.range(place.prefix, place.end).kvs
+        found: Sequence[Object] = ()
+        if kvs:
+            storage = self._server.cacher(place.resource).storage
+            found = tuple(storage.decode(kv) for kv in kvs)
+        if len(found) <= MAX_REMEMBERED and not place.resource.custom:
+            place.found, place.store, place.touched = found, store, touched
+        return found
 
     def _place(self, resource: GroupResource, namespace: str) -> _Place | None:
         """Where the objects of a resource lie; remembered for built-in ones, which never change."""
         found = self._server.catalog.of(*resource)
         if found is None:
             return None
-        prefix = f"{found.storage_prefix}/{namespace}/" if namespace else f"{found.storage_prefix}/"
-        place = (found, prefix, prefix_end(prefix))
+        place = _Place(found, namespace)
         if not found.custom:
             if len(self._places) >= MAX_PLACES:
                 self._places.clear()

@@ -82,6 +82,11 @@ class KVStore:
         # All changes since the compacted revision, in order.
         self._history: list[Event] = []
         self._staged: list[Event] = []
+        self._changes = 0
+        # By directory, which change below it was the last; for all others, the last one at all
+        # that may have been below them.
+        self._touched: dict[str, int] = {}
+        self._untouched = 0
 
     @property
     def revision(self) -> int:
@@ -139,6 +144,14 @@ class KVStore:
                 for kv in found
             ]
         return RangeResponse(visible, tuple(found), len(found) < count, count)
+
+    def touched(self, directory: str) -> int:
+        """A number that is another after every change of a key below ``directory``.
+
+        What a key is below of ends before one of its slashes: ``/a/b/c`` is below ``/a/b`` and
+        ``/a``. The number may be another without such a change.
+        """
+        return self._touched.get(directory, self._untouched)
 
     def history_since(self, revision: int) -> list[Event]:
         """All changes from a main revision on, in order; at the least the compacted one."""
@@ -222,6 +235,7 @@ class KVStore:
                 index = self._own(index)
             index.add(Revision(main, len(staged)), kv)
         self._live[key] = kv
+        self._touch(key)
         staged.append(Event("PUT", kv, previous))
         held = NO_LEASE if previous is None else previous.lease
         if held != lease and self.lessor is not None:
@@ -248,9 +262,22 @@ class KVStore:
             index = self._own(index)
         index.add(Revision(self._revision + 1, len(self._staged)), tombstone)
         self._live_keys.remove(key)
+        self._touch(key)
         self._staged.append(Event("DELETE", tombstone, previous))
         if previous.lease and self.lessor is not None:
             self.lessor.detach(previous.lease, (key,))
+
+    def _touch(self, key: str) -> None:
+        self._changes = change = self._changes + 1
+        touched = self._touched
+        end = key.rfind("/")
+        while end > 0:
+            touched[key[:end]] = change
+            end = key.rfind("/", 0, end)
+
+    def _touch_all(self) -> None:
+        self._changes = self._untouched = self._changes + 1
+        self._touched.clear()
 
     def commit(self) -> int:
         """End the transaction: what was staged becomes the next revision. Returns the newest."""
@@ -289,6 +316,7 @@ class KVStore:
         if revision > self._revision:
             raise ErrFutureRev
         self._compacted = revision
+        self._touch_all()
         history = self._history
         older = bisect_left(history, revision, key=_mod_revision)
         newer = bisect_left(history, revision + 1, key=_mod_revision)
@@ -341,6 +369,7 @@ class KVStore:
         self._index = snapshot.index.copy()
         self._live_keys = snapshot.live_keys.copy()
         self._history = snapshot.history.copy()
+        self._touch_all()
 
     def skip_to(self, revision: int) -> None:
         """Leave out the revisions up to this one: the next change comes after it.

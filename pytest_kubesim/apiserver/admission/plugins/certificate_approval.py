@@ -19,13 +19,12 @@ class CertificateApproval(Plugin):
     """The plugin."""
 
     operations = (UPDATE,)
+    resources = frozenset({signers.REQUESTS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses approvals by those who have no right to them."""
         del obj
         if attributes.subresource != "approval" or attributes.old is None:
-            return
-        if attributes.resource.group_resource != signers.REQUESTS:
             return
         signer: str = attributes.old["spec"]["signerName"]
         if not await signers.is_authorized(attributes, "approve", signer):

@@ -19,12 +19,11 @@ class CertificateSigning(Plugin):
     """The plugin."""
 
     operations = (UPDATE,)
+    resources = frozenset({signers.REQUESTS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses certificates and conditions from those who have no right to set them."""
         if attributes.subresource != "status" or attributes.old is None or obj is None:
-            return
-        if attributes.resource.group_resource != signers.REQUESTS:
             return
         old: Object = attributes.old.get("status") or {}
         new: Object = obj.get("status") or {}

@@ -26,12 +26,11 @@ class CertificateSubjectRestriction(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({signers.REQUESTS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses requests that name the group."""
         if obj is None or attributes.subresource:
-            return
-        if attributes.resource.group_resource != signers.REQUESTS:
             return
         if obj["spec"].get("signerName") != CLIENT_SIGNER:
             return

@@ -24,10 +24,11 @@ class ClusterTrustBundleAttest(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_BUNDLES})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses bundles from those who have no right to attest for the signer."""
-        if obj is None or attributes.resource.group_resource != _BUNDLES:
+        if obj is None:
             return
         signer: str = obj["spec"].get("signerName") or ""
         if not signer:

@@ -25,12 +25,11 @@ class DefaultIngressClass(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({_INGRESSES})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Names the default class; of several the newest."""
         if obj is None or attributes.subresource:
-            return obj
-        if attributes.resource.group_resource != _INGRESSES:
             return obj
         spec: Object = obj.get("spec") or {}
         if spec.get("ingressClassName") is not None or CLASS_ANNOTATION in meta.annotations(obj):

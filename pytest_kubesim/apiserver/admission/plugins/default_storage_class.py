@@ -29,10 +29,11 @@ class DefaultStorageClass(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({_CLAIMS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Names the default class."""
-        if obj is None or attributes.subresource or attributes.resource.group_resource != _CLAIMS:
+        if obj is None or attributes.subresource:
             return obj
         annotations = meta.annotations(obj)
         if CLASS_ANNOTATION in annotations or obj["spec"].get("storageClassName") is not None:

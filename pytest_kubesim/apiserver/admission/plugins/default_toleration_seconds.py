@@ -24,10 +24,11 @@ class DefaultTolerationSeconds(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_PODS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Adds the tolerations that a pod does not have."""
-        if obj is None or attributes.subresource or attributes.resource.group_resource != _PODS:
+        if obj is None or attributes.subresource:
             return obj
         tolerations: list[Object] = obj["spec"].get("tolerations") or []
         added = [

@@ -25,6 +25,8 @@ MAX_MILLI_VALUE = (1 << 63) // 1000 - 1
 
 _POD = GroupKind("", "Pod")
 _CLAIM = GroupKind("", "PersistentVolumeClaim")
+_PODS = GroupResource("", "pods")
+_CLAIMS = GroupResource("", "persistentvolumeclaims")
 _CONTAINERS = (("containers", "container"), ("initContainers", "init container"))
 
 ResourceList: TypeAlias = Mapping[str, str]
@@ -35,6 +37,7 @@ class LimitRanger(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_PODS, _CLAIMS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Fills in the defaults of a new pod's containers."""

@@ -14,6 +14,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import jsonpatch, meta
 from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver.admission import conditions, patching, policies
 from pytest_kubesim.apiserver.admission.chain import (
     CONNECT,
@@ -59,6 +60,7 @@ class MutatingAdmissionPolicy(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE, CONNECT)
+    configured_by = GroupResource(policies.GROUP, BINDINGS)
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """What the policies make of the object."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import jsonpatch, status
 from pytest_kubesim.apimachinery.golang import quote
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import json_syntax, patience
 from pytest_kubesim.apiserver.admission import patching, webhooks
 from pytest_kubesim.apiserver.admission.chain import (
@@ -43,6 +44,7 @@ class MutatingAdmissionWebhook(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE, DELETE, CONNECT)
+    configured_by = GroupResource(webhooks.GROUP, CONFIGURATIONS)
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """What the webhooks make of the object."""

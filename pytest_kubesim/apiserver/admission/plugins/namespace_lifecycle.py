@@ -13,7 +13,6 @@ from pytest_kubesim.apimachinery.meta import GroupResource, get_path
 from pytest_kubesim.apiserver.admission.chain import (
     CREATE,
     DELETE,
-    UPDATE,
     Attributes,
     Plugin,
     forbidden,
@@ -31,7 +30,8 @@ _ACCESS_REVIEWS = frozenset({"localsubjectaccessreviews"})
 class NamespaceLifecycle(Plugin):
     """The plugin."""
 
-    operations = (CREATE, UPDATE, DELETE)
+    # Changes need no living namespace, or nothing could be cleaned up.
+    operations = (CREATE, DELETE)
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Refuses what has no living namespace to be in."""
@@ -47,7 +47,6 @@ class NamespaceLifecycle(Plugin):
         if not attributes.namespace or resource.group_resource == NAMESPACES:
             return obj
         if attributes.operation != CREATE:
-            # Changes need no living namespace, or nothing could be cleaned up.
             return obj
         if resource.group == "authorization.k8s.io" and resource.resource in _ACCESS_REVIEWS:
             return obj

@@ -28,13 +28,12 @@ class NodeDeclaredFeatureValidator(Plugin):
     """The plugin."""
 
     operations = (UPDATE,)
+    resources = frozenset({_PODS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses changes that take a feature the node does not declare."""
         old = attributes.old
         if obj is None or old is None or attributes.subresource not in ("", "resize"):
-            return
-        if attributes.resource.group_resource != _PODS:
             return
         name: str = obj["spec"].get("nodeName") or ""
         if not name or meta.generation(old) == meta.generation(obj):

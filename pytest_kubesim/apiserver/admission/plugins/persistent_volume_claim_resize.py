@@ -24,11 +24,12 @@ class PersistentVolumeClaimResize(Plugin):
     """The plugin."""
 
     operations = (UPDATE,)
+    resources = frozenset({_CLAIMS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses a growth that cannot be."""
         old = attributes.old
-        if obj is None or old is None or attributes.resource.group_resource != _CLAIMS:
+        if obj is None or old is None:
             return
         if attributes.subresource or quantity.cmp(_size(obj), _size(old)) <= 0:
             return

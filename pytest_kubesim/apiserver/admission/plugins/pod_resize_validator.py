@@ -28,12 +28,11 @@ class PodResizeValidator(Plugin):
     """The plugin."""
 
     operations = (UPDATE,)
+    resources = frozenset({_PODS})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses what does not fit the node of the pod."""
         if obj is None or attributes.old is None or attributes.subresource != "resize":
-            return
-        if attributes.resource.group_resource != _PODS:
             return
         name: str = obj["spec"].get("nodeName") or ""
         if not name or meta.generation(attributes.old) == meta.generation(obj):

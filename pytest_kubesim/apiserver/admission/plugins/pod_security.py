@@ -113,6 +113,7 @@ class PodSecurity(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_NAMESPACES, _PODS, *_TEMPLATES})
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses pods, warns of what makes them, looks after namespaces."""

@@ -25,10 +25,11 @@ class PodTopologyLabels(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({_PODS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Copies the labels of the node that a new pod or a binding names."""
-        if obj is None or attributes.resource.group_resource != _PODS:
+        if obj is None:
             return obj
         if attributes.subresource == "":
             node = get_path(obj, "spec", "nodeName") or ""

@@ -29,6 +29,7 @@ class Priority(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_PODS, CLASSES})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Works out a new pod's priority; keeps that of a changed one."""

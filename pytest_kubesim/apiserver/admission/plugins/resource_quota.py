@@ -36,6 +36,7 @@ class ResourceQuota(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    configured_by = QUOTAS
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses what a quota has no room for; counts what it has."""

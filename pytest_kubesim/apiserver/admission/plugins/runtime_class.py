@@ -27,10 +27,11 @@ class RuntimeClass(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({_PODS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Sets overhead, node selector and tolerations."""
-        if obj is None or attributes.subresource or attributes.resource.group_resource != _PODS:
+        if obj is None or attributes.subresource:
             return obj
         found = _class_of(attributes, obj)
         if found is None:
@@ -47,7 +48,7 @@ class RuntimeClass(Plugin):
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses an overhead that is not the class's."""
-        if obj is None or attributes.subresource or attributes.resource.group_resource != _PODS:
+        if obj is None or attributes.subresource:
             return
         found = _class_of(attributes, obj)
         overhead = obj["spec"].get("overhead")

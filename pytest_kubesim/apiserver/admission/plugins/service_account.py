@@ -42,6 +42,7 @@ class ServiceAccount(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE)
+    resources = frozenset({_PODS})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Gives a new pod its account, token and pull secrets."""
@@ -89,10 +90,7 @@ def _all(node: Object, field: str) -> list[Object]:
 
 
 def _concerns(attributes: Attributes) -> bool:
-    return attributes.resource.group_resource == _PODS and attributes.subresource in (
-        "",
-        "ephemeralcontainers",
-    )
+    return attributes.subresource in ("", "ephemeralcontainers")
 
 
 async def _account(attributes: Attributes, name: str) -> Object:

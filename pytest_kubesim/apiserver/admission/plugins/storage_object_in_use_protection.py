@@ -24,6 +24,7 @@ class StorageObjectInUseProtection(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset(FINALIZERS)
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Adds the finalizer."""

@@ -22,10 +22,11 @@ class TaintNodesByCondition(Plugin):
     """The plugin."""
 
     operations = (CREATE,)
+    resources = frozenset({_NODES})
 
     async def admit(self, attributes: Attributes, obj: Object | None) -> Object | None:
         """Adds the taint."""
-        if obj is None or attributes.subresource or attributes.resource.group_resource != _NODES:
+        if obj is None or attributes.subresource:
             return obj
         spec: Object = obj.get("spec") or {}
         taints: list[Object] = spec.get("taints") or []

@@ -12,6 +12,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.apimachinery.cel import values
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver.admission import conditions, policies
 from pytest_kubesim.apiserver.admission.chain import (
     CONNECT,
@@ -62,6 +63,7 @@ class ValidatingAdmissionPolicy(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE, DELETE, CONNECT)
+    configured_by = GroupResource(policies.GROUP, BINDINGS)
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Refuses what a policy denies; the first denial is told."""

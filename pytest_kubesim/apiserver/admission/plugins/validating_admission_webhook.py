@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver.admission import webhooks
 from pytest_kubesim.apiserver.admission.chain import (
     CONNECT,
@@ -32,6 +33,7 @@ class ValidatingAdmissionWebhook(Plugin):
     """The plugin."""
 
     operations = (CREATE, UPDATE, DELETE, CONNECT)
+    configured_by = GroupResource(webhooks.GROUP, CONFIGURATIONS)
 
     async def validate(self, attributes: Attributes, obj: Object | None) -> None:
         """Asks all webhooks; the first refusal counts."""
