@@ -35,6 +35,7 @@ SCRIPTS = [
     ("echo -n foo; echo -e 'x\\ty'", "foox\ty\n", 0),
     ("[ -f /etc/passwd ] && [ ! -d /nope ] && test a = a -a 1 -lt 2 && echo y", "y\n", 0),
     ("if [[ -r /etc/passwd ]]\nthen\n  exit 0\nelse\n  exit 1\nfi", "", 0),
+    ("echo 1 > /tmp/a; mv -v /tmp/a /tmp/b; cat /tmp/b", "'/tmp/a' -> '/tmp/b'\n1\n", 0),
     ("sh -c 'echo $0 $1' zero one", "zero one\n", 0),
     ("x=5 sh -c 'echo $x'; echo \"[$x]\"", "5\n[]\n", 0),
     ("f() { local v=2; echo $v; }; v=1; f; echo $v", "2\n1\n", 0),

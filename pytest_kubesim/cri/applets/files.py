@@ -59,7 +59,7 @@ def into(proc: Proc, source: str, target: str) -> str:
 
 async def cp(proc: Proc, args: list[str]) -> int:
     """`cp [-raLpf] sources target`."""
-    given = await parse(proc, args, "raRLpfdPinsTu", {"recursive": "r"})
+    given = await parse(proc, args, "raRLpfdPinsTuv", {"recursive": "r"})
     if len(given.rest) < 2:
         return await proc.complain("missing file operand")
     recursive = any(letter in given for letter in "raR")
@@ -82,6 +82,9 @@ async def cp(proc: Proc, args: list[str]) -> int:
             copy(proc, node, into(proc, source, target), keep=keep, follow=follow)
         except Fault as fault:
             status = await proc.complain(f"can't create '{into(proc, source, target)}': {fault}")
+        else:
+            if "v" in given:
+                await proc.out(f"'{source}' -> '{into(proc, source, target)}'\n")
     return status
 
 
@@ -126,7 +129,7 @@ def copy(proc: Proc, node: Node, target: str, *, keep: bool, follow: bool) -> No
 
 async def mv(proc: Proc, args: list[str]) -> int:
     """`mv [-fnT] sources target`."""
-    given = await parse(proc, args, "finT")
+    given = await parse(proc, args, "finTv")
     if len(given.rest) < 2:
         return await proc.complain("missing file operand")
     *sources, target = given.rest
@@ -148,6 +151,9 @@ async def mv(proc: Proc, args: list[str]) -> int:
                 remove(proc, source)
         except Fault as fault:
             status = await proc.complain(f"can't rename '{source}': {fault}")
+        else:
+            if "v" in given:
+                await proc.out(f"'{source}' -> '{path}'\n")
     return status
 
 
@@ -163,7 +169,7 @@ def remove(proc: Proc, path: str) -> None:
 
 async def rm(proc: Proc, args: list[str]) -> int:
     """`rm [-rf] files`."""
-    given = await parse(proc, args, "rfRi", {"recursive": "r", "force": "f"})
+    given = await parse(proc, args, "rfRiv", {"recursive": "r", "force": "f"})
     recursive, force = "r" in given or "R" in given, "f" in given
     status = 0
     for path in given.rest:
@@ -228,7 +234,7 @@ async def rmdir(proc: Proc, args: list[str]) -> int:
 
 async def ln(proc: Proc, args: list[str]) -> int:
     """`ln [-sfnT] target link`."""
-    given = await parse(proc, args, "sfnT", {"symbolic": "s", "force": "f"})
+    given = await parse(proc, args, "sfnTv", {"symbolic": "s", "force": "f"})
     if not given.rest:
         return await proc.complain("missing file operand")
     targets = given.rest[:-1] or given.rest
