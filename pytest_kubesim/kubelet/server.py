@@ -162,13 +162,16 @@ def format_log(lines: list[LogLine], options: LogOptions, now_ns: int) -> str:
         chosen = [line for line in chosen if line.time_ns >= since_ns]
     if options.tail_lines is not None:
         chosen = chosen[-options.tail_lines :] if options.tail_lines else []
-    text = "".join(
-        f"{nano_time(line.time_ns)} {line.text}\n" if options.timestamps else f"{line.text}\n"
-        for line in chosen
-    )
+    text = "".join(_shown(line, stamped=options.timestamps) for line in chosen)
     if options.limit_bytes is not None:
         text = text.encode()[: options.limit_bytes].decode(errors="ignore")
     return text
+
+
+def _shown(line: LogLine, *, stamped: bool) -> str:
+    """A line; one that was not ended when its container did has no end here either."""
+    text = line.text if line.partial else f"{line.text}\n"
+    return f"{nano_time(line.time_ns)} {text}" if stamped else text
 
 
 def nano_time(time_ns: int) -> str:
