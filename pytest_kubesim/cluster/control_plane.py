@@ -55,6 +55,7 @@ AUTHENTICATED = "system:authenticated"
 _ROOT = "/registry/"
 _HEARTBEATS = ("/registry/leases/", "/registry/events/", "/registry/masterleases/")
 _NODES = "/registry/minions/"
+_DEFINITIONS = "/registry/apiextensions.k8s.io/customresourcedefinitions/"
 
 
 class ControlPlane:
@@ -347,6 +348,16 @@ class ControlPlane:
         self.etcd.store.watch(_NODES, prefix_end(_NODES), 0, heard)
         for kv in self.etcd.store.range(_NODES, prefix_end(_NODES)).kvs:
             written_(kv.value)
+
+    def on_definition(self, name: str, written_: Callable[[], object]) -> None:
+        """Call `written_()` soon after a CustomResourceDefinition of that name has been stored."""
+        key = f"{_DEFINITIONS}{name}"
+
+        def heard(response: WatchResponse) -> None:
+            if any(event.type == "PUT" for event in response.events):
+                self._kernel.call_soon(written_)
+
+        self.etcd.store.watch(key, key + "\0", 0, heard)
 
     def _arm_tick(self) -> None:
         deadline_ns = self.etcd.lessor.next_deadline_ns()

@@ -23,12 +23,15 @@ from pytest_kubesim.kube_proxy.proxier import Proxier
 from pytest_kubesim.kube_proxy.state import ClusterState
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
+from pytest_kubesim.kubelet.stages import definition
+from pytest_kubesim.kubelet.stages.casting import Casting
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.faults.node import NodeFaults
     from pytest_kubesim.kubelet.kubelet import Kubelet
+    from pytest_kubesim.kubelet.stages.player import Player
 
 OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
 
@@ -55,6 +58,7 @@ class Node:
             adopt=adopt,
             pod_network=cluster.nodes.pod_network,
             disks=cluster.nodes.disks,
+            casting=cluster.nodes.casting,
         )
 
     def _client(self, process: Process) -> RESTClient:
@@ -112,6 +116,10 @@ class Nodes(Mapping[str, Node]):
         self._join_network()
         self.disks: dict[str, FileSystem] = {}
         """What is on the disks behind persistent volumes, by the volume's uid."""
+        self.casting = Casting()
+        """What stages play instead of kubelets."""
+        self._player: Player | None = None
+        cluster.control_plane.on_definition(definition.NAME, self.play_stages)
         self.config = (
             KubeletConfiguration.instant() if cluster.config.instant else KubeletConfiguration()
         )
@@ -131,6 +139,25 @@ class Nodes(Mapping[str, Node]):
         network.resolver = ClusterDNS(state)
         network.translators.append(Proxier(network, state, self))
         network.filters.append(Policies(network, state, self))
+
+    def play_stages(self) -> None:
+        """Start the player of `Stage` objects, once."""
+        if self._player is not None:
+            return
+        from pytest_kubesim.kubelet.stages.player import Player
+
+        control_plane = self._cluster.control_plane
+
+        def client(process: Process) -> RESTClient:
+            return control_plane.client(
+                process, "kwok-controller", "system:masters", agent="kwok/0.8.0"
+            )
+
+        self._player = Player(
+            self._cluster.kernel, client, self.casting, lambda name: name in self._nodes,
+            host=control_plane.server.host,
+        )
+        self._player.process.start()
 
     def node_at(self, address: str) -> str:
         """The name of the node that has an address, else empty."""

@@ -16,6 +16,7 @@ from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.cluster import manifests
 from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.kubelet.stages import definition
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.durations import Duration
@@ -112,6 +113,10 @@ class ObjectVerbs:
     def _resource_of(self, obj: Object) -> Any:
         gvk = meta.gvk(obj)
         resource = self.control_plane.catalog.by_kind(gvk)
+        if resource is None and gvk == definition.KIND:
+            # Stages are behaviour: who brings some need not bring their definition.
+            self.apply(definition.definition())
+            resource = self.control_plane.catalog.by_kind(gvk)
         if resource is None:
             raise UsageError(
                 f"the cluster serves no kind {gvk.kind!r} in {obj['apiVersion']!r}; apply its "

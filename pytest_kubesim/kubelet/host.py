@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import timestamps
 from pytest_kubesim.client_go.record import EventRecorder
+from pytest_kubesim.kubelet.stages.casting import Casting
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -27,10 +28,13 @@ class Host:
     """The surroundings of a kubelet's parts.
 
     Parameters: `process` of the kubelet; its `client`; the node's `runtime`; the `node` and the
-    `config`.
+    `config`; `casting`, what stages play instead of it.
     """
 
-    __slots__ = ("client", "config", "kernel", "node", "process", "recorder", "runtime", "start_ns")
+    __slots__ = (
+        "casting", "client", "config", "kernel", "node", "process", "recorder", "runtime",
+        "start_ns",
+    )
 
     def __init__(
         self,
@@ -39,7 +43,9 @@ class Host:
         runtime: Runtime,
         node: NodeSpec,
         config: KubeletConfiguration,
+        casting: Casting | None = None,
     ) -> None:
+        self.casting = casting or Casting()
         self.process = process
         self.kernel = process.kernel
         self.client = client

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.client_go.rest import RESTClient
     from pytest_kubesim.cri.runtime import Runtime
+    from pytest_kubesim.kubelet.stages.casting import Casting
     from pytest_kubesim.sim.kernel import Kernel
 
 ClientFactory = Callable[[Process], "RESTClient"]
@@ -52,7 +53,7 @@ class Kubelet:
 
     Parameters: `kernel`; `node`, what the node is like; `client`, which makes the client for its
     process; `runtime` of the node; `config`; `adopt`, to run a Node object that somebody else made
-    and to change nothing of it but its status.
+    and to change nothing of it but its status; `casting`, what stages play instead.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Kubelet:
         runtime: Runtime,
         config: KubeletConfiguration | None = None,
         adopt: bool = False,
+        casting: Casting | None = None,
     ) -> None:
+        self.casting = casting
         self.kernel = kernel
         self.node = node
         self.runtime = runtime
@@ -80,7 +83,7 @@ class Kubelet:
 
     async def _main(self, process: Process) -> None:
         client = self._client(process)
-        host = Host(process, client, self.runtime, self.node, self.config)
+        host = Host(process, client, self.runtime, self.node, self.config, self.casting)
         self.active = ActiveKubelet(self, host)
         await self.active.run()
 
@@ -164,6 +167,7 @@ class ActiveKubelet:
         self.pleg.start()
         self.eviction.start()
         host.runtime.on_silence[:] = [self.node_status.runtime_heard]
+        host.casting.on_taken[host.node.name] = self._hand_over
         selector = f"metadata.name={host.node.name}"
         nodes = self.informers.informer(NODES, field_selector=selector)
         nodes.add_event_handler(
@@ -197,8 +201,14 @@ class ActiveKubelet:
     # -- pods ---------------------------------------------------------------------------------
 
     def _pod_added(self, pod: Object) -> None:
-        if not self.hand_placed.added(pod):
+        if not self._host.casting.takes_pod(pod) and not self.hand_placed.added(pod):
             self._take(pod)
+
+    def _hand_over(self, uid: str) -> None:
+        """Stages play the pod from now on."""
+        self.hand_placed.deleted(uid)
+        if self.workers.abandon(uid):
+            self._host.process.spawn(self._kill_orphan(uid), name=f"handed over {uid}")
 
     def _take(self, pod: Object) -> None:
         uid = pod["metadata"]["uid"]
@@ -221,7 +231,7 @@ class ActiveKubelet:
             self._pod_deleted(old)
             self._pod_added(pod)
             return
-        if self.hand_placed.updated(pod):
+        if self._host.casting.takes_pod(pod) or self.hand_placed.updated(pod):
             return
         self.statuses.observe(pod)
         if self._same_wish(old, pod):

@@ -18,6 +18,7 @@ from pytest_kubesim.kubelet.kubelet import ClientFactory, Kubelet
 if TYPE_CHECKING:
     from pytest_kubesim.cri.images import Images
     from pytest_kubesim.cri.linux.files import FileSystem
+    from pytest_kubesim.kubelet.stages.casting import Casting
     from pytest_kubesim.sim.kernel import Kernel
 
 
@@ -26,7 +27,7 @@ class Machine:
 
     Parameters: `kernel`; `spec`, what the node is like; `client`, which makes the kubelet's client;
     `images`, the registry and what its images do; `config`; `adopt`, to play the kubelet of a Node
-    object that somebody else made; `pod_network` and `disks` that it shares with others.
+    object that somebody else made; `pod_network`, `disks` and `casting` that it shares with others.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Machine:
         adopt: bool = False,
         pod_network: PodNetwork | None = None,
         disks: dict[str, FileSystem] | None = None,
+        casting: Casting | None = None,
     ) -> None:
         config = config or KubeletConfiguration()
         self.spec = spec
@@ -56,7 +58,8 @@ class Machine:
             disks={} if disks is None else disks,
         )
         self.kubelet = Kubelet(
-            kernel, node=spec, client=client, runtime=self.runtime, config=config, adopt=adopt
+            kernel, node=spec, client=client, runtime=self.runtime, config=config, adopt=adopt,
+            casting=casting,
         )
 
     @property

@@ -342,6 +342,8 @@ class NodeStatus:
     async def _send(self) -> None:
         node = self.node
         assert node is not None
+        if self._host.casting.takes_node(node):
+            return
         old: Object = node.get("status") or NOTHING
         new = self.compute(old)
         self._transitions(old, new)

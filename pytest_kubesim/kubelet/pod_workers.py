@@ -143,6 +143,15 @@ class PodWorkers:
             self._begin_termination(worker)
         self._wake(worker)
 
+    def abandon(self, uid: str) -> bool:
+        """Know nothing of the pod any more, whatever runs; whether anything was known."""
+        worker = self.workers.get(uid)
+        if worker is None:
+            return False
+        worker.stop.set()
+        self._drop(worker)
+        return True
+
     def kill_pod(
         self, uid: str, *, grace_seconds: int | None = None, status: Object | None = None
     ) -> None:
@@ -222,7 +231,7 @@ class PodWorkers:
 
     async def _work(self, worker: PodWorker) -> None:
         try:
-            while worker.pending:
+            while worker.pending and worker.uid in self.workers:
                 worker.pending = False
                 worker.syncs += 1
                 try:
@@ -361,12 +370,15 @@ class PodWorkers:
         )
 
     def _forget(self, worker: PodWorker) -> None:
+        self._drop(worker)
+        self._host.runtime.remove_pod(worker.uid)
+
+    def _drop(self, worker: PodWorker) -> None:
         uid, parts = worker.uid, self._parts
         self.workers.pop(uid, None)
         self._cancel(worker)
         if worker.deadline is not None:
             worker.deadline.cancel()
-        self._host.runtime.remove_pod(uid)
         parts.prober.remove_pod(uid)
         parts.statuses.forget(uid)
         parts.runtime.forget(uid)

@@ -101,6 +101,8 @@ class StatusManager:
     def set_pod_status(self, pod: Object, status: Object) -> None:
         """The pod's status is this now."""
         meta = pod["metadata"]
+        if meta["uid"] in self._host.casting.taken:
+            return
         if generation := meta.get("generation"):
             status["observedGeneration"] = generation
         self._update(pod, status, force="deletionTimestamp" in meta, finished=False)
