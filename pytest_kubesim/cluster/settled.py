@@ -43,6 +43,7 @@ CONTROLLERS = (
     "root-ca-certificate-publisher-controller",
     "clusterrole-aggregation-controller",
     "service-cidr-controller",
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller",
 )
 """Those that have something to do in a cluster without nodes and workloads."""
 
