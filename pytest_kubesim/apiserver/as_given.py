@@ -37,6 +37,11 @@ def _shown(problem: FieldError, given: Object, schema: Schema) -> FieldError:
     if value is not None and not isinstance(value, Printed):
         return problem
     found = _at(given, problem.field)
+    if found is None:
+        # Some complaints of a spec begin where it begins.
+        found = _at(given.get("spec"), problem.field)
+    if found == "" and value is None and _kind_at(schema, problem.field) == "bytes":
+        return attrs.evolve(problem, bad_value="")
     if not isinstance(found, dict | list):
         return problem
     if value is None:

@@ -187,6 +187,10 @@ def complete(
         if resource.custom:
             return obj
     printed = _with_empty_lists(go_encoding.roundtrip(schema, obj, base), obj)
+    metadata = obj.get("metadata")
+    if isinstance(metadata, dict) and cast("Object", metadata).get("managedFields") == []:
+        # Nothing that is printed, and it says that nobody is to manage anything any more.
+        printed = {**printed, "metadata": {**printed["metadata"], "managedFields": []}}
     spec, given = printed.get("spec"), obj.get("spec")
     if isinstance(spec, dict) and isinstance(given, dict):
         fields = cast("Object", spec)

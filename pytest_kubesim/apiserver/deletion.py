@@ -37,6 +37,10 @@ FOREGROUND_FINALIZER = "foregroundDeletion"
 class _DeleteNow(Exception):
     """Nothing keeps the object: delete it instead of marking it."""
 
+    def __init__(self, obj: Object) -> None:
+        super().__init__()
+        self.obj = obj
+
 
 class _AlreadyDeleting(Exception):
     """It is on its way already, and nothing is to change."""
@@ -83,7 +87,7 @@ class Deletion:
             if preconditions.resource_version is not None:
                 version = out["metadata"]["resourceVersion"]
                 preconditions = Preconditions(preconditions.uid, version)
-            if self.dry_run and out is not obj:
+            if self.dry_run:
                 return out, True
         else:
             ignore_not_found = False
@@ -111,8 +115,8 @@ class Deletion:
             out = await store.storage.guaranteed_update(
                 key, self._marked, preconditions=self.preconditions, dry_run=self.dry_run
             )
-        except _DeleteNow:
-            return first, True, False
+        except _DeleteNow as now:
+            return now.obj, True, False
         except _AlreadyDeleting:
             return self._answer(first, gone=False, hooks=True), False, False
         except (StorageError, EtcdError) as error:
@@ -136,7 +140,7 @@ class Deletion:
             self.last_existing = obj
             return obj
         if not self.pending_finalizers:
-            raise _DeleteNow
+            raise _DeleteNow(obj)
         return self._terminating(obj)
 
     def _terminating(self, obj: Object) -> Object:

@@ -325,4 +325,5 @@ def _build(info: load.ResourceInfo) -> Resource:
         printer=kind.printer,
         scale=kind.scale,
         returns_deleted=name in _RETURNS_DELETED,
+        decode_stored=kind.decode_stored,
     )

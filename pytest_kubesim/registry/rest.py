@@ -236,6 +236,8 @@ class Kind:
     scale: Scale | None = None
     conversions: Mapping[str, Conversion] = attrs.field(factory=dict[str, Conversion])
     """By version; the version that is stored has none."""
+    decode_stored: Callable[[Object], Object] | None = None
+    """What reading adds to what is stored: a default of a field that creation leaves empty."""
 
 
 @attrs.frozen(slots=True)

@@ -13,6 +13,7 @@ import time
 
 import fuzz_player as fuzz
 import pytest
+import sequences
 import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,12 +60,22 @@ def here() -> World:
 def test_requests_are_answered_as_kubernetes_answers_them(
     kind: str, real: fuzz.Real, here: World
 ) -> None:
+    _compare(strategies.cases(strategies.Subject(kind)), real, here)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_changes_leave_behind_is_what_kubernetes_leaves(
+    kind: str, real: fuzz.Real, here: World
+) -> None:
+    _compare(sequences.lives(strategies.Subject(kind)), real, here)
+
+
+def _compare(cases: st.SearchStrategy[fuzz.Case], real: fuzz.Real, here: World) -> None:
     @settings(
         max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=[*HealthCheck]
     )
-    @given(st.data())
-    def same(data: st.DataObject) -> None:
-        case = data.draw(strategies.cases(strategies.Subject(kind)))
+    @given(cases)
+    def same(case: fuzz.Case) -> None:
         names = fuzz.names_of_a_case()
         want, got = fuzz.answers(real, case, names), fuzz.answers(here, case, names)
         for step, a, b in zip(case["steps"], want, got, strict=True):

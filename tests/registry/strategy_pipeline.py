@@ -107,7 +107,7 @@ class Pipeline:
         )
 
     def create(self, plural: str, obj: Object, *, dry_run: bool = False) -> Object:
-        """The object as it is stored.  Raises `APIStatus`."""
+        """The object as it is read once it is stored.  Raises `APIStatus`."""
         resource = resource_of(plural)
         strategy = resource.strategy
         context = self.context("create", dry_run=dry_run)
@@ -132,6 +132,8 @@ class Pipeline:
         self.warnings = context.warnings + strategy.warnings_on_create(context, obj)
         obj = strategy.begin_create(context, strategy.canonicalize(obj))
         obj = go_encoding.roundtrip(resource.schema, obj)
+        if resource.decode_stored is not None:
+            obj = resource.decode_stored(obj)
         if not dry_run:
             self.objects.setdefault(plural, []).append(obj)
         return obj

@@ -104,7 +104,8 @@ async def patched(
         produce,
         strategy=patcher.strategy,
         validate=write.validator(scope, options, authorize_create=True),
-        force_allow_create=patcher.patch_type == APPLY_PATCH,
+        # What a subresource belongs to is there, or is not found.
+        force_allow_create=patcher.patch_type == APPLY_PATCH and not scope.subresource,
     )
     return store.served(made), created
 

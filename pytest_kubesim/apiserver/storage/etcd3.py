@@ -253,11 +253,12 @@ class Etcd3:
             # The dry-run storage in front of this one does not look at the version.
             if (await self.client.get(key)).kvs:
                 raise StorageError(KEY_EXISTS, key)
-            if self.encode_stored is not None and self.decode_stored is not None:
-                # It copies objects by way of the version that is stored.
-                stored = await patience.patiently(partial(self.encode_stored, obj))
-                return await patience.patiently(partial(self.decode_stored, stored))
-            return obj
+            if self.decode_stored is None:
+                return obj
+            # It copies objects by way of what would be stored.
+            if self.encode_stored is not None:
+                obj = await patience.patiently(partial(self.encode_stored, obj))
+            return await patience.patiently(partial(self.decode_stored, obj))
         if version := obj["metadata"].get("resourceVersion"):
             if version.isascii() and version.isdigit() and int(version):
                 raise plain("resourceVersion should not be set on objects to be created")
@@ -294,7 +295,7 @@ class Etcd3:
             if kv is None and not ignore_not_found:
                 raise StorageError(KEY_NOT_FOUND, key)
             old = None if kv is None else await self.decoded(kv)
-            preconditions.check(key, old)
+            preconditions.check(_shown(key, dry_run=dry_run), old)
             new = await update(old)
             stored = await self._encode(new)
             if kv is not None and stored == kv.value:
@@ -331,7 +332,7 @@ class Etcd3:
             if kv is None:
                 raise StorageError(KEY_NOT_FOUND, key)
             obj = await self.decoded(kv)
-            preconditions.check(key, obj)
+            preconditions.check(_shown(key, dry_run=dry_run), obj)
             if validate is not None:
                 await validate(obj)
             if dry_run:
@@ -386,6 +387,11 @@ def _blank(obj: Object) -> Object:
     for key, value in metadata.items():
         ordered[key] = value
     return {**obj, "metadata": ordered}
+
+
+def _shown(key: str, *, dry_run: bool) -> str:
+    """The key as refusals show it: the storage of dry runs is in front of who adds the prefix."""
+    return key.removeprefix(ROOT.rstrip("/")) if dry_run else key
 
 
 def _read(answer: Any) -> KeyValue | None:

@@ -13,13 +13,15 @@ from typing import Any
 from pytest_kubesim.apimachinery import formats, go_url, metav1
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.admissionregistration import rules
 from pytest_kubesim.registry.admissionregistration.expressions import Compiler
 from pytest_kubesim.registry.columns import age
+from pytest_kubesim.registry.go_equality import deeply_equal
 from pytest_kubesim.registry.rest import Context
-from pytest_kubesim.registry.strategies import Plain, raised, semantically_equal, with_generation
+from pytest_kubesim.registry.strategies import Plain, raised, with_generation
 
 REVIEW_VERSIONS = ("v1", "v1beta1")
 NO_SIDE_EFFECTS = ("None", "NoneOnDryRun")
@@ -71,8 +73,8 @@ class WebhookConfigurationStrategy(Plain):
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
         """A generation further if the webhooks have changed."""
-        del ctx
-        if semantically_equal(obj.get("webhooks"), old.get("webhooks")):
+        schema = schema_for("admissionregistration.k8s.io", "v1", obj["kind"])
+        if deeply_equal(schema, ctx.given, obj, old, "webhooks"):
             return obj
         return raised(obj, old)
 

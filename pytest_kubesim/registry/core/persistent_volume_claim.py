@@ -93,9 +93,9 @@ class PersistentVolumeClaimStrategy(WithStatus):
         return {**obj, "spec": defaults.claim_spec(obj.get("spec")), "status": status}
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
-        """Pending, with both data sources."""
+        """With both data sources; its phase is a default, which nobody writes down here."""
         del ctx
-        return {**obj, "spec": _with_sources(obj["spec"], None), "status": {"phase": "Pending"}}
+        return {**obj, "spec": _with_sources(obj["spec"], None), "status": {}}
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
         """With the old status and both data sources."""
@@ -283,7 +283,14 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     ]
 
 
+def _with_phase(obj: Object) -> Object:
+    """As it is read: so the first change of a claim, even of nothing, is written."""
+    status: Object = obj.get("status") or {}
+    return obj if status.get("phase") else {**obj, "status": {"phase": "Pending", **status}}
+
+
 KIND = Kind(
+    decode_stored=_with_phase,
     strategy=PersistentVolumeClaimStrategy(),
     status=PersistentVolumeClaimStatusStrategy(),
     printer=printer("PersistentVolumeClaim", _row),

@@ -158,7 +158,9 @@ class ServiceStrategy(Plain):
 
 
 class ServiceStatusStrategy(StatusOnly):
-    """`/services/status`."""
+    """`/services/status`: it makes a service that is not there, as the service's own does."""
+
+    allow_create_on_update = True
 
     def default(self, obj: Object) -> Object:
         """As for the service."""

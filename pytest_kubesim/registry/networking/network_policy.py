@@ -12,17 +12,13 @@ from typing import Any
 from pytest_kubesim.apimachinery import addresses, formats, labels, metav1
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import age, printer
+from pytest_kubesim.registry.go_equality import deeply_equal
 from pytest_kubesim.registry.rest import Context, Kind
-from pytest_kubesim.registry.strategies import (
-    SPEC,
-    Plain,
-    raised,
-    semantically_equal,
-    with_generation,
-)
+from pytest_kubesim.registry.strategies import SPEC, Plain, raised, with_generation
 
 POLICY_TYPES = ("Ingress", "Egress")
 PROTOCOLS = ("TCP", "UDP", "SCTP")
@@ -49,9 +45,8 @@ class NetworkPolicyStrategy(Plain):
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
         """A generation further if the spec has changed, if only from no list to an empty one."""
-        given = parts.spec(ctx.given) if ctx.given is not None else {}
-        sides = [key for key in ("ingress", "egress") if given.get(key) == []]
-        if not sides and semantically_equal(obj.get("spec"), old.get("spec")):
+        schema = schema_for("networking.k8s.io", "v1", "NetworkPolicy")
+        if deeply_equal(schema, ctx.given, obj, old, "spec"):
             return obj
         return raised(obj, old)
 

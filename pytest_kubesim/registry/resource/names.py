@@ -19,10 +19,21 @@ EFFECTS = ("NoExecute", "NoSchedule", "None")
 OPERATORS = ("Equal", "Exists")
 MAX_ID = 32
 MAX_POOL_NAME = 253
+MAX_DRIVER_NAME = 63
 SELECTORS = 32
 Check = Callable[[Any, Path], ErrorList]
 
 driver = csi_driver_name
+
+
+def declared_driver(name: str, path: Path) -> ErrorList:
+    """The driver of a device that is configured or allocated: by declared rules."""
+    if not name:
+        return [field.required(path)]
+    errors = field.invalid_each(path, name, formats.is_dns1123_subdomain_caseless(name))
+    if len(name) > MAX_DRIVER_NAME:
+        errors.append(field.too_long_characters(path, MAX_DRIVER_NAME))
+    return errors
 
 
 def short(name: str, path: Path) -> ErrorList:

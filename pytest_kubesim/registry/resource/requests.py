@@ -179,7 +179,7 @@ def configuration(config: Object, path: Path, *, stored: bool = False) -> ErrorL
     path = path.child("opaque")
     if opaque is None:
         return [field.required(path)]
-    errors = names.driver(parts.text(opaque, "driver"), path.child("driver"))
+    errors = names.declared_driver(parts.text(opaque, "driver"), path.child("driver"))
     where = path.child("parameters")
     parameters = opaque.get("parameters")
     if parameters is None:

@@ -267,7 +267,7 @@ def _counters_of(key: str) -> names.Check:
         if not counters:
             errors.append(field.required(where))
         for counter in sorted(counters):
-            errors += names.short(counter, where.key(counter))
+            errors += names.short(counter, where)
         return errors
 
     return check
