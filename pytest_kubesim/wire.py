@@ -41,8 +41,7 @@ class UserInfo:
     extra: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict[str, tuple[str, ...]])
 
 
-@attrs.frozen(slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request to an API server.
 
     `path` is without the query and not decoded; `query` holds decoded pairs in order; header names

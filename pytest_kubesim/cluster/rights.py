@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.errors import UsageError
@@ -65,7 +66,7 @@ class Rights:
             server.on_authorize.append(self._heard)
 
     def _heard(self, attributes: Attributes, decision: str) -> None:
-        question = attrs.evolve(
+        question = msgspec.structs.replace(
             attributes, user=_NOBODY, field_selector=(), label_selector=(), version=""
         )
         key = repr(question)

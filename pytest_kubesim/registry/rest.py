@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery.formats import name_is_dns_subdomain
 from pytest_kubesim.apimachinery.meta import GroupResource, GroupVersionKind, GroupVersionResource
@@ -44,8 +45,7 @@ class Reader(Protocol):
         ...
 
 
-@attrs.define(slots=True)
-class Context:
+class Context(msgspec.Struct, eq=False):
     """What a hook may know of the request it serves."""
 
     now: str
@@ -61,10 +61,10 @@ class Context:
     subresource: str = ""
     dry_run: bool = False
     field_manager: str = ""
-    options: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict[str, Any])
     """The Create/Update/Patch/DeleteOptions of the request, as JSON."""
-    warnings: list[str] = attrs.field(factory=list[str])
-    state: dict[str, Any] = attrs.field(factory=dict[str, Any])
+    warnings: list[str] = msgspec.field(default_factory=list[str])
+    state: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     """The API server's own state (allocators), by the name of who keeps it."""
     given: Object | None = None
     """The object as it was decoded, while empty lists and maps were still in it."""

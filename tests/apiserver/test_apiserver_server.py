@@ -231,9 +231,9 @@ def test_requests_are_in_the_journal(world: World) -> None:
 
 def test_what_is_too_large_is_refused(world: World) -> None:
     request = world.request("POST", CONFIG_MAPS)
-    import attrs
+    import msgspec
 
-    large = attrs.evolve(request, body=b" " * (3 * 1024 * 1024 + 1))
+    large = msgspec.structs.replace(request, body=b" " * (3 * 1024 * 1024 + 1))
     answer = world.kernel.run_coroutine(world.server.handle(large))
     assert answer.status == 413
     assert answer.obj["message"] == "Request entity too large: limit is 3145728"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
-import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery import fieldpath
 from pytest_kubesim.apimachinery.fieldpath import LEAF, FieldSet, Filter, in_order
@@ -21,8 +21,7 @@ _ABSENT: Any = object()
 _CONTAINERS = (dict, list)
 
 
-@attrs.frozen
-class Comparison:
+class Comparison(msgspec.Struct, frozen=True):
     """The fields only the left value has, those in both with other values, those only right."""
 
     removed: FieldSet

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
-import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery import fieldpath, golang
 from pytest_kubesim.apimachinery.fieldpath import FieldSet
@@ -53,8 +53,7 @@ def manager(name: str, operation: str, api_version: str, subresource: str = "") 
     return Manager(name or "unknown", operation, version, subresource)
 
 
-@attrs.frozen
-class Owned:
+class Owned(msgspec.Struct, frozen=True):
     """What one manager owns: the fields in a version, whether applied, and since when."""
 
     fields: FieldSet

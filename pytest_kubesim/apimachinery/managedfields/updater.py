@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery import fieldpath, status
 from pytest_kubesim.apimachinery.fieldpath import EMPTY, FieldSet, Filter
@@ -32,8 +32,7 @@ class MissingVersion(Exception):
     """Raised by a converter for a version that is no longer there: its managers are dropped."""
 
 
-@attrs.frozen
-class Versioned:
+class Versioned(msgspec.Struct, frozen=True):
     """An object in one version, with the type it has there."""
 
     type: Type
@@ -69,8 +68,7 @@ class Conflicts(Exception):
         return Conflicts([pair for pair in self.found if not fieldpath.has(fields, pair[1])])
 
 
-@attrs.frozen
-class Updater:
+class Updater(msgspec.Struct, frozen=True):
     """Updates managers for objects of one kind.
 
     ``api_version`` is the version of the request and ``type_`` the kind's type in it. ``resets``
@@ -81,7 +79,7 @@ class Updater:
     type_: Type
     api_version: str
     convert: Convert | None = None
-    resets: Mapping[str, Filter] = attrs.field(factory=dict[str, Filter])
+    resets: Mapping[str, Filter] = msgspec.field(default_factory=dict[str, Filter])
     reconciles: bool = False
 
     def compare(self, live: Object, new: Object) -> Comparison:

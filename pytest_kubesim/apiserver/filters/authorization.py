@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
-import attrs
+import msgspec
 
 from pytest_kubesim.apimachinery import fields, labels, status
 from pytest_kubesim.apimachinery.golang import quote
@@ -32,8 +32,7 @@ DECISION_NOTE = "authorization.k8s.io/decision"
 REASON_NOTE = "authorization.k8s.io/reason"
 
 
-@attrs.frozen
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True):
     """What somebody wants to do (`authorizer.AttributesRecord`)."""
 
     user: UserInfo

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import attrs
+from msgspec.structs import replace
 
 from pytest_kubesim.apimachinery import status, validation
 from pytest_kubesim.apimachinery.formats import name_is_dns_subdomain
@@ -203,12 +204,12 @@ class _Check:
         node, account = _node(wanted.name), _account(wanted.name)
         if self.mode and node:
             name = "*" if self.mode == "associated-node" else node
-            asked = attrs.evolve(asked, resource="nodes", name=name)
+            asked = replace(asked, resource="nodes", name=name)
             self._no_groups(asked, "node")
             groups = (NODES_GROUP,)
         if account is not None:
             namespace, name = account
-            asked = attrs.evolve(asked, resource="serviceaccounts", namespace=namespace, name=name)
+            asked = replace(asked, resource="serviceaccounts", namespace=namespace, name=name)
             if self.mode:
                 self._no_groups(asked, "service account")
             if not groups:
@@ -233,13 +234,13 @@ class _Check:
                 raise forbidden(asked, "impersonating the empty string group is not allowed")
             if MASTERS in groups:
                 raise forbidden(
-                    attrs.evolve(asked, name=MASTERS),
+                    replace(asked, name=MASTERS),
                     "impersonating the system:masters group is not allowed",
                 )
-            if len(groups) >= MANY_CHECKS and await self._may_all(attrs.evolve(asked, name="*")):
+            if len(groups) >= MANY_CHECKS and await self._may_all(replace(asked, name="*")):
                 return
         for group in groups:
-            await self._ask(attrs.evolve(asked, name=group))
+            await self._ask(replace(asked, name=group))
 
     async def _extra(self) -> None:
         extra = self.wanted.extra
@@ -251,11 +252,11 @@ class _Check:
             if problem:
                 raise forbidden(asked, problem)
             large = max(len(extra), sum(map(len, extra.values()))) >= MANY_CHECKS
-            if large and await self._may_all(attrs.evolve(asked, subresource="*", name="*")):
+            if large and await self._may_all(replace(asked, subresource="*", name="*")):
                 return
         for key, values in extra.items():
             for value in values:
-                await self._ask(attrs.evolve(asked, subresource=key, name=value))
+                await self._ask(replace(asked, subresource=key, name=value))
 
 
 def _extra_problem(wanted: UserInfo) -> str:
