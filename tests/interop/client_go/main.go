@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
 )
 
 const (
@@ -145,11 +146,14 @@ func applied(ctx context.Context, client kubernetes.Interface, namespace string)
 		metav1.PatchOptions{})
 	must(err)
 	check(len(patched.Spec.Template.Spec.Containers) == 2, "strategic merge patch")
-	scale, err := deployments.GetScale(ctx, "web", metav1.GetOptions{})
-	must(err)
-	scale.Spec.Replicas = 3
-	_, err = deployments.UpdateScale(ctx, "web", scale, metav1.UpdateOptions{})
-	must(err)
+	// The deployment controller writes too.
+	must(retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		scale, err := deployments.GetScale(ctx, "web", metav1.GetOptions{})
+		must(err)
+		scale.Spec.Replicas = 3
+		_, err = deployments.UpdateScale(ctx, "web", scale, metav1.UpdateOptions{})
+		return err
+	}))
 }
 
 func elected(ctx context.Context, client kubernetes.Interface, namespace string) {
