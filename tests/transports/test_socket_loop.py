@@ -10,7 +10,7 @@ import pytest
 
 from pytest_kubesim.sim.clock import NS, WallClock
 from pytest_kubesim.sim.kernel import Kernel
-from pytest_kubesim.transports import certificates, sockets
+from pytest_kubesim.transports import certificates, peers, sockets
 from pytest_kubesim.transports.http import Front
 from pytest_kubesim.wire import Response
 
@@ -81,8 +81,8 @@ def test_a_component_that_fails_is_told_and_the_rest_serves_on(connection, failu
 @pytest.mark.parametrize("part", ["HEAD_S", "IDLE_S", "BODY_S"])
 def test_who_takes_too_long_is_cut_off(connection, monkeypatch, part):
     name = {"HEAD_S": "head", "IDLE_S": "idle", "BODY_S": "body"}[part]
-    monkeypatch.setitem(sockets._LIMITS_S, name, 0.1)
-    monkeypatch.setattr(sockets, "SWEEP_S", 0.05)
+    monkeypatch.setitem(peers._LIMITS_S, name, 0.1)
+    monkeypatch.setattr(peers, "SWEEP_S", 0.05)
     monkeypatch.setattr(sockets, "LONGEST_SLEEP_S", 0.05)
     ask(connection, "/a")
     sent = {
