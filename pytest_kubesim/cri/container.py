@@ -70,6 +70,8 @@ class ContainerConfig:
     privileged: bool = False
     background: bool = False
     """Whether what it waits for is work that never ends."""
+    resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """Requests and limits that it has now, whatever its pod may ask for."""
     cgroup: Mapping[str, str] = attrs.field(factory=dict[str, str])
     later: Callable[[], Awaitable[tuple[dict[str, str], tuple[Mounted, ...]]]] | None = None
     """Gives variables and mounts when they are first needed, where they are not given here."""

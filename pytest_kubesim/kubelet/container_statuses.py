@@ -181,7 +181,8 @@ def _known(
             if terminated is not None and old["restartCount"] >= config.attempt:
                 status["restartCount"] = old["restartCount"] + 1
     resources = container.get("resources") or NOTHING
-    status["resources"] = {k: v for k, v in resources.items() if k != "claims"}
+    actual = run.config.resources if run.state == RUNNING else resources
+    status["resources"] = {k: v for k, v in actual.items() if k != "claims"}
     if requests := resources.get("requests"):
         status["allocatedResources"] = requests
     if reports_user and run.state != CREATED:

@@ -11,6 +11,10 @@ class SyncError(Exception):
         self.retry_at_ns = retry_at_ns
 
 
+class ResizeError(SyncError):
+    """Running containers could not be given other resources."""
+
+
 class StartError(SyncError):
     """A container could not be started: `reason` and `message` as its status shows them."""
 

@@ -16,6 +16,7 @@ from pytest_kubesim.client_go.resources import NODES, PODS
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet import admission, pod_conditions
+from pytest_kubesim.kubelet.allocation import Allocations, Checkpoint
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.eviction_manager import EvictionManager
 from pytest_kubesim.kubelet.hand_placed import HandPlaced
@@ -77,6 +78,8 @@ class Kubelet:
         self.pressures: dict[str, int | None] = {}
         """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's, with what is left; they
         outlive the kubelet."""
+        self.allocations: Checkpoint = {}
+        """What pods were allocated: a file of the node, which outlives the kubelet."""
         self._client = client
         self.active: ActiveKubelet | None = None
         """The running one; None before it has started."""
@@ -129,6 +132,9 @@ class ActiveKubelet:
         )
         self.node_status = NodeStatus(host, self.eviction.under, adopt=kubelet.adopt)
         self.lease = NodeLease(host, lambda: self.node_status.node)
+        self.allocations = Allocations(
+            host, kubelet.allocations, self._active_pods, self._fits, self._allocated
+        )
         references = References(host)
         reasons = ReasonCache()
         self.prober = Prober(host, self._probe_result)
@@ -141,13 +147,14 @@ class ActiveKubelet:
         )
         self.workers = PodWorkers(host, Parts(
             self.statuses,
-            StatusGenerator(host, self.prober, reasons),
+            StatusGenerator(host, self.prober, reasons, self.allocations),
             runtime,
             self.prober,
             VolumeManager(host, references, contents),
             images,
             reasons,
             self._relist,
+            self.allocations,
         ))
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
         self.hand_placed = HandPlaced(host, self._take)
@@ -223,7 +230,20 @@ class ActiveKubelet:
             if rejection is not None:
                 self._reject(pod, rejection)
                 return
-        self.workers.update_pod(pod)
+            self.allocations.admitted(pod)
+        self.workers.update_pod(self.allocations.applied(pod))
+        self.allocations.started(pod)
+
+    def _fits(self, pod: Object, others: list[Object]) -> admission.Rejection | None:
+        """Why a pod that runs here cannot have what it asks for."""
+        node = self.node_status.node
+        assert node is not None
+        return admission.admit(pod, node, others)
+
+    def _allocated(self, pod: Object) -> None:
+        """The pod was allocated something else, or something else is to be said of it."""
+        if pod["metadata"]["uid"] in self.workers.workers:
+            self.workers.update_pod(self.allocations.applied(pod))
 
     def _pod_updated(self, old: Object, pod: Object) -> None:
         before, meta = old["metadata"], pod["metadata"]
@@ -237,15 +257,16 @@ class ActiveKubelet:
         if self._same_wish(old, pod):
             worker = self.workers.workers.get(meta["uid"])
             if worker is not None:
-                worker.pod = pod
+                worker.pod = self.allocations.applied(pod)
                 self.prober.update_pod(pod)
                 if pod["spec"].get("readinessGates") and old.get("status") != pod.get("status"):
                     self.workers.sync(meta["uid"])
             return
+        self.allocations.changed(old, pod)
         status: Object = pod.get("status") or NOTHING
         known = meta["uid"] in self.workers.workers
         if known or meta.get("deletionTimestamp") or status.get("phase") != pod_conditions.FAILED:
-            self.workers.update_pod(pod)
+            self.workers.update_pod(self.allocations.applied(pod))
 
     @staticmethod
     def _same_wish(old: Object, pod: Object) -> bool:
@@ -272,7 +293,7 @@ class ActiveKubelet:
             return pressed
         node = self.node_status.node
         assert node is not None
-        return admission.admit(pod, node, self.workers.active_pods())
+        return admission.admit(self.allocations.applied(pod), node, self.workers.active_pods())
 
     def _reject(self, pod: Object, rejection: admission.Rejection) -> None:
         self._host.pod_event(pod, WARNING, rejection.reason, rejection.message)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.apimachinery.timestamps import format_duration
 from pytest_kubesim.cri.container import (
@@ -22,10 +24,10 @@ from pytest_kubesim.cri.container import (
 from pytest_kubesim.cri.programs import Calls
 from pytest_kubesim.cri.services import Image, PodSandbox, PodSandboxConfig, RuntimeServiceError
 from pytest_kubesim.cri.software.executes import Executes
-from pytest_kubesim.kubelet import container_files, pod_actions
+from pytest_kubesim.kubelet import allocation, container_files, pod_actions
 from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.environment import expand, make_environment
-from pytest_kubesim.kubelet.errors import StartError, SyncError
+from pytest_kubesim.kubelet.errors import ResizeError, StartError, SyncError
 from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING, full_name
 from pytest_kubesim.kubelet.lifecycle_hooks import run_hook
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
@@ -116,10 +118,34 @@ class KubeRuntime:
         if sandbox is None:
             return actions.kill_pod
         await self._start_all(pod, state, sandbox, actions)
+        resized = self._resize(actions)
         return bool(
-            actions.kill_pod or actions.kill or actions.reset or actions.create_sandbox
-            or actions.start or actions.start_init or actions.start_ephemeral
+            resized or actions.kill_pod or actions.kill or actions.reset
+            or actions.create_sandbox or actions.start or actions.start_init
+            or actions.start_ephemeral
         )
+
+    @staticmethod
+    def _resize(actions: PodActions) -> bool:
+        """Give running containers what the pod was allocated; whether any got something.
+
+        Raises: `ResizeError` when one uses more than it is to have.
+        """
+        refusals = [
+            why for container, run in actions.resize
+            if (why := allocation.why_not_shrunk(container, run))
+        ]
+        if refusals:
+            raise ResizeError("; ".join(refusals))
+        for container, run in actions.resize:
+            limit = ((container.get("resources") or NOTHING).get("limits") or NOTHING).get("memory")
+            run.config = attrs.evolve(
+                run.config,
+                resources=container.get("resources") or NOTHING,
+                memory_limit=quantity.value(limit) if limit else None,
+                cgroup=_cgroup(container),
+            )
+        return bool(actions.resize)
 
     async def _start_all(
         self, pod: Object, state: PodState, sandbox: PodSandbox, actions: PodActions
@@ -301,6 +327,7 @@ class KubeRuntime:
             no_new_privs=context.get("allowPrivilegeEscalation") is False,
             privileged=bool(context.get("privileged")),
             background=_is_background(pod, container),
+            resources=container.get("resources") or NOTHING,
             cgroup=_cgroup(container),
             later=partial(self._later, pod, container, sandbox) if asleep else None,
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING
+from pytest_kubesim.kubelet import allocation
 from pytest_kubesim.kubelet.pod_conditions import any_main_started, sandbox_changed
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
 from pytest_kubesim.kubelet.restart_policy import (
@@ -61,6 +62,10 @@ class PodActions:
     start_ephemeral: list[Object] = attrs.field(factory=list["Object"])
     start_init: list[Object] = attrs.field(factory=list["Object"])
     start: list[Object] = attrs.field(factory=list["Object"])
+    resize: list[tuple[Object, Container]] = attrs.field(
+        factory=list["tuple[Object, Container]"]
+    )
+    """Containers that go on running with other resources."""
 
 
 def spec_hash(container: Object) -> str:
@@ -145,6 +150,14 @@ def _containers(
             message, reason = f"Container {name} failed liveness probe", LIVENESS
         elif results.verdict(STARTUP, run) is False:
             message, reason = f"Container {name} failed startup probe", STARTUP
+        elif allocation.changes(container, run):
+            if not allocation.needs_restart(container, run):
+                actions.resize.append((container, run))
+                kept += 1
+                continue
+            actions.kill.append(Kill(run, container, f"Container {name} resize requires restart"))
+            actions.start.append(container)
+            continue
         else:
             kept += 1
             continue
@@ -242,6 +255,12 @@ def _sidecar_check(
     elif "livenessProbe" in container and results.verdict(LIVENESS, run) is False:
         message = f"Init container {name} failed liveness probe"
         actions.kill.append(Kill(run, container, message, LIVENESS))
+        start.append(index)
+    elif allocation.changes(container, run):
+        if not allocation.needs_restart(container, run):
+            actions.resize.append((container, run))
+            return
+        actions.kill.append(Kill(run, container, f"Container {name} resize requires restart"))
         start.append(index)
 
 

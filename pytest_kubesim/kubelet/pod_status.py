@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri import cgroups
-from pytest_kubesim.kubelet import pod_conditions
+from pytest_kubesim.kubelet import allocation, pod_conditions
 from pytest_kubesim.kubelet.container_statuses import container_statuses
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.restart_policy import all_could_restart, should_restart_all
@@ -18,6 +18,7 @@ from pytest_kubesim.sim.clock import NS
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cri.services import PodState
+    from pytest_kubesim.kubelet.allocation import Allocations
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.prober import Prober
     from pytest_kubesim.kubelet.reason_cache import ReasonCache
@@ -29,8 +30,11 @@ DEADLINE_MESSAGE = "Pod was active on the node longer than the specified deadlin
 class StatusGenerator:
     """Makes statuses; holds nothing but its collaborators."""
 
-    def __init__(self, host: Host, prober: Prober, reasons: ReasonCache) -> None:
+    def __init__(
+        self, host: Host, prober: Prober, reasons: ReasonCache, allocations: Allocations
+    ) -> None:
         self._host = host
+        self._allocations = allocations
         self._prober = prober
         self._reasons = reasons
 
@@ -70,6 +74,7 @@ class StatusGenerator:
             phase = api["phase"]
         status["phase"] = phase
         self._prober.update_pod_status(pod, status)
+        self._allocations.settle(pod, state, terminal=terminal)
         self._conditions(pod, state, old, status, statuses, inits)
         self._addresses(spec, state, old, status)
         return status
@@ -102,11 +107,12 @@ class StatusGenerator:
                 reports_user=flavour.reports_user,
             )
         result["qosClass"] = cgroups.qos_class(pod)
-        requests = cgroups.pod_requests(pod)
-        limits = cgroups.pod_limits(pod)
+        if allocated := cgroups.pod_requests(pod):
+            result["allocatedResources"] = allocated
+        has = allocation.actual(pod, state)
+        requests, limits = cgroups.pod_requests(has), cgroups.pod_limits(has)
         resources: Object = {}
         if requests:
-            result["allocatedResources"] = requests
             resources["requests"] = requests
         if limits:
             resources["limits"] = limits
@@ -132,6 +138,7 @@ class StatusGenerator:
         containers_ready = pod_conditions.containers_ready(pod, statuses, inits, phase)
         ready = pod_conditions.ready(pod, conditions, containers_ready)
         conditions += [
+            *self._allocations.conditions(pod["metadata"]["uid"]),
             pod_conditions.ready_to_start(pod, state),
             pod_conditions.initialized(pod, old, statuses, inits, phase),
             ready,

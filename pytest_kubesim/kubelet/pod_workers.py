@@ -22,7 +22,7 @@ import attrs
 
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.kubelet import pod_conditions
-from pytest_kubesim.kubelet.errors import SyncError
+from pytest_kubesim.kubelet.errors import ResizeError, SyncError
 from pytest_kubesim.kubelet.host import WARNING
 from pytest_kubesim.kubelet.prober import LIVENESS
 from pytest_kubesim.sim.tasks import Event
@@ -30,6 +30,7 @@ from pytest_kubesim.wire import ConnectionLost
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.kubelet.allocation import Allocations
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.image_manager import ImageManager
     from pytest_kubesim.kubelet.kuberuntime import KubeRuntime
@@ -80,6 +81,7 @@ class Parts:
     images: ImageManager
     reasons: ReasonCache
     relist: Callable[[str], object]
+    allocations: Allocations
 
 
 class PodWorkers:
@@ -297,8 +299,15 @@ class PodWorkers:
             return False
         parts.prober.add_pod(pod)
         state = self._host.runtime.pod_state(uid)
-        if await parts.runtime.sync_pod(pod, state, restart_all=restart_all):
-            parts.relist(uid)
+        try:
+            if await parts.runtime.sync_pod(pod, state, restart_all=restart_all):
+                parts.relist(uid)
+                if parts.allocations.conditions(uid):
+                    # The runtime tells nobody of new resources: look once more.
+                    worker.pending = True
+        except ResizeError as error:
+            parts.allocations.failed(pod, str(error))
+            raise
         if restart_all:
             worker.pending = True
         return False
@@ -385,6 +394,7 @@ class PodWorkers:
         parts.images.forget(uid)
         parts.volumes.forget(uid)
         parts.reasons.forget(uid)
+        parts.allocations.forget(uid)
 
     def probe_result(self, uid: str, kind: str, result: bool) -> None:
         """A probe asks for a sync of the pod."""
