@@ -286,9 +286,9 @@ def difference(left: FieldSet, right: FieldSet) -> FieldSet:
     if not left or not right:
         return left
     found: FieldSet | None = None
-    for name, theirs in right.items():
-        ours = left.get(name)
-        if ours is None or name == _SELF:
+    for name in left if len(left) < len(right) else right:
+        ours, theirs = left.get(name), right.get(name)
+        if ours is None or theirs is None or name == _SELF:
             continue
         node = _subtract(ours, theirs)
         if node is ours:

@@ -17,7 +17,7 @@ import base64
 import functools
 import operator
 from collections.abc import Callable, Iterable
-from itertools import repeat
+from itertools import compress, repeat
 from typing import Any, TypeAlias, cast
 
 from pytest_kubesim.apimachinery import golang, quantity, timestamps
@@ -92,6 +92,8 @@ def _struct_encoder(name: str) -> _Encode:
         if plan is None:
             properties = schema_named(name).properties
             plan = _Plan([_field_plan(key, child) for key, child in properties.items()])
+        if type(base) is dict and tuple(value) == tuple(cast("Object", base)):
+            return plan.changed(value, cast("Object", base))
         printed = _fields_of(base).get
         if plan.is_printed(value):
             return plan.below(value, printed)
@@ -134,6 +136,29 @@ class _Plan:
             elif mode == _UNLESS_ZERO and not element:
                 return False
         return always == 0
+
+    def changed(self, value: Object, base: Object) -> Object:
+        """The value printed, where its keys are those of a value that has been printed.
+
+        Only what is not the same object in both is looked at.
+        """
+        by_key = self._by_key
+        out = value
+        others = map(operator.is_not, value.values(), base.values())
+        for key, element in compress(value.items(), others):
+            _, convert, mode = by_key[key]
+            if element is None:
+                return self.whole(value, base.get)
+            new = element if convert is None else convert(element, base[key])
+            if new is element and (new or mode != _UNLESS_ZERO):
+                continue
+            if out is value:
+                out = dict(value)
+            if new or mode != _UNLESS_ZERO:
+                out[key] = new
+            else:
+                del out[key]
+        return out
 
     def below(self, value: Object, printed: Callable[[str], Any]) -> Object:
         """The value with what lies below its keys printed."""

@@ -67,7 +67,7 @@ def keep_managed_times(obj: Object, old: Object) -> Object:
     before = old["metadata"].get("managedFields")
     if entries is None or before is None or entries is before or len(entries) != len(before):
         return obj
-    if entries == before:
+    if entries == before or _differ(obj, old):
         return obj
     for new, past in zip(entries, before, strict=True):
         if {**new, "time": None} != {**past, "time": None}:
@@ -76,13 +76,14 @@ def keep_managed_times(obj: Object, old: Object) -> Object:
     ignored = {"resourceVersion", "managedFields"}
     new_metadata = {k: v for k, v in restored["metadata"].items() if k not in ignored}
     old_metadata = {k: v for k, v in old["metadata"].items() if k not in ignored}
-    if new_metadata != old_metadata:
-        return obj
-    if {k: v for k, v in obj.items() if k != "metadata"} != {
-        k: v for k, v in old.items() if k != "metadata"
-    }:
-        return obj
-    return restored
+    return restored if new_metadata == old_metadata else obj
+
+
+def _differ(obj: Object, old: Object) -> bool:
+    """Whether two objects differ in anything but their metadata."""
+    if obj.keys() != old.keys():
+        return True
+    return any(value != old[key] for key, value in obj.items() if key != "metadata")
 
 
 def parse_resource_version(text: str, label: str = "") -> int:
