@@ -1,6 +1,7 @@
 """Tests with clients and operators in other languages: slow, and skipped where a toolchain is missing.
 
-What they build goes below `$KUBESIM_INTEROP_CACHE` (a folder of the user's below the system's temporary
+They build for minutes, so a run of all tests leaves them out: `python -m pytest tests/interop` runs them, or
+`KUBESIM_INTEROP=1` in the environment.  What they build goes below `$KUBESIM_INTEROP_CACHE` (a folder of the user's below the system's temporary
 one if unset), so that it is built once; nothing is written into the tree.
 """
 
@@ -21,11 +22,14 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    asked = "KUBESIM_INTEROP" in os.environ or any("interop" in str(arg) for arg in config.invocation_params.args)
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.interop)
+            if not asked:
+                item.add_marker(pytest.mark.skip(reason="builds for minutes: python -m pytest tests/interop"))
 
 
 @pytest.fixture(scope="session")
