@@ -2,8 +2,9 @@
 
 The law: handlers hear of every change of the *view*, in order, each with the object as the view has
 it; the view lags the server by the watch's latency, may skip states while it is cut off, never goes
-back.  A reflector lists (at resourceVersion 0, as upstream: what the watch cache has), then watches
-from there; a 410 makes it list again, a lost connection makes it back off and watch on.
+back.  A reflector lists (at resourceVersion 0 first: what the watch cache has), then watches from
+there.  A watch that ends is opened again behind the last event; where nobody listens, after a
+while.  Whatever else goes wrong makes it back off and list again, at least as new as what it has.
 
 Follows `client-go/tools/cache/{reflector,shared_informer}.go` and `client-go/informers/factory.go`.
 """
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.client_go.store import Store, key_of
 from pytest_kubesim.sim.clock import NS
@@ -23,17 +25,25 @@ from pytest_kubesim.wire import ConnectionLost, WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
-    from pytest_kubesim.client_go.rest import RESTClient
+    from pytest_kubesim.client_go.rest import RemoteWatch, RESTClient
     from pytest_kubesim.sim.tasks import Task
 
 BACKOFF_MIN_NS, BACKOFF_MAX_NS = 800_000_000, 30 * NS
 """`reflector.go`: 800 ms doubling to 30 s."""
 
+BACKOFF_RESET_NS = 120 * NS
+"""So long without a reason to back off: the server is well, and the next wait is short again."""
+
+SHORT_WATCH_NS = NS
+"""A watch that ends sooner and has told nothing is an error, lest it be opened in a loop."""
+
 WATCH_TIMEOUT_S = 7 * 86_400
 """How long a watch lasts at least.  Upstream has 300 s, to spread load over API servers; here that
 would only be work: a watch that is opened anew goes on where the old one ended."""
 
-_RETRY_NOW = {"Expired", "Gone"}
+
+class _ShortWatch(Exception):
+    """A watch has ended at once, having told nothing."""
 
 
 @attrs.frozen(slots=True)
@@ -67,10 +77,12 @@ class SharedIndexInformer:
         self.synced = Event(client.process.kernel)
         """Set once the first list is in the store."""
         self.last_resource_version = ""
+        """Behind which the next watch begins: of the last list, then of the last event."""
         self._transform = transform
         self._handlers: list[Handlers] = []
         self._task: Task[Any] | None = None
         self._failures = 0
+        self._failed_ns = 0
 
     @property
     def has_synced(self) -> bool:
@@ -108,69 +120,99 @@ class SharedIndexInformer:
     # -- the reflector ------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        version = ""
         while True:
             try:
-                if not version:
-                    version = await self._list()
-                version = await self._watch(version)
-                self._failures = 0
-            except APIStatus as error:
-                if error.reason in _RETRY_NOW:
-                    version = ""
-                    continue
-                await self._back_off()
-            except ConnectionLost:
+                await self._list()
+                while True:
+                    await self._watch()
+            except (APIStatus, ConnectionLost, _ShortWatch):
                 await self._back_off()
 
     async def _back_off(self) -> None:
         kernel = self.client.process.kernel
+        if kernel.now_ns - self._failed_ns > BACKOFF_RESET_NS:
+            self._failures = 0
         delay_ns = min(BACKOFF_MIN_NS << min(self._failures, 8), BACKOFF_MAX_NS)
         self._failures += 1
         jitter_ns = kernel.rng.between_ns(
             0, delay_ns, "reflector", self.client.process.name, self.gvr.resource, self._failures
         )
         await kernel.sleep(delay_ns + jitter_ns, periodic=True)
+        self._failed_ns = kernel.now_ns
 
-    async def _list(self) -> str:
-        answer = await self.client.list(
-            self.gvr,
-            self.namespace,
-            resource_version="0",
-            field_selector=self.field_selector,
-            label_selector=self.label_selector,
-        )
-        version = answer["metadata"]["resourceVersion"]
+    async def _list(self) -> None:
+        try:
+            answer = await self._list_at(self.last_resource_version or "0")
+        except APIStatus as error:
+            if not _is_unavailable(error):
+                raise
+            # The server does not know this version, or not yet: what is stored decides.
+            answer = await self._list_at("")
         self._replace(answer.get("items") or [])
-        self.last_resource_version = version
+        self.last_resource_version = answer["metadata"]["resourceVersion"]
         self.synced.set()
-        return version
 
-    async def _watch(self, version: str) -> str:
-        process = self.client.process
-        timeout = WATCH_TIMEOUT_S + process.kernel.rng.below(
-            WATCH_TIMEOUT_S, "watch-timeout", process.name, self.gvr.resource,
-            process.kernel.now_ns,
-        )
-        watch = await self.client.watch(
+    async def _list_at(self, version: str) -> Object:
+        return await self.client.list(
             self.gvr,
             self.namespace,
             resource_version=version,
             field_selector=self.field_selector,
             label_selector=self.label_selector,
-            timeout_seconds=timeout,
-            # Bookmarks would be a timer a minute for each collection; a watch that falls out of the
-            # window lists anew.
-            allow_bookmarks=False,
         )
+
+    async def _watch(self) -> None:
+        """Watch until the watch ends.  Raises: what makes it necessary to list again."""
+        kernel = self.client.process.kernel
+        watch = await self._open()
+        began_ns, told = kernel.now_ns, False
         try:
             while events := await watch.next():
+                told = True
                 for event in events:
-                    version = self._take(event) or version
-                self.last_resource_version = version
+                    version = self._take(event)
+                    if version:
+                        self.last_resource_version = version
+        except ConnectionLost:
+            # To a client, the end of the answer: it goes on behind what it was told.
+            pass
+        except APIStatus as error:
+            if not status.is_too_many_requests(error):
+                raise
+            await self._back_off()
+            return
         finally:
             watch.close()
-        return version
+        if not told and kernel.now_ns - began_ns < SHORT_WATCH_NS:
+            raise _ShortWatch
+
+    async def _open(self) -> RemoteWatch:
+        """Open the watch, once somebody listens who is not too busy."""
+        process = self.client.process
+        while True:
+            timeout = WATCH_TIMEOUT_S + process.kernel.rng.below(
+                WATCH_TIMEOUT_S, "watch-timeout", process.name, self.gvr.resource,
+                process.kernel.now_ns,
+            )
+            try:
+                return await self.client.watch(
+                    self.gvr,
+                    self.namespace,
+                    resource_version=self.last_resource_version,
+                    field_selector=self.field_selector,
+                    label_selector=self.label_selector,
+                    timeout_seconds=timeout,
+                    # Bookmarks would be a timer a minute for each collection; a watch that falls
+                    # out of the window lists anew.
+                    allow_bookmarks=False,
+                )
+            except ConnectionLost as lost:
+                if lost.kind != "refused":
+                    raise
+            except APIStatus as error:
+                if not status.is_too_many_requests(error):
+                    raise
+            await self._back_off()
 
     def _take(self, event: WatchEvent) -> str:
         obj = event.object
@@ -223,6 +265,14 @@ class SharedIndexInformer:
             old = self.store.get(key_of(obj))
             if old is None or old is not obj:
                 self._put(obj)
+
+def _is_unavailable(error: APIStatus) -> bool:
+    """Whether there is no list as new as what was asked for."""
+    return (
+        status.is_resource_expired(error)
+        or status.is_gone(error)
+        or error.has_cause(status.RESOURCE_VERSION_TOO_LARGE)
+    )
 
 
 class SharedInformerFactory:

@@ -44,9 +44,11 @@ class HostLocal:
             f"{self._text(1)}-{self._text(last)}"
         )
 
-    def release(self, address: str) -> None:
-        """Give an address back; nothing if it is free."""
-        self._owners.pop(int(ipaddress.ip_address(address)) - self._base, None)
+    def release(self, address: str, owner: str) -> None:
+        """Give an address back; nothing if it is not the owner's."""
+        offset = int(ipaddress.ip_address(address)) - self._base
+        if self._owners.get(offset) == owner:
+            del self._owners[offset]
 
     def _text(self, offset: int) -> str:
         if self._version == 4:

@@ -128,6 +128,7 @@ class Runtime:
         self._listener: Listener | None = None
         self._network = network
         self._ipam = network(pod_cidr)
+        self._ranges = {pod_cidr: self._ipam}
         self._sequence = 0
         self.network = pod_network
         """The pods' network (`cni.network.PodNetwork`)."""
@@ -203,7 +204,9 @@ class Runtime:
     def update_runtime_config(self, pod_cidr: str) -> None:
         """Take pods' addresses from `pod_cidr`; those given stay."""
         if pod_cidr != self._ipam.cidr:
-            self._ipam = self._network(pod_cidr)
+            known = self._ranges.get(pod_cidr)
+            # A range that comes back is the same one: what is given stays given.
+            self._ipam = self._ranges[pod_cidr] = known or self._network(pod_cidr)
 
     async def run_pod_sandbox(self, config: PodSandboxConfig) -> PodSandbox:
         """Create and start a sandbox."""
@@ -263,7 +266,8 @@ class Runtime:
                 for source, _ in self._host_ports(sandbox.config):
                     self.network.forward(source, None)
             if not sandbox.config.host_network:
-                self._ipam.release(sandbox.ip)
+                for given in self._ranges.values():
+                    given.release(sandbox.ip, sandbox.id)
 
     def remove_pod(self, uid: str) -> None:
         """Remove all that is left of a pod."""

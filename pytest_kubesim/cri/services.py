@@ -123,8 +123,8 @@ class AddressRange(Protocol):
         """A free address; raises `LookupError` with the plugin's words when there is none."""
         ...
 
-    def release(self, address: str) -> None:
-        """Give an address back."""
+    def release(self, address: str, owner: str) -> None:
+        """Give an address back, if it is the owner's."""
         ...
 
 

@@ -198,9 +198,10 @@ class ActiveKubelet:
         self.node_status.observe(node)
 
     def _take_pod_cidr(self, node: Object) -> None:
-        spec = self._host.node
-        cidr = (node.get("spec") or NOTHING).get("podCIDR") or spec.default_pod_cidr
-        self._host.runtime.update_runtime_config(cidr)
+        # Until a controller gives the node a range, the runtime has one of its own.
+        cidr = (node.get("spec") or NOTHING).get("podCIDR")
+        if cidr:
+            self._host.runtime.update_runtime_config(cidr)
 
     def _pressure_changed(self) -> None:
         self.node_status.changed()

@@ -351,9 +351,14 @@ class NodeStatus:
         delay_ns = self._host.config.node_status_report_ns
         try:
             if patch:
-                self.node = await self._host.client.patch(
+                node = await self._host.client.patch(
                     NODES, "", self.name, {"status": patch}, subresource="status"
                 )
+                self.node = node
+                # Somebody else may have written in between (that the node is silent): the patch
+                # has left that alone, the next will not.
+                if self._differs(node["status"]):
+                    self.changed()
         except (apistatus.APIStatus, ConnectionLost) as error:
             if not apistatus.is_not_found(error):
                 delay_ns = self._host.config.node_status_update_ns

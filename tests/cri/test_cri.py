@@ -286,7 +286,8 @@ def test_addresses_are_given_in_turn_and_come_back_late():
     network = HostLocal("10.0.0.0/29")
     first = [network.allocate("a") for _ in range(3)]
     assert first == ["10.0.0.2", "10.0.0.3", "10.0.0.4"]
-    network.release("10.0.0.2")
+    network.release("10.0.0.3", "somebody else")
+    network.release("10.0.0.2", "a")
     assert [network.allocate("b") for _ in range(3)] == ["10.0.0.5", "10.0.0.6", "10.0.0.2"]
     with pytest.raises(NoAddressesLeft, match=r"no IP addresses available in range set: 10\.0\.0\.1-10\.0\.0\.6"):
         network.allocate("c")
@@ -297,7 +298,7 @@ def test_an_address_has_one_owner(choices):
     network, held = HostLocal("10.0.0.0/27"), []
     for choice in choices:
         if held and choice % 3 == 0:
-            network.release(held.pop(choice % len(held)))
+            network.release(held.pop(choice % len(held)), "x")
         elif len(held) < 29:
             held.append(network.allocate("x"))
     assert len(set(held)) == len(held)
