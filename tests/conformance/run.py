@@ -5,15 +5,27 @@
     python tests/conformance/run.py --e2e PATH/e2e.test --tests FILE     those named in FILE
     python tests/conformance/run.py --e2e PATH/e2e.test --record         write those that pass down
 
-`e2e.test` is the suite of Kubernetes 1.37.2 (`go test -c k8s.io/kubernetes/test/e2e`).  Tests are
-given to workers in batches; each batch has a `kubesim serve` of its own.  The exit status is 1 if a
-test that is recorded as passing does not pass.
+`e2e.test` is the suite of Kubernetes 1.37.2.  Go builds it from the module:
+
+    go mod download k8s.io/kubernetes@v1.37.2
+    cp -r "$(go env GOMODCACHE)/k8s.io/kubernetes@v1.37.2" kubernetes && chmod -R u+w kubernetes
+    cd kubernetes && go test -c -o ../e2e.test ./test/e2e
+
+Tests of kubectl want one of the same version (`--kubectl PATH`).  `--classes FILE` names a table
+with the columns `class`, `file` and `test`: `--class D` then runs those whose class begins so, and
+the summary counts by class.
+
+Tests are given to workers in batches; each batch has a `kubesim serve` of its own, to which what
+follows `--` is given, `--clock-scale 10` say, which shortens waits for what is simulated.  The exit
+status is 1 if a test that is recorded as passing does not pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
+import csv
 import json
 import os
 import re
@@ -55,7 +67,7 @@ def serve(folder: Path, options: list[str]) -> tuple[subprocess.Popen[str], Path
 
 
 def batch(
-    e2e: str, names: list[str], options: list[str], timeout: int, logs: Path | None
+    command: list[str], names: list[str], options: list[str], timeout: int, logs: Path | None
 ) -> dict[str, tuple[str, float, str]]:
     """Run some tests on a cluster of their own: state, seconds and failure of each."""
     with tempfile.TemporaryDirectory() as place:
@@ -65,7 +77,7 @@ def batch(
         focus = "|".join(re.escape(name).replace(r"\ ", " ") + "$" for name in names)
         try:
             done = subprocess.run(  # noqa: S603 - the suite that the caller named
-                [e2e, f"--kubeconfig={config}", *FLAGS, f"--ginkgo.focus={focus}",
+                [*command, f"--kubeconfig={config}", *FLAGS, f"--ginkgo.focus={focus}",
                  f"--ginkgo.timeout={timeout}s", f"--ginkgo.json-report={report}"],
                 check=False, capture_output=True, text=True, timeout=timeout + 120,
                 env={**os.environ, "KUBECONFIG": str(config)},
@@ -79,6 +91,8 @@ def batch(
         if logs is not None:
             stem = re.sub(r"\W+", "_", names[0])[:80]
             (logs / f"{stem}.txt").write_text(output, encoding="utf-8")
+            serve_log = (folder / "serve.log").read_text(encoding="utf-8")
+            (logs / f"{stem}.serve.txt").write_text(serve_log, encoding="utf-8")
         return _states(report, names)
 
 
@@ -95,28 +109,64 @@ def _states(report: Path, names: list[str]) -> dict[str, tuple[str, float, str]]
     return found
 
 
-def main() -> int:
-    """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def chosen(args: argparse.Namespace, classes: dict[str, str]) -> list[str]:
+    """The tests to run."""
+    names: list[str] = read(args.tests) if args.tests else []
+    names += [
+        name for name, group in classes.items() if any(group.startswith(c) for c in args.group)
+    ]
+    if not args.tests and not args.group:
+        names = read(PASSING)
+    if args.unrecorded:
+        recorded = set(read(PASSING))
+        names = [name for name in names if name not in recorded]
+    return names
+
+
+def record(passed: list[str]) -> None:
+    """Write down what passes."""
+    kept = set(read(PASSING)) if PASSING.exists() else set[str]()
+    PASSING.write_text("\n".join(sorted(kept.union(passed))) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """What the command was told."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--e2e", required=True, help="the suite's binary")
-    parser.add_argument("--tests", type=Path, default=PASSING, help="a file of names, one a line")
+    parser.add_argument("--kubectl", help="kubectl, for the tests that call it")
+    parser.add_argument("--tests", type=Path, help="a file of names, one a line")
+    parser.add_argument("--classes", type=Path, help="a table of the tests: class, file, test")
+    parser.add_argument(
+        "--class", dest="group", action="append", default=[], help="run this class of the table"
+    )
+    parser.add_argument("--unrecorded", action="store_true", help="only those not recorded yet")
     parser.add_argument("--workers", type=int, default=2, help="how many clusters at once")
     parser.add_argument("--batch", type=int, default=8, help="how many tests a cluster gets")
     parser.add_argument("--timeout", type=int, default=900, help="seconds for a batch")
     parser.add_argument("--logs", type=Path, help="a folder for the output of the batches")
     parser.add_argument("--record", action="store_true", help=f"write what passes to {PASSING}")
     parser.add_argument("options", nargs="*", help="further options of kubesim serve, after --")
-    args = parser.parse_args()
-    names: list[str] = read(args.tests)
+    return parser.parse_args()
+
+
+def main() -> int:
+    """The command."""
+    args = arguments()
+    classes: dict[str, str] = {}
+    if args.classes is not None:
+        with args.classes.open(encoding="utf-8") as table:
+            classes = {row["test"]: row["class"] for row in csv.DictReader(table)}
     if args.logs is not None:
         args.logs.mkdir(parents=True, exist_ok=True)
+    names = chosen(args, classes)
     batches = [names[i : i + args.batch] for i in range(0, len(names), args.batch)]
+    command = [args.e2e, *([f"--kubectl-path={args.kubectl}"] if args.kubectl else ())]
     passed: list[str] = []
     failed: list[str] = []
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(args.workers) as pool:
         work = [
-            pool.submit(batch, args.e2e, part, args.options, args.timeout, args.logs)
+            pool.submit(batch, command, part, args.options, args.timeout, args.logs)
             for part in batches
         ]
         for future in concurrent.futures.as_completed(work):
@@ -125,10 +175,14 @@ def main() -> int:
                 print(f"{state:<11} {seconds:6.1f} s  {name}", flush=True)
                 if failure:
                     print("    " + failure.strip().replace("\n", "\n    ")[:1500], flush=True)
+            if args.record:
+                record(passed)
+    counts = collections.Counter(classes.get(name, "") for name in names)
+    good = collections.Counter(classes.get(name, "") for name in passed)
+    for group, count in sorted(counts.items()):
+        if group:
+            print(f"{group}: {good[group]} of {count}")
     print(f"{len(passed)} passed, {len(failed)} did not, {time.monotonic() - began:.0f} s")
-    if args.record:
-        kept = set(read(PASSING)) if PASSING.exists() else set[str]()
-        PASSING.write_text("\n".join(sorted(kept.union(passed))) + "\n", encoding="utf-8")
     return 1 if set(failed) & set(read(PASSING) if PASSING.exists() else ()) else 0
 
 
