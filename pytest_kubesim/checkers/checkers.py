@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pytest_kubesim.checkers.immutability import Immutability
 from pytest_kubesim.checkers.invariants import Invariants
+from pytest_kubesim.checkers.raft_terms import RaftTerms
 from pytest_kubesim.checkers.violation import LawBroken, Violation
 from pytest_kubesim.checkers.watch_guarantees import WatchGuarantees
 
@@ -21,12 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_kubesim.apiserver.server import APIServer
+    from pytest_kubesim.etcd.group import Group
     from pytest_kubesim.etcd.messages import WatchResponse
     from pytest_kubesim.etcd.mvcc.watchable_store import WatchableStore
 
 
 class Stored(Protocol):
     """What the checkers need of the control plane."""
+
+    group: Group | None
+    """The members of etcd, where there are several."""
 
     @property
     def observed(self) -> WatchableStore:
@@ -74,6 +79,8 @@ class Checkers:
         self._immutability = Immutability(self._broken) if immutability else None
         self._begin()
         self._control_plane.observe(self._heard)
+        if self._control_plane.group is not None:
+            self._watch_terms(self._control_plane.group)
         for server in self._control_plane.servers:
             server.on_watch.append(self._watches.opened)
         ground.on_finish.append(self._finish)
@@ -84,6 +91,16 @@ class Checkers:
         self._watches.begin(store.revision)
         everything = store.range("/", "0").kvs
         self._invariants.begin((kv.key, kv.value) for kv in everything)
+
+    def _watch_terms(self, group: Group) -> None:
+        terms = RaftTerms(self._broken)
+
+        def begin() -> None:
+            terms.begin(group.members.values())
+
+        begin()
+        group.on_leader.append(terms.heard)
+        group.on_restore.append(begin)
 
     def _heard(self, response: WatchResponse) -> None:
         if response.events and response.events[0].kv.mod_revision <= self._revision:

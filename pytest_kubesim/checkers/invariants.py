@@ -20,6 +20,7 @@ Law = Callable[[str, "Event"], Iterator[str]]
 _PODS = "/registry/pods/"
 _SERVICES = "/registry/services/specs/"
 _CLAIMS = "/registry/persistentvolumeclaims/"
+_NODES = "/registry/minions/"
 _FINISHED = frozenset({"Succeeded", "Failed"})
 
 
@@ -30,6 +31,7 @@ class Invariants:
         self._broken = broken
         self._holders: dict[tuple[str, str], str] = {}
         self._held: dict[str, set[str]] = {}
+        self._hosts: dict[str, str] = {}
         self.laws: tuple[tuple[str, Law], ...] = (
             ("resourceVersions grow", _grows),
             ("identity stays", _identity),
@@ -51,8 +53,10 @@ class Invariants:
         """What is there before the first write."""
         self._holders.clear()
         self._held.clear()
+        self._hosts.clear()
         for key, value in values:
             if key.startswith(_PODS):
+                self._place(key, value)
                 self._claim("pod", key, _addresses_of_pod(value))
             elif key.startswith(_SERVICES):
                 self._claim("service", key, _addresses_of_service(value))
@@ -60,14 +64,31 @@ class Invariants:
     # -- who has which address ----------------------------------------------------------------
 
     def _pod_addresses(self, key: str, event: Event) -> Iterator[str]:
-        if key.startswith(_PODS):
+        if key.startswith(_NODES) and event.type == "DELETE":
+            self._give_up(key.removeprefix(_NODES))
+        elif key.startswith(_PODS):
             pod = event.kv.value if event.type == "PUT" else None
+            self._place(key, pod)
             yield from self._claim("pod", key, _addresses_of_pod(pod))
+
+    def _place(self, key: str, pod: Object | None) -> None:
+        if pod is None:
+            self._hosts.pop(key, None)
+        elif host := pod["spec"].get("nodeName"):
+            self._hosts[key] = host
 
     def _cluster_addresses(self, key: str, event: Event) -> Iterator[str]:
         if key.startswith(_SERVICES):
             service = event.kv.value if event.type == "PUT" else None
             yield from self._claim("service", key, _addresses_of_service(service))
+
+    def _give_up(self, node: str) -> None:
+        """A node is gone: its range goes to another, while its pods are still shown for a time."""
+        for key, host in self._hosts.items():
+            if host == node:
+                for address in self._held.get(key, ()):
+                    if self._holders.get(("pod", address)) == key:
+                        del self._holders["pod", address]
 
     def _claim(self, kind: str, key: str, addresses: set[str]) -> list[str]:
         wrong: list[str] = []

@@ -79,6 +79,10 @@ class Group:
         """Set for a moment when a process or a way has changed."""
         self.observer = Member(clock=lambda: kernel.now_ns, proposer=_Outsider(self))
         """A member that is none: it applies each entry when the first of the members does."""
+        self.on_leader: list[Callable[[MemberProcess], object]] = []
+        """Called with a member that follows another leader, or none, or leads."""
+        self.on_restore: list[Callable[[], object]] = []
+        """Called when all have begun anew from a snapshot, before they start."""
         self._faultpoints = faultpoints
         self._calm: tuple[MemberProcess, ...] = ()
         self._calm_since_ns = 0
@@ -199,6 +203,8 @@ class Group:
         self._prepare(Snapshot(max(1, snapshot.applied_index), 1, snapshot))
         for client in self._clients:
             client.begin_anew()
+        for listener in self.on_restore:
+            listener()
         if started:
             self.start()
 
@@ -330,6 +336,8 @@ class Group:
 
     def leader_changed(self, member: MemberProcess) -> None:
         """A member follows another leader, or none."""
+        for listener in self.on_leader:
+            listener(member)
         if self.booting:
             return
         if member in self._calm:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_kubesim.checkers.checkers import Checkers
 from pytest_kubesim.checkers.convergence import unconverged
+from pytest_kubesim.checkers.raft_terms import RaftTerms
 from pytest_kubesim.checkers.violation import LawBroken
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.wire import WatchEvent
@@ -102,6 +104,18 @@ def test_an_address_given_twice_is_seen(watched: Watched) -> None:
     assert "10.0.0.7 belongs to /registry/pods/default/web" in watched.finish()
 
 
+def test_an_address_of_a_node_that_is_gone_may_be_given_again(watched: Watched) -> None:
+    watched.store("/registry/minions/node-1", lambda _: {"metadata": {"name": "node-1"}})
+    addressed = {"spec": {}, "status": {"podIPs": [{"ip": "10.0.0.7"}]}}
+    watched.store(POD, lambda pod: {**pod, "status": addressed["status"]})
+    remove = watched.cluster.control_plane.server.etcd.delete("/registry/minions/node-1")
+    watched.cluster.kernel.spawn(remove, name="tamper", eager=True)
+    watched.store("/registry/pods/default/other", lambda _: {"metadata": {}, **addressed})
+    watched.store(POD, lambda pod: {**pod, "metadata": {**pod["metadata"], "labels": {}}})
+    assert watched.checkers.violations == []
+    watched.cluster.close()
+
+
 def test_a_change_in_place_is_seen(watched: Watched) -> None:
     kept = watched.cluster.control_plane.observed.latest(POD)
     assert kept is not None
@@ -171,3 +185,53 @@ def test_what_is_not_as_it_is_asked_for_is_told(kubesim: Cluster) -> None:
     kubesim.add_nodes(1)
     kubesim.settle()
     assert unconverged(kubesim.list) == []
+
+
+class Group:
+    """Three members as the checker of terms sees them."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.terms = RaftTerms(lambda violation: self.found.append(str(violation)))
+
+    def says(self, name: str, term: int, lead: int) -> None:
+        """A member has another leader."""
+        self.terms.heard(SimpleNamespace(name=name, term=term, lead=lead))  # type: ignore[arg-type]
+
+
+def test_a_second_leader_in_a_term_is_seen() -> None:
+    group = Group()
+    group.says("etcd-1", 2, 1)
+    group.says("etcd-2", 2, 1)
+    group.says("etcd-1", 3, 0)
+    group.says("etcd-2", 3, 2)
+    assert group.found == []
+    group.says("etcd-3", 3, 3)
+    assert group.found == [
+        "one leader a term: in term 3 etcd-3 has the leader etcd-3, etcd-2 had etcd-2"
+    ]
+
+
+def test_a_term_that_falls_is_seen() -> None:
+    group = Group()
+    group.says("etcd-1", 3, 1)
+    group.says("etcd-1", 2, 0)
+    assert group.found == ["terms grow: etcd-1 was in term 3 and is in term 2"]
+
+
+@pytest.mark.kubesim(etcd_members=3)
+def test_the_terms_of_a_group_are_watched(kubesim: Cluster) -> None:
+    """A leader is lost, comes back; an old snapshot is restored, and terms begin anew."""
+    group = kubesim.control_plane.group
+    assert group is not None
+    assert len(group.on_leader) == 1
+    snapshot = group.snapshot()
+    for _ in range(3):
+        leader = group.leader
+        assert leader is not None
+        leader.crash()
+        kubesim.advance("10s")
+        leader.start()
+        kubesim.advance("10s")
+    group.restore(snapshot)
+    kubesim.advance("10s")
