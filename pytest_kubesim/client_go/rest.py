@@ -11,6 +11,7 @@ Follows `client-go/rest/request.go` and the generated typed clients.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import status
@@ -435,6 +436,12 @@ def _refusal(method: str, path: str, answer: Response) -> status.APIStatus:
     if answer.obj is not None:
         return status.from_object(answer.obj)
     text = answer.encoded().decode("utf-8", "replace").strip()
+    if text.startswith("{") and '"Status"' in text:
+        # Another API server's answer comes as it was written.
+        with suppress(ValueError):
+            found: Object = json.loads(text)
+            if found.get("kind") == "Status":
+                return status.from_object(found)
     parts = path.split("/")[2:]
     group = "" if path.startswith("/api/") else parts.pop(0)
     parts = parts[1:]

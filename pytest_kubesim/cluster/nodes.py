@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.faults.node import NodeFaults
     from pytest_kubesim.kubelet.kubelet import Kubelet
     from pytest_kubesim.kubelet.stages.player import Player
+    from pytest_kubesim.kubelet.usage import NodeUsage
 
 OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
 
@@ -113,6 +114,7 @@ class Nodes(Mapping[str, Node]):
         """What images, pods and containers run, on all nodes."""
         self.pod_network = PodNetwork(cluster.kernel)
         """The network of all pods."""
+        self.pod_network.measure = self._measure
         self._join_network()
         self.disks: dict[str, FileSystem] = {}
         """What is on the disks behind persistent volumes, by the volume's uid."""
@@ -139,6 +141,14 @@ class Nodes(Mapping[str, Node]):
         network.resolver = ClusterDNS(state)
         network.translators.append(Proxier(network, state, self))
         network.filters.append(Policies(network, state, self))
+
+    def _measure(self) -> list[NodeUsage]:
+        kubelets = [node.machine.kubelet for node in self._nodes.values()]
+        return [
+            kubelet.server.usage()
+            for kubelet in kubelets
+            if kubelet.process.running and kubelet.active is not None
+        ]
 
     def play_stages(self) -> None:
         """Start the player of `Stage` objects, once."""

@@ -9,7 +9,7 @@ address.  Nothing here knows the API server.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
@@ -94,6 +94,8 @@ class PodNetwork:
         self._interfaces: dict[str, Interface] = {}
         self.resolver: Any = None
         """The cluster's DNS server (`kube_proxy.dns`)."""
+        self.measure: Callable[[], Sequence[Any]] | None = None
+        """What every kubelet that runs measures now, for who scrapes them (`kubelet.usage`)."""
         self._forwards: dict[tuple[str, int, str], tuple[str, int]] = {}
         self._next_port = FIRST_EPHEMERAL
 

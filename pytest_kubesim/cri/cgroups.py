@@ -88,13 +88,25 @@ def units(name: str, amount: str) -> int:
     return quantity.milli_value(amount) if name == "cpu" else quantity.value(amount)
 
 
+def cores_of(amount: float | str) -> float:
+    """Cores, from a number or a quantity (`"300m"`)."""
+    return quantity.milli_value(amount) / 1000 if isinstance(amount, str) else amount
+
+
+def bytes_of(amount: int | str) -> int:
+    """Bytes, from a number or a quantity (`"100Mi"`)."""
+    return quantity.value(amount) if isinstance(amount, str) else amount
+
+
 def usage(containers: Iterable[Container]) -> dict[str, Any]:
     """What running containers use now: `{"cpu_milli": ..., "memory": ...}`."""
     cpu, memory = 0, 0
     for container in containers:
         program = container.program
-        cpu += IDLE_CPU_MILLI if program.cpu is None else round(program.cpu * 1000)
-        memory += IDLE_MEMORY if program.memory is None else program.memory
+        cores = program.cpu() if callable(program.cpu) else program.cpu
+        size = program.memory() if callable(program.memory) else program.memory
+        cpu += IDLE_CPU_MILLI if cores is None else round(cores_of(cores) * 1000)
+        memory += IDLE_MEMORY if size is None else bytes_of(size)
     return {"cpu_milli": cpu, "memory": memory}
 
 

@@ -83,15 +83,16 @@ class Program:
 
     Parameters: `sigterm`, the exit code with which it obeys SIGTERM (None: it does not obey);
     `probe` and `exec`, hooks that answer instead of the defaults; `cpu` (cores) and `memory`
-    (bytes) that it uses; `log`, lines that it writes when it starts.
+    (bytes) that it uses: numbers, quantities, or callables that give one; `log`, lines that it
+    writes when it starts.
     """
 
     sigterm: int | None = SIGTERM_CODE
     sigterm_after_ns: int = 0
     probe_hook: ProbeHook | None = None
     exec_hook: ExecHook | None = None
-    cpu: float | None = None
-    memory: int | None = None
+    cpu: float | str | Callable[[], float | str] | None = None
+    memory: int | str | Callable[[], int | str] | None = None
     lines: tuple[str, ...] = ()
 
     # -- what the runtime calls ---------------------------------------------------------------
@@ -188,8 +189,8 @@ class Program:
         *,
         probe: ProbeHook | None = None,
         exec: ExecHook | None = None,  # noqa: A002 - the word of kubectl
-        cpu: float | None = None,
-        memory: int | None = None,
+        cpu: float | str | Callable[[], float | str] | None = None,
+        memory: int | str | Callable[[], int | str] | None = None,
         log: str | tuple[str, ...] | list[str] | None = None,
     ) -> Program:
         """The same program with hooks, resource usage or a log of its own."""
@@ -205,6 +206,19 @@ class Program:
         if log is not None:
             changes["lines"] = tuple(log.splitlines()) if isinstance(log, str) else tuple(log)
         return attrs.evolve(self, **changes)
+
+    def using(
+        self,
+        *,
+        cpu: float | str | Callable[[], float | str] | None = None,
+        memory: int | str | Callable[[], int | str] | None = None,
+    ) -> Program:
+        """The same program with a usage of its own: `runs_forever().using(cpu="300m")`.
+
+        Parameters: `cpu` in cores, `memory` in bytes; numbers, quantities, or callables that are
+        asked whenever somebody measures.
+        """
+        return self.having(cpu=cpu, memory=memory)
 
     def __str__(self) -> str:
         return "runs_forever()" if self.sigterm is not None else "hangs_on_sigterm()"

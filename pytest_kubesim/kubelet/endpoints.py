@@ -12,6 +12,7 @@ from pytest_kubesim.apimachinery.golang import query_flag
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.errors import NotSimulated
+from pytest_kubesim.kubelet import measurements
 from pytest_kubesim.kubelet.log_stream import LogStream, log_options
 from pytest_kubesim.kubelet.server import KubeletError, KubeletServer, format_log
 from pytest_kubesim.wire import Response
@@ -37,6 +38,8 @@ async def serve(server: KubeletServer, path: str, request: Request) -> Any:
     method = request.method
     if parts == ["pods"] and method == "GET":
         return _pods(server.running_pods())
+    if path.strip("/") in measurements.PATHS and method == "GET":
+        return measurements.answer(server, path.strip("/"))
     if parts == ["runningpods"] and method == "GET":
         return _pods([_as_runtime_knows(server, pod) for pod in server.running_pods()])
     try:
@@ -51,7 +54,8 @@ async def serve(server: KubeletServer, path: str, request: Request) -> Any:
     if parts[0] in _KNOWN_BUT_ABSENT:
         raise NotSimulated(
             f"A kubelet's {path} is not simulated.",
-            "Ask for /healthz, /pods, or logs of containers.",
+            "Ask for /healthz, /pods, /stats/summary, /metrics/resource, /configz, or for logs of "
+            "containers.",
         )
     return _UNKNOWN
 

@@ -15,7 +15,7 @@ from pytest_kubesim.client_go.informer import SharedInformerFactory
 from pytest_kubesim.client_go.resources import NODES, PODS
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.cri.container import RUNNING
-from pytest_kubesim.kubelet import admission, pod_conditions
+from pytest_kubesim.kubelet import admission, pod_conditions, usage
 from pytest_kubesim.kubelet.allocation import Allocations, Checkpoint
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.eviction_manager import EvictionManager
@@ -123,7 +123,7 @@ class ActiveKubelet:
     """One start of a kubelet, and all it holds in memory."""
 
     def __init__(self, kubelet: Kubelet, host: Host) -> None:
-        self._host = host
+        self._host = self.host = host
         self._adopt = kubelet.adopt
         self.informers = SharedInformerFactory(host.client)
         self.eviction = EvictionManager(
@@ -158,7 +158,9 @@ class ActiveKubelet:
         ))
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
         self.hand_placed = HandPlaced(host, self._take)
-        self.server = KubeletServer(host, self.workers, self.statuses)
+        self.server = KubeletServer(
+            host, self.workers, self.statuses, lambda: usage.of_node(self)
+        )
         self._images = 0
 
     async def run(self) -> None:

@@ -19,12 +19,16 @@ from pytest_kubesim.kubelet.image_manager import ERR_IMAGE_PULL, ERR_IMAGE_PULL_
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cri.container import Container, LogLine
     from pytest_kubesim.cri.runtime import Runtime
+    from pytest_kubesim.kubelet.config import KubeletConfiguration
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.pod_workers import PodWorkers
     from pytest_kubesim.kubelet.status_manager import StatusManager
+    from pytest_kubesim.kubelet.usage import NodeUsage
     from pytest_kubesim.sim.kernel import Kernel
 
 
@@ -52,7 +56,15 @@ class LogOptions:
 class KubeletServer:
     """The server of one kubelet."""
 
-    def __init__(self, host: Host, workers: PodWorkers, statuses: StatusManager) -> None:
+    def __init__(
+        self,
+        host: Host,
+        workers: PodWorkers,
+        statuses: StatusManager,
+        usage: Callable[[], NodeUsage],
+    ) -> None:
+        self.usage = usage
+        """Measures what node and pods use now."""
         self._host = host
         self._workers = workers
         self._statuses = statuses
@@ -96,6 +108,11 @@ class KubeletServer:
     def runtime(self) -> Runtime:
         """The node's runtime."""
         return self._host.runtime
+
+    @property
+    def configuration(self) -> KubeletConfiguration:
+        """How the kubelet is set up."""
+        return self._host.config
 
     @property
     def kernel(self) -> Kernel:

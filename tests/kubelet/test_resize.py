@@ -122,7 +122,7 @@ def test_memory_in_use_cannot_be_taken_away(cluster):
     resize(cluster, "p", "500m", "32Mi")
     cluster.advance("30s")
     message = (
-        "cannot decrease memory limits: attempting to set container \"c\" memory limit (33554432) "
+        'cannot decrease memory limits: attempting to set container "c" memory limit (33554432) '
         "below current usage (52428800)"
     )
     assert conditions(cluster, "p") == [("PodResizeInProgress", "Error", message, 2)]

@@ -63,6 +63,12 @@ def _httpd() -> Software:
     return HTTPD
 
 
+def _metrics_server() -> Software:
+    from pytest_kubesim.cri.software.metrics_server import METRICS_SERVER
+
+    return METRICS_SERVER
+
+
 def _perl() -> Software:
     from pytest_kubesim.cri.software.perl import PERL
 
@@ -86,6 +92,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "httpd": _httpd,
     "jessie-dnsutils": _dnsutils,
     "kitten": _kitten,
+    "metrics-server": _metrics_server,
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,
