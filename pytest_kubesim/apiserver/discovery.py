@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
-from pytest_kubesim.apiserver import negotiation, responses
+from pytest_kubesim.apiserver import aggregated_discovery, aggregation, negotiation, responses
 from pytest_kubesim.data import load
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.scope import RequestScope
+    from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.registry.generic import Catalog
     from pytest_kubesim.registry.rest import Resource
     from pytest_kubesim.wire import Response
@@ -39,18 +40,18 @@ def serve(scope: RequestScope, parts: list[str]) -> Response:
     if parts == ["api"]:
         return responses.written(scope, 200, _api_versions())
     if parts == ["apis"]:
-        return responses.written(scope, 200, _group_list(catalog))
+        return responses.written(scope, 200, _group_list(scope.server))
     if parts[0] == "api":
         if parts == ["api", "v1"]:
             return responses.written(scope, 200, resource_list(catalog, "", "v1"))
         raise _not_found()
     group = parts[1]
-    versions = catalog.versions(group) if group else []
+    versions = _versions(scope.server, group) if group else []
     if not versions:
         return responses.page_not_found()
     if len(parts) == 2:
         return responses.written(
-            scope, 200, {"kind": "APIGroup", "apiVersion": "v1", **_group(catalog, group)}
+            scope, 200, {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}
         )
     if parts[2] not in versions:
         if not catalog.infos(group, versions[0]):
@@ -94,14 +95,25 @@ def _group_version(group: str, version: str) -> Object:
     return {"groupVersion": f"{group}/{version}", "version": version}
 
 
-def _group(catalog: Catalog, group: str) -> Object:
-    versions = [_group_version(group, version) for version in catalog.versions(group)]
+def _group(group: str, names: list[str]) -> Object:
+    versions = [_group_version(group, version) for version in names]
     return {"name": group, "versions": versions, "preferredVersion": versions[0]}
 
 
-def _group_list(catalog: Catalog) -> Object:
-    groups = [_group(catalog, group) for group in catalog.groups() if group]
+def _group_list(server: APIServer) -> Object:
+    names = [group for group in aggregation.ordered(server, server.catalog.groups()) if group]
+    groups = [_group(group, _versions(server, group)) for group in names]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def _versions(server: APIServer, group: str) -> list[str]:
+    """The versions of a group, with those of other servers, which come first."""
+    own = server.catalog.versions(group)
+    found = aggregation.aggregation(server)
+    if found is None:
+        return own
+    remote = [each.version for each in found.of_group(group)]
+    return remote + [version for version in own if version not in remote] if remote else own
 
 
 def resource_list(catalog: Catalog, group: str, version: str) -> Object:
@@ -189,32 +201,40 @@ def _aggregated_version(header: str) -> str:
 
 
 def _aggregated(scope: RequestScope, prefix: str, version: str) -> Response:
-    catalog = scope.server.catalog
-    groups = [""] if prefix == "api" else [group for group in catalog.groups() if group]
+    server = scope.server
+    known = aggregation.ordered(server, server.catalog.groups()) if prefix == "apis" else [""]
+    groups = [group for group in known if group or prefix == "api"]
     obj: Object = {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"{AGGREGATED}/{version}",
         "metadata": {},
-        "items": [_aggregated_group(catalog, group) for group in groups],
+        "items": [_aggregated_group(server, group) for group in groups],
     }
     content_type = f"application/json;g={AGGREGATED};v={version};as=APIGroupDiscoveryList"
     return responses.Response(200, obj, content_type=content_type, headers=(("Vary", "Accept"),))
 
 
-def _aggregated_group(catalog: Catalog, group: str) -> Object:
+def _aggregated_group(server: APIServer, group: str) -> Object:
     return {
         "metadata": {"name": group} if group else {},
         "versions": [
-            {
-                "version": version,
-                "resources": _aggregated_resources(
-                    resource_list(catalog, group, version),
-                    {resource.plural: resource for resource in catalog.custom(group, version)},
-                ),
-                "freshness": "Current",
-            }
-            for version in catalog.versions(group)
+            _aggregated_version_of(server, group, version) for version in _versions(server, group)
         ],
+    }
+
+
+def _aggregated_version_of(server: APIServer, group: str, version: str) -> Object:
+    remote = aggregation.remote_of(server, group, version) if group else None
+    if remote is not None:
+        return aggregated_discovery.entry_of(remote)
+    catalog = server.catalog
+    return {
+        "version": version,
+        "resources": _aggregated_resources(
+            resource_list(catalog, group, version),
+            {resource.plural: resource for resource in catalog.custom(group, version)},
+        ),
+        "freshness": "Current",
     }
 
 

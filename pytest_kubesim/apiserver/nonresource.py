@@ -6,11 +6,12 @@ Follows `apiserver/pkg/server/routes` and `pkg/server/healthz`.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import (
+    aggregated_proxy,
     aggregation,
     discovery,
     health,
@@ -44,10 +45,14 @@ VERSION: Object = {
 _HEALTH = ("healthz", "livez", "readyz")
 
 
-async def serve(scope: RequestScope) -> Response:
+async def serve(scope: RequestScope) -> Any:
     """Answer a request that is not about a resource.  Raises `APIStatus`."""
     path = scope.info.path
     parts = [part for part in path.split("/") if part]
+    if aggregation.STATE in scope.server.state and len(parts) > 2 and parts[0] == "apis":
+        remote = aggregation.remote_of(scope.server, parts[1], parts[2])
+        if remote is not None:
+            return await aggregated_proxy.serve(scope, remote)
     if scope.request.method not in ("GET", "HEAD"):
         if parts and parts[0] in ("api", "apis", "version"):
             raise status.new_generic_server_response(405, "", GroupResource("", ""), "", "")
@@ -55,10 +60,6 @@ async def serve(scope: RequestScope) -> Response:
     if not parts:
         return responses.Response(200, {"paths": discovery.paths(scope.server.catalog)})
     first = parts[0]
-    if first == "apis" and len(parts) > 2:
-        remote = aggregation.unavailable(scope.server, parts[1], parts[2])
-        if remote is not None:
-            return remote
     if first in ("api", "apis"):
         return discovery.serve(scope, parts)
     if first in _HEALTH:
@@ -68,7 +69,7 @@ async def serve(scope: RequestScope) -> Response:
         # `WriteRawJSON` indents.
         return responses.Response(200, VERSION, json.dumps(VERSION, indent=2).encode())
     if first == "openapi":
-        return openapi.serve(scope, parts[1:])
+        return await openapi.serve(scope, parts[1:])
     if path in ISSUER_PATHS:
         return service_account_issuer(scope, path)
     if first == "metrics":

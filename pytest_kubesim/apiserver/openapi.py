@@ -15,7 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import openapi_protobuf
-from pytest_kubesim.apiserver import negotiation, responses
+from pytest_kubesim.apiserver import aggregated_openapi, aggregation, negotiation, responses
 from pytest_kubesim.data import openapi as documents
 
 if TYPE_CHECKING:
@@ -28,24 +28,36 @@ V2_PROTOBUF_DEPRECATED = "com.github.proto-openapi.spec.v2@v1.0+protobuf"
 """What clients ask for; the answer is of the other type."""
 
 
-def serve(scope: RequestScope, rest: list[str]) -> Response:
+async def serve(scope: RequestScope, rest: list[str]) -> Any:
     """Answer for `/openapi/...`."""
     if rest == ["v2"]:
-        return _v2(scope)
+        return await _v2(scope)
     if rest == ["v3"]:
-        body = json.dumps(_index(scope.server), separators=(",", ":")).encode()
+        more = await aggregated_openapi.v3_paths(scope.server) if _others(scope) else {}
+        body = json.dumps(_index(scope.server, more), separators=(",", ":")).encode()
         return responses.Response(200, None, body, responses.TEXT, (("Etag", f'"{_hash(body)}"'),))
     if len(rest) > 1 and rest[0] == "v3":
+        if _others(scope):
+            answer = await aggregated_openapi.v3_document(scope, "/".join(rest[1:]))
+            if answer is not None:
+                return answer
         return _group_version(scope, "/".join(rest[1:]))
     return responses.page_not_found()
 
 
-def _v2(scope: RequestScope) -> Response:
+def _others(scope: RequestScope) -> bool:
+    """Whether other API servers stand beside this one."""
+    return aggregation.STATE in scope.server.state
+
+
+async def _v2(scope: RequestScope) -> Response:
     server = scope.server
     form = _v2_form(scope)
     if not form:
         return responses.text(406, "")
     body = _own_v2(server) or documents.openapi_v2_bytes(server.catalog.version)
+    if _others(scope):
+        body = await aggregated_openapi.v2_with_others(server, body)
     if form == "json":
         return _document(body, _hash(body))
     encoded = _protobuf(body)
@@ -106,8 +118,8 @@ def _group_version(scope: RequestScope, path: str) -> Response:
     return _document(body, etag, immutable=bool(wanted))
 
 
-def _index(server: APIServer) -> dict[str, Any]:
-    found = dict(documents.openapi_v3_index(server.catalog.version)["paths"])
+def _index(server: APIServer, more: dict[str, Any]) -> dict[str, Any]:
+    found = {**documents.openapi_v3_index(server.catalog.version)["paths"], **more}
     for path, body in _own_v3(server).items():
         found[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
     return {"paths": {path: found[path] for path in sorted(found)}}

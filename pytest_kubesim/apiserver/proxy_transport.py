@@ -34,7 +34,7 @@ WHOLE_BYTES = 1 << 20
 FORWARDED_FOR = "127.0.0.1"
 """Clients are on loopback, or in this process."""
 
-_HOP_BY_HOP = frozenset({
+HOP_BY_HOP = frozenset({
     "connection", "proxy-connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
     "te", "trailer", "transfer-encoding", "upgrade",
 })
@@ -105,7 +105,7 @@ async def send(
 
     Raises: `APIStatus` (503 where it cannot be reached; 500 for an upgrade).
     """
-    upgrade = _upgrade_of(request)
+    upgrade = upgrade_of(request)
     try:
         stream: Stream = await connect(location.host, location.port)
     except ConnectError as error:
@@ -129,7 +129,8 @@ async def send(
         raise _unreachable(str(error), upgrade) from None
     if reader.status == 101 and upgrade:
         return RawUpgrade(kernel, stream, reader.raw)
-    return await _answer(reader, location, request)
+    links = Links(location.address, request.header("host"), _prepended(location, request))
+    return await answer(reader, links)
 
 
 def _dialed(error: ConnectError) -> str:
@@ -145,7 +146,8 @@ def _unreachable(problem: str, upgrade: str) -> status.APIStatus:
     return status.new_service_unavailable(f"error trying to reach service: {problem}")
 
 
-def _upgrade_of(request: Request) -> str:
+def upgrade_of(request: Request) -> str:
+    """The protocol to which a client wants to upgrade; "" for none."""
     wanted = any(n == "connection" and "upgrade" in v.lower() for n, v in request.headers)
     return request.header("upgrade") if wanted else ""
 
@@ -161,7 +163,7 @@ def _head(location: Location, request: Request, upgrade: str) -> bytes:
         if name == "connection"
         for token in value.split(",")
     }
-    dropped = _HOP_BY_HOP | named | {"host", "authorization", "content-length", "x-forwarded-uri"}
+    dropped = HOP_BY_HOP | named | {"host", "authorization", "content-length", "x-forwarded-uri"}
     for name, value in request.headers:
         if name not in dropped and not name.startswith("impersonate-"):
             lines.append(f"{name.title()}: {value}")
@@ -225,13 +227,13 @@ class Body:
         return piece
 
 
-async def _answer(reader: AnswerReader, location: Location, request: Request) -> Response | Body:
-    links = _Links(location, request)
+async def answer(reader: AnswerReader, links: Links) -> Response | Body:
+    """The answer whose head has been read, with its links rewritten."""
     redirect = reader.header("location")
     kind = reader.header("content-type").split(";", 1)[0].strip()
     html = kind == "text/html" and not redirect and not reader.header("content-encoding")
     named = {token.strip().lower() for token in reader.header("connection").split(",")}
-    dropped = _HOP_BY_HOP | _CORS | named | {"content-type", "content-length", "date"}
+    dropped = HOP_BY_HOP | _CORS | named | {"content-type", "content-length", "date"}
     headers = tuple(
         (name, links.rewritten(value) if name.lower() == "location" else value)
         for name, value in reader.headers
@@ -252,13 +254,19 @@ async def _answer(reader: AnswerReader, location: Location, request: Request) ->
 # -- links ----------------------------------------------------------------------------------------
 
 
-class _Links:
-    """Rewrites links of a program so that they lead through the proxy."""
+class Links:
+    """Rewrites links of a program so that they lead through the proxy.
 
-    def __init__(self, location: Location, request: Request) -> None:
-        self._target = location.address
-        self._host = request.header("host")
-        self._prepend = _prepended(location, request)
+    Parameters: `target`, host and port of the program; `host` that the client asked; `prepend`,
+    what of the client's path stands before the program's; `base`, scheme and host of the rewritten
+    links ("": they have none).
+    """
+
+    def __init__(self, target: str, host: str, prepend: str, base: str = "") -> None:
+        self._target = target
+        self._host = host
+        self._prepend = prepend
+        self._base = base
 
     def rewritten(self, link: str) -> str:
         """A link as the client should follow it."""
@@ -269,7 +277,10 @@ class _Links:
         foreign = bool(url.netloc) and url.netloc not in {self._target, self._host}
         if foreign or not url.path.startswith("/"):
             return link
-        if not (url.netloc and url.netloc == self._host):
+        if self._base:
+            base = urlsplit(self._base)
+            url = SplitResult(base.scheme, base.netloc, url.path, url.query, url.fragment)
+        elif not (url.netloc and url.netloc == self._host):
             url = SplitResult("", "", url.path, url.query, url.fragment)
         if url.path.startswith(self._prepend):
             return urlunsplit(url)

@@ -62,6 +62,7 @@ from pytest_kubesim.wire import ConnectionLost, Response
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from pytest_kubesim.apiserver.aggregated_proxy import CallAPIServer
     from pytest_kubesim.apiserver.audit import Auditor
     from pytest_kubesim.apiserver.handlers.connect import NodeProxy
     from pytest_kubesim.apiserver.handlers.reviews import RuleResolver
@@ -160,6 +161,8 @@ class APIServer:
         """Asks a webhook that converts custom resources (`apiextensions.conversion.Webhook`)."""
         self.call_webhook: CallWebhook | None = None
         """Carries calls to admission webhooks; None: all refuse connections."""
+        self.call_api_server: CallAPIServer | None = None
+        """Carries requests to aggregated API servers; None: all refuse connections."""
         self.state: dict[str, Any] = {}
         """What registries and plugins keep in memory, by the name of who keeps it."""
         self._cachers: dict[str, Cacher] = {}

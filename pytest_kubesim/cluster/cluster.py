@@ -16,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.cluster import operators, timeline, waiting
+from pytest_kubesim.cluster.api_services import APIServices
 from pytest_kubesim.cluster.audit_log import AuditLog
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
@@ -99,6 +100,7 @@ class Cluster(ObjectVerbs):
             server.node_proxy = KubeletProxy(self.nodes.kubelet, self.nodes.pod_network)
         self.faults = Faults(FaultGround(self))
         self.webhooks = Webhooks(self)
+        self.api_services = APIServices(self)
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []
         self.on_finish: list[Callable[[], object]] = []
@@ -284,6 +286,17 @@ class Cluster(ObjectVerbs):
         match: Match = None,
         *,
         within: Duration,
+    def api_service(
+        self, name: str, application: Callable[..., Any] | None = None, **options: Any
+    ) -> Any:
+        """A Python application as an aggregated API server; see `cluster.api_services`.
+
+        Parameters: `name`, `"version.group"`; `application`, a function of a request, a WSGI or an
+        ASGI application (left out: a decorator); options: `service` (`"namespace/name"`),
+        `group_priority_minimum`, `version_priority`.
+        """
+        return self.api_services.add(name, application, options)
+
         count: int | None = None,
         labels: dict[str, str] | str | None = None,
         namespace: str | None = None,

@@ -19,7 +19,9 @@ from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.apiserver.aggregated_proxy import Target
 
+    from pytest_kubesim.sim.pipes import Stream
 
 PHASE_NS = 1_000
 """How far the wall time of an operator is ahead: a microsecond.  Virtual time stops at whole
@@ -55,6 +57,14 @@ class Doors(Protocol):
         ...
 
     def detach(self, cluster: Cluster) -> None:
+    async def dial(self, cluster: Cluster, target: Target) -> Stream | None:
+        """A connection to who listens inside for a service; None: nobody does."""
+        ...
+
+    def serve_asgi(self, cluster: Cluster, application: Callable[..., Any], name: str) -> Any:
+        """A process that serves an ASGI application (`transports.asgi.ASGIServer`)."""
+        ...
+
         """Close the ways in and forget `cluster`."""
         ...
 

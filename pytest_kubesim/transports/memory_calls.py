@@ -1,4 +1,4 @@
-"""Requests of the API server to servers inside the simulation: an operator's own webhooks.
+"""Requests of the API server to servers inside the simulation: webhooks, aggregated API servers.
 
 Who listens is looked for by port: what a URL names `localhost` or otherwise, and what a service
 leads to, is the operator (or the test) whose loop listens there.  The way to an operator is the
@@ -15,11 +15,13 @@ import httptools
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.apiserver import webhook_client
 from pytest_kubesim.apiserver.webhook_client import CallError
+from pytest_kubesim.sim.pipes import Stream, connection
 from pytest_kubesim.transports import listeners
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pytest_kubesim.apiserver.aggregated_proxy import Target
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.sim.tasks import Future
     from pytest_kubesim.transports.listeners import Listener
@@ -59,6 +61,36 @@ def _port_of(cluster: Cluster, client_config: Object) -> int:
         if each.get("port") == port and isinstance(target, int):
             return target
     return port
+
+
+async def dial(cluster: Cluster, target: Target) -> Stream | None:
+    """A connection to who listens for a service; None: nobody does.  Raises `CallError`."""
+    reference: Object = {"name": target.service, "namespace": target.namespace, "port": target.port}
+    listener = listeners.anybody(_port_of(cluster, {"service": reference}))
+    if listener is None or listener.cluster is not cluster:
+        return None
+    await cluster.network.transit(cluster.server.process.host, listener.host)
+    if not listener.open:
+        raise CallError("EOF")
+    ours, theirs = connection(cluster.kernel)
+
+    def output(data: bytes) -> None:
+        if not theirs.outgoing.closed:
+            theirs.write(data)
+
+    wire = listener.dial(output, lambda _kind: theirs.close_write())
+
+    def pump() -> None:
+        data = theirs.incoming.read_nowait()
+        while data:
+            wire.feed(data)
+            data = theirs.incoming.read_nowait()
+        if theirs.incoming.ended:
+            theirs.incoming.on_change = None
+            listener.hang_up(wire)
+
+    theirs.incoming.on_change = pump
+    return ours
 
 
 async def exchange(

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
-from pytest_kubesim.apiserver import aggregation, negotiation, nonresource, responses
+from pytest_kubesim.apiserver import (
+    aggregated_proxy,
+    aggregation,
+    negotiation,
+    nonresource,
+    responses,
+)
 from pytest_kubesim.apiserver.apiextensions import handler as custom
 from pytest_kubesim.apiserver.handlers import reviews, subresources
 from pytest_kubesim.apiserver.handlers.create import create
@@ -59,7 +65,12 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
     info = scope.info
     if not info.is_resource:
         return await nonresource.serve(scope)
-    catalog = scope.server.catalog
+    server = scope.server
+    if aggregation.STATE in server.state and info.group:
+        remote = aggregation.remote_of(server, info.group, info.version)
+        if remote is not None:
+            return await aggregated_proxy.serve(scope, remote)
+    catalog = server.catalog
     resource = catalog.by_resource(info.group, info.version, info.resource)
     if resource is None:
         return _unknown(scope)
@@ -90,8 +101,7 @@ def _unknown(scope: RequestScope) -> Response:
     built_in = any(catalog.infos(info.group, v) for v in catalog.versions(info.group))
     if (info.group == "" and info.api_prefix == "api") or built_in:
         raise not_found()
-    remote = aggregation.unavailable(scope.server, info.group, info.version)
-    return remote or responses.page_not_found()
+    return responses.page_not_found()
 
 
 def _check_shape(scope: RequestScope, resource: Resource) -> None:
