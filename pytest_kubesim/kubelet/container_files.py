@@ -15,9 +15,9 @@ from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.files import FileSystem, Node
 from pytest_kubesim.cri.linux.mounts import Mounts
 from pytest_kubesim.kubelet.environment import CREATE_CONTAINER_CONFIG_ERROR, missing_names
-from pytest_kubesim.kubelet.errors import StartError
+from pytest_kubesim.kubelet.errors import ContentProblem, StartError
 from pytest_kubesim.kubelet.host import NOTHING
-from pytest_kubesim.kubelet.volume_contents import UPDATED, ContentProblem
+from pytest_kubesim.kubelet.volume_contents import UPDATED
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object

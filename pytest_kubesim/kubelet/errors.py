@@ -22,3 +22,7 @@ class StartError(SyncError):
         super().__init__(f"{reason}: {message}", retry_at_ns)
         self.reason = reason
         self.message = message
+
+
+class ContentProblem(Exception):
+    """A source of a volume that is not there."""

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.apimachinery import labels, quantity
-from pytest_kubesim.apimachinery.meta import GroupVersionResource
+from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.client_go.resources import (
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
@@ -29,26 +28,21 @@ from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, FileSystem, No
 from pytest_kubesim.cri.software.executes import Executes
 from pytest_kubesim.cri.software.rootfs import build
 from pytest_kubesim.kubelet.environment import field_value, resource_value
+from pytest_kubesim.kubelet.errors import ContentProblem
 from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.kubelet.trust_anchors import trust_anchors
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.references import References
 
-CLUSTERTRUSTBUNDLES = GroupVersionResource("certificates.k8s.io", "v1beta1", "clustertrustbundles")
 UPDATED = ("configMap", "secret", "downwardAPI", "projected")
 """The kinds of volumes whose contents follow their source."""
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3_600
 DATA, TIME_FORMAT = "..data", "..%Y_%m_%d_%H_%M_%S."
-
-
-class ContentProblem(Exception):
-    """A source of a volume that is not there."""
 
 
 @attrs.frozen(slots=True)
@@ -76,10 +70,10 @@ class VolumeContents:
         made = self._host.runtime.volumes.get(key)
         if made is None:
             made = await self._make(pod, volume)
-            self._host.runtime.volumes[key] = made
             if any(kind in volume for kind in UPDATED):
                 await self._write(pod, volume, made, pod_ip)
                 self._follow(pod, pod_ip)
+            self._host.runtime.volumes[key] = made
         return made
 
     def forget(self, uid: str) -> None:
@@ -243,7 +237,7 @@ class VolumeContents:
                 token = await self._token(pod, f"{volume['name']}/{number}", ref)
                 entries[ref["path"]] = _credential(pod, source, ref, token.encode())
             if (ref := part.get("clusterTrustBundle")) is not None:
-                anchors = await self._trust_anchors(ref)
+                anchors = await trust_anchors(self._host, self._references, ref)
                 entries[ref["path"]] = _credential(pod, source, ref, anchors)
         return entries
 
@@ -326,32 +320,6 @@ class VolumeContents:
         self._tokens[key] = (token, host.now_ns() + age_ns)
         return token
 
-    async def _trust_anchors(self, ref: Object) -> bytes:
-        optional = bool(ref.get("optional"))
-        if name := ref.get("name"):
-            found = await self._references.get(CLUSTERTRUSTBUNDLES, "", name)
-            if found is None:
-                if optional:
-                    return b""
-                raise ContentProblem(
-                    f'clustertrustbundle.certificates.k8s.io "{name}" not found'
-                )
-            return _normalized([found])
-        listed = await self._host.client.list(CLUSTERTRUSTBUNDLES)
-        signer = ref.get("signerName") or ""
-        selector: Any = ref.get("labelSelector")
-        chosen = [
-            bundle
-            for bundle in listed.get("items") or ()
-            if (bundle["spec"].get("signerName") or "") == signer
-            and selector is not None
-            and labels.from_label_selector(selector).matches(bundle["metadata"].get("labels") or {})
-        ]
-        if not chosen and not optional:
-            raise ContentProblem("combination of signerName and labelSelector matched zero "
-                                 "ClusterTrustBundles")
-        return _normalized(chosen)
-
 
 def _part(system: FileSystem, root: Node) -> FileSystem:
     """A file system whose root is a part of another one."""
@@ -410,23 +378,6 @@ def _common_user(pod: Object) -> int | None:
             found.add((container.get("securityContext") or NOTHING).get("runAsUser", own))
     only = next(iter(found)) if len(found) == 1 else None
     return only if isinstance(only, int) else None
-
-
-def _normalized(bundles: Iterable[Object]) -> bytes:
-    blocks: set[bytes] = set()
-    for bundle in bundles:
-        text: str = bundle["spec"].get("trustBundle") or ""
-        for piece in text.split("-----BEGIN CERTIFICATE-----")[1:]:
-            body = piece.split("-----END CERTIFICATE-----")[0]
-            blocks.add(base64.b64decode("".join(body.split())))
-    out: list[str] = []
-    for block in sorted(blocks):
-        encoded = base64.b64encode(block).decode()
-        lines = [encoded[i : i + 64] for i in range(0, len(encoded), 64)]
-        out.append("\n".join(
-            ["-----BEGIN CERTIFICATE-----", *lines, "-----END CERTIFICATE-----", ""]
-        ))
-    return "".join(out).encode()
 
 
 # -- the atomic writer -----------------------------------------------------------------------

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.client_go.resources import PERSISTENTVOLUMECLAIMS, PERSISTENTVOLUMES
-from pytest_kubesim.kubelet.errors import SyncError
+from pytest_kubesim.kubelet.errors import ContentProblem, SyncError
 from pytest_kubesim.kubelet.host import NOTHING, WARNING
+from pytest_kubesim.kubelet.trust_anchors import trust_anchors
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -116,6 +117,11 @@ class VolumeManager:
                         problem = await self._keys(kind, namespace, ref, ref.get("name") or "")
                         if problem:
                             return problem
+                if (ref := part.get("clusterTrustBundle")) is not None:
+                    try:
+                        await trust_anchors(self._host, self._references, ref)
+                    except ContentProblem as missing:
+                        return str(missing)
             return ""
         if (source := volume.get("persistentVolumeClaim")) is not None:
             await self._claim(pod, source["claimName"])
