@@ -18,6 +18,7 @@ from pytest_kubesim.sim.freezes import Freezes
 from pytest_kubesim.transports import (
     aio,
     asgi,
+    asgi,
     commands,
     dialing,
     kopf_operators,
@@ -33,6 +34,7 @@ from pytest_kubesim.transports.actors import WORLD, Actor, silence
 from pytest_kubesim.transports.operator_log import OperatorLogs
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.aggregated_proxy import Target
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.apiserver.aggregated_proxy import Target
     from pytest_kubesim.cluster.operators import Operator
@@ -136,6 +138,14 @@ class Driver:
     ) -> Any:
         """What a webhook says that listens inside: see `memory_calls`."""
         return await memory_calls.call_webhook(cluster, client_config, path, review)
+
+    async def dial(self, cluster: Cluster, target: Target) -> Stream | None:
+        """A connection to an API server that listens inside: see `memory_calls`."""
+        return await memory_calls.dial(cluster, target)
+
+    def serve_asgi(self, cluster: Cluster, application: Callable[..., Any], name: str) -> Any:
+        """A process that serves an ASGI application: see `asgi`."""
+        return asgi.ASGIServer(cluster, application, name)
 
     # -- operators ----------------------------------------------------------------------------
 
