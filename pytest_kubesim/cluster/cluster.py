@@ -274,6 +274,17 @@ class Cluster(ObjectVerbs):
         """
         return self.webhooks.decorator(resources, options)
 
+    def api_service(
+        self, name: str, application: Callable[..., Any] | None = None, **options: Any
+    ) -> Any:
+        """A Python application as an aggregated API server; see `cluster.api_services`.
+
+        Parameters: `name`, `"version.group"`; `application`, a function of a request, a WSGI or an
+        ASGI application (left out: a decorator); options: `service` (`"namespace/name"`),
+        `group_priority_minimum`, `version_priority`.
+        """
+        return self.api_services.add(name, application, options)
+
     # -- time ---------------------------------------------------------------------------------
 
     def advance(self, duration: Duration) -> None:
@@ -286,17 +297,6 @@ class Cluster(ObjectVerbs):
         match: Match = None,
         *,
         within: Duration,
-    def api_service(
-        self, name: str, application: Callable[..., Any] | None = None, **options: Any
-    ) -> Any:
-        """A Python application as an aggregated API server; see `cluster.api_services`.
-
-        Parameters: `name`, `"version.group"`; `application`, a function of a request, a WSGI or an
-        ASGI application (left out: a decorator); options: `service` (`"namespace/name"`),
-        `group_priority_minimum`, `version_priority`.
-        """
-        return self.api_services.add(name, application, options)
-
         count: int | None = None,
         labels: dict[str, str] | str | None = None,
         namespace: str | None = None,

@@ -18,10 +18,10 @@ from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
-    from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.apiserver.aggregated_proxy import Target
-
+    from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.sim.pipes import Stream
+
 
 PHASE_NS = 1_000
 """How far the wall time of an operator is ahead: a microsecond.  Virtual time stops at whole
@@ -56,7 +56,6 @@ class Doors(Protocol):
         """What a webhook says that listens inside the simulation."""
         ...
 
-    def detach(self, cluster: Cluster) -> None:
     async def dial(self, cluster: Cluster, target: Target) -> Stream | None:
         """A connection to who listens inside for a service; None: nobody does."""
         ...
@@ -65,6 +64,7 @@ class Doors(Protocol):
         """A process that serves an ASGI application (`transports.asgi.ASGIServer`)."""
         ...
 
+    def detach(self, cluster: Cluster) -> None:
         """Close the ways in and forget `cluster`."""
         ...
 

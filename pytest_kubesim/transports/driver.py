@@ -18,8 +18,6 @@ from pytest_kubesim.sim.freezes import Freezes
 from pytest_kubesim.transports import (
     aio,
     asgi,
-    asgi,
-    commands,
     dialing,
     kopf_operators,
     kubeconfig,
@@ -36,10 +34,9 @@ from pytest_kubesim.transports.operator_log import OperatorLogs
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.aggregated_proxy import Target
     from pytest_kubesim.cluster.cluster import Cluster
-    from pytest_kubesim.apiserver.aggregated_proxy import Target
     from pytest_kubesim.cluster.operators import Operator
-    from pytest_kubesim.sim.process import Process
     from pytest_kubesim.sim.pipes import Stream
+    from pytest_kubesim.sim.process import Process
 
 Main = Callable[["Process"], Coroutine[Any, Any, object]]
 
@@ -152,21 +149,6 @@ class Driver:
     def main_of(self, target: Any, operator: Operator) -> Main:
         """How to run `target`.  Raises: `UsageError` where nobody can."""
         if isinstance(target, list | tuple):
-    async def dial(self, cluster: Cluster, target: Target) -> Stream | None:
-        """A connection to an API server that listens inside: see `memory_calls`."""
-        return await memory_calls.dial(cluster, target)
-
-    def serve_asgi(self, cluster: Cluster, application: Callable[..., Any], name: str) -> Any:
-        """A process that serves an ASGI application: see `asgi`."""
-        return asgi.ASGIServer(cluster, application, name)
-
-    def _outside_of(self, cluster: Cluster) -> Outside:
-        """What a cluster has outside, made when its first command starts."""
-        found = self._outsides.get(id(cluster))
-        if found is None:
-            found = self._outsides[id(cluster)] = Outside(cluster)
-        return found
-
             raise NotSimulated(
                 "run: a command line runs outside this process, on real sockets and real time",
                 "Start `kubesim serve` for it, or give the operator as a Python function.",
