@@ -136,6 +136,22 @@ def _float(value: float, *, lowest: int, highest: int, pad: bool) -> str:
     return f"{sign}{digits[:point]}.{digits[point:]}"
 
 
+def json_kind(value: object) -> str:
+    """What Go's JSON decoder calls a value that it cannot take."""
+    if value is None:
+        return "null"
+    name = type_name(value)
+    return _JSON_KINDS.get(name, name)
+
+
+_JSON_KINDS = {
+    "[]interface {}": "array",
+    "map[string]interface {}": "object",
+    "int64": "number",
+    "float64": "number",
+}
+
+
 def json_string(text: str) -> str:
     """A string as ``json.Marshal`` writes it: HTML escaped, other letters as they are."""
     return f'"{text.translate(_JSON_TABLE)}"'

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import go_decoding, go_encoding, protobuf, status
-from pytest_kubesim.apimachinery.golang import json_text, quote, type_name
+from pytest_kubesim.apimachinery.golang import json_kind, json_text, quote
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import json_syntax, known_kinds, negotiation, yaml_syntax
@@ -298,15 +298,9 @@ def _type_meta_problem(value: Any) -> str:
             if found is not None and not isinstance(found, str):
                 del field
                 return (
-                    f"json: cannot unmarshal {_json_name(found)} into Go struct field "
+                    f"json: cannot unmarshal {json_kind(found)} into Go struct field "
                     f".{key} of type string"
                 )
         return ""
-    return f"json: cannot unmarshal {_json_name(value)} into Go value of type {TYPE_META}"
+    return f"json: cannot unmarshal {json_kind(value)} into Go value of type {TYPE_META}"
 
-
-def _json_name(value: Any) -> str:
-    name = type_name(value)
-    return {"[]interface {}": "array", "map[string]interface {}": "object"}.get(
-        name, "number" if name in ("int64", "float64") else name
-    )

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import go_encoding, meta, objectmeta, status, validation
+from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.apiserver import as_given, deletion
@@ -180,7 +181,7 @@ class Store:
         if not name and (base := metadata.get("generateName")):
             name = metadata["name"] = server.draw_name(f"{self.storage.prefix}/{base}")
         metadata["creationTimestamp"] = scope.context.now
-        metadata["uid"] = server.draw_uid(self.key(scope.namespace, name or ""))
+        metadata["uid"] = server.draw_uid(self.resource.key(scope.namespace, name or ""))
         return {**obj, "metadata": metadata}
 
     def before_create(self, scope: RequestScope, obj: Object, strategy: Strategy) -> Object:
@@ -319,7 +320,10 @@ class Store:
         return self.cacher.objects.get(self.resource.key(namespace, name))
 
     def key(self, namespace: str, name: str) -> str:
-        """The key in etcd.  Raises `APIStatus` for a name that cannot be part of a path."""
+        """The key in etcd.  Raises `APIStatus` (400) for a name that cannot be part of a path."""
+        if "%" in name or "/" in name or name in _DOTS:
+            details = ";".join(_PathNames.validate_name(name, prefix=False))
+            raise status.new_bad_request(f"Name parameter invalid: {quote(name)}: {details}")
         return self.resource.key(namespace, name)
 
     # -- delete -------------------------------------------------------------------------------
@@ -461,13 +465,16 @@ def _handed_back(metadata: Object, stored: Object) -> bool:
     return not objectmeta.validate_managed_fields(metadata.get("managedFields"), _METADATA)
 
 
+_DOTS = (".", "..")
+
+
 class _PathNames:
     """On update a name need only fit into a path: it has been checked when it was new."""
 
     @staticmethod
     def validate_name(name: str, prefix: bool) -> list[str]:
         del prefix
-        if name in (".", ".."):
+        if name in _DOTS:
             return [f"may not be '{name}'"]
         return [f"may not contain '{part}'" for part in "/%" if part in name]
 

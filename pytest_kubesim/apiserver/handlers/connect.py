@@ -158,12 +158,9 @@ def _log_problems(scope: RequestScope) -> list[FieldError]:
         problems.append(FieldError(validation.FORBIDDEN, "[]", "", detail))
     elif since is not None and since < 1:
         problems.append(validation.invalid(Path("sinceSeconds"), since, "must be greater than 0"))
-    streams = ("All", "Stderr", "Stdout")
-    if (stream := scope.param("stream")) and stream not in streams:
-        problems.append(validation.not_supported(Path("stream"), stream, streams))
-    elif stream not in ("", "All") and tail is not None:
-        detail = "`tailLines` and specific `stream` are mutually exclusive for now"
-        problems.append(FieldError(validation.FORBIDDEN, "[]", "", detail))
+    if scope.param("stream"):
+        # To choose a stream is behind a feature gate.
+        problems.append(validation.forbidden(Path("stream"), "may not be specified"))
     return problems
 
 

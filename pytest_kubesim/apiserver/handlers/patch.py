@@ -15,7 +15,7 @@ from pytest_kubesim.apimachinery import (
     strategicpatch,
     validation,
 )
-from pytest_kubesim.apimachinery.golang import json_text, type_name
+from pytest_kubesim.apimachinery.golang import json_kind, json_text
 from pytest_kubesim.apimachinery.golang import plain as plain_text
 from pytest_kubesim.apimachinery.meta import (
     GroupKind,
@@ -160,8 +160,8 @@ class Patcher:
                 if self.directive == decoding.IGNORE or given is None:
                     raise status.new_bad_request("Invalid JSON Patch")
                 raise status.new_bad_request(
-                    f"error decoding patch: json: cannot unmarshal {_named(given)} into Go value "
-                    "of type map[string]interface {}"
+                    f"error decoding patch: json: cannot unmarshal {json_kind(given)} into Go "
+                    "value of type map[string]interface {}"
                 )
             document = mergepatch.apply(live, cast("Object", given))
         if self.scope.served.kind == _REVISION and isinstance(document, dict):
@@ -309,7 +309,7 @@ class Patcher:
             given = {}
         if not isinstance(given, dict):
             raise status.new_bad_request(
-                f"json: cannot unmarshal {_named(given)} into Go value of type "
+                f"json: cannot unmarshal {json_kind(given)} into Go value of type "
                 "map[string]interface {}"
             )
         assert resource.schema is not None
@@ -391,7 +391,7 @@ def applied_body(body: bytes) -> tuple[Any, list[str]]:
     if given is not None and not isinstance(given, dict):
         raise status.new_bad_request(
             "error decoding patch: error unmarshaling JSON: while decoding JSON: json: cannot "
-            f"unmarshal {_named(given)} into Go value of type map[string]interface {{}}"
+            f"unmarshal {json_kind(given)} into Go value of type map[string]interface {{}}"
         )
     return cast("Any", given or {}), repeated
 
@@ -401,13 +401,13 @@ def _ill_typed_in_operations(given: Any) -> str:
     for operation in cast("list[Any]", given or []):
         if operation is not None and not isinstance(operation, dict):
             return (
-                f"json: cannot unmarshal {_named(operation)} into Go value of type "
+                f"json: cannot unmarshal {json_kind(operation)} into Go value of type "
                 "handlers.jsonPatchOp"
             )
         for key, value in cast("Object", operation or {}).items():
             if key in ("op", "path", "from") and not isinstance(value, str | None):
                 return (
-                    f"json: cannot unmarshal {_named(value)} into Go struct field "
+                    f"json: cannot unmarshal {json_kind(value)} into Go struct field "
                     f"jsonPatchOp.{key} of type string"
                 )
     return ""
@@ -423,16 +423,6 @@ def _unknown_in_operations(given: Any) -> list[str]:
                 f'json patch unknown field "[{index}].{key}"' for key in fields if key not in known
             ]
     return found
-
-
-def _named(value: Any) -> str:
-    """What Go's JSON decoder calls a value."""
-    if value is None:
-        return "null"
-    name = type_name(value)
-    return {"[]interface {}": "array", "map[string]interface {}": "object"}.get(
-        name, "number" if name in ("int64", "float64") else name
-    )
 
 
 def _strategic_refusal(error: strategicpatch.StrategicPatchError) -> APIStatus:

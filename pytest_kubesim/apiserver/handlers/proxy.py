@@ -45,8 +45,6 @@ async def serve(scope: RequestScope) -> Response | WatchStream:
     resource = scope.served.group_resource
     what = {PODS: "pod", SERVICES: "service", NODES: "node"}[resource]
     scheme, name, port = _split(scope.name, what)
-    if scope.server.node_proxy is None:
-        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
     path = _path(scope)
     if resource == NODES:
         return await _to_node(scope, name, port, path)
@@ -60,17 +58,22 @@ async def serve(scope: RequestScope) -> Response | WatchStream:
 async def _send(
     scope: RequestScope, host: str, port: int, path: str, *, secure: bool = False
 ) -> Response | WatchStream:
-    node_proxy = scope.server.node_proxy
-    assert node_proxy is not None
     request = scope.request
     if (redirect := _slash(scope, path)) is not None:
         return redirect
     return await proxy_transport.send(  # pyright: ignore[reportReturnType]
         scope.server.kernel,
-        node_proxy.connect,
+        _ways(scope).connect,
         Location(host, port, path or "/", secure),
         request,
     )
+
+
+def _ways(scope: RequestScope) -> connect.NodeProxy:
+    """Who leads into the cluster.  Raises `NotSimulated` where there is nothing to lead to."""
+    if scope.server.node_proxy is None:
+        raise NotSimulated("This cluster has no kubelets.", "Add nodes to it.")
+    return scope.server.node_proxy
 
 
 def _slash(scope: RequestScope, path: str) -> Response | None:
@@ -197,12 +200,10 @@ async def _to_node(
 ) -> Response | WatchStream:
     node = await scope.server.store(scope.served).get(scope, name)
     connect.check_address(node)
-    found = scope.server.node_proxy
-    assert found is not None
     if port and port != KUBELET_PORT:
         addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
         host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), name)
         return await _send(scope, host, _number(port), path)
     if (redirect := _slash(scope, path)) is not None:
         return redirect
-    return await found.proxy(node, path or "/", scope.request)
+    return await _ways(scope).proxy(node, path or "/", scope.request)

@@ -36,6 +36,7 @@ from pytest_kubesim.apiserver.handlers import patch as patching
 from pytest_kubesim.apiserver.handlers import write
 from pytest_kubesim.apiserver.options import field_validation, write_options
 from pytest_kubesim.apiserver.storage.errors import plain
+from pytest_kubesim.apiserver.storage.etcd3 import Preconditions
 from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.rest import Scale
 
@@ -64,7 +65,8 @@ async def serve(scope: RequestScope, verb: str) -> Response:
         schema = schema_for(*KIND)
         given = decoding.read_object(scope, KIND, schema, field_validation(options))
         write.check_name(given, scope.name, scope.namespace)
-        made = await _written(scope, store, options, lambda _scale: given)
+        uid = given["metadata"].get("uid") or None
+        made = await _written(scope, store, options, lambda _scale: given, Preconditions(uid))
     else:
         patch_type = scope.request.header("content-type").partition(";")[0].strip()
         options = write_options(scope, "PatchOptions", patch_type)
@@ -137,6 +139,7 @@ async def _written(
     store: Store,
     options: dict[str, Any],
     make: Callable[[Object], Object],
+    preconditions: Preconditions | None = None,
     *,
     applies: bool = False,
 ) -> Object:
@@ -170,7 +173,7 @@ async def _written(
         await write.validator(scope, options, kind=KIND)(wanted, current)
         return scaled
 
-    obj, _ = await store.update(scope, scope.name, produce, validate=None)
+    obj, _ = await store.update(scope, scope.name, produce, preconditions=preconditions)
     return obj
 
 

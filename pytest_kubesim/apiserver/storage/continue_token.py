@@ -9,7 +9,10 @@ import base64
 import binascii
 import json
 import posixpath
-from typing import Any
+from typing import Any, cast
+
+from pytest_kubesim.apimachinery import golang, json_scanner
+from pytest_kubesim.apimachinery.meta import Object
 
 _VERSION = "meta.k8s.io/v1"
 
@@ -27,14 +30,19 @@ def decode(token: str, prefix: str) -> tuple[str, int]:
     """The key and the revision in a token.  Raises `ValueError` with upstream's text."""
     try:
         data = _decode_base64(token)
-        found: Any = json.loads(data)
-        version, revision, start = found.get("v", ""), found.get("rv", 0), found.get("start", "")
     except binascii.Error as error:
         raise ValueError(f"continue key is not valid: {error}") from None
-    except (ValueError, AttributeError):
-        raise ValueError(
-            "continue key is not valid: invalid character looking for beginning of value"
-        ) from None
+    try:
+        value: Any = json.loads(data)
+    except ValueError:
+        problem = json_scanner.explain(data.decode("utf-8", "replace"))
+        raise ValueError(f"continue key is not valid: {problem}") from None
+    if not isinstance(value, dict | None):
+        kind = golang.json_kind(value)
+        problem = f"json: cannot unmarshal {kind} into Go value of type storage.continueToken"
+        raise ValueError(f"continue key is not valid: {problem}")  # noqa: TRY004
+    found = cast("Object", value or {})
+    version, revision, start = found.get("v", ""), found.get("rv", 0), found.get("start", "")
     if version != _VERSION:
         raise ValueError(
             f"continue key is not valid: server does not recognize this encoded version {version}"
