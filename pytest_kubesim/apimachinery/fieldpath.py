@@ -255,9 +255,10 @@ def union_nodes(left: FieldSet, right: FieldSet) -> FieldSet:
 def intersection(left: FieldSet, right: FieldSet) -> FieldSet:
     """What is in both."""
     found: FieldSet = {}
-    for name, ours in left.items():
-        theirs = right.get(name)
-        if theirs is None:
+    # Both are in the same order.
+    for name in left if len(left) < len(right) else right:
+        ours, theirs = left.get(name), right.get(name)
+        if ours is None or theirs is None:
             continue
         if name == _SELF:
             found[name] = ours

@@ -91,10 +91,22 @@ def plain(value: object) -> str:
     return str(value)
 
 
+_TYPE_NAMES: dict[type, str] = {
+    dict: "map[string]interface {}",
+    list: "[]interface {}",
+    str: "string",
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    type(None): "<nil>",
+}
+
+
 def type_name(value: object) -> str:
     """``%T`` of a value that Go's JSON decoder made for an ``interface{}``."""
-    if value is None:
-        return "<nil>"
+    found = _TYPE_NAMES.get(type(value))
+    if found is not None:
+        return found
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):

@@ -186,7 +186,10 @@ def complete(
             obj = resource.strategy.default(go_encoding.without_nulls(schema, obj))
         if resource.custom:
             return obj
-    printed = _with_empty_lists(go_encoding.roundtrip(schema, obj, base), obj)
+    known = go_encoding.roundtrip(schema, obj, base)
+    if known is obj:
+        return obj
+    printed: Object = _with_empty_lists(known, obj)
     metadata = obj.get("metadata")
     if isinstance(metadata, dict) and cast("Object", metadata).get("managedFields") == []:
         # Nothing that is printed, and it says that nobody is to manage anything any more.
@@ -254,6 +257,10 @@ def from_protobuf(body: bytes) -> Object:
 
 def _typed(scope: RequestScope, value: Any, kind: GroupVersionKind, body: bytes) -> Object:
     """The object with apiVersion and kind, which may be left out.  Raises where they do not fit."""
+    if type(value) is dict:
+        given = cast("Object", value)
+        if given.get("kind") == kind.kind and given.get("apiVersion") == kind.api_version:
+            return given
     wrong = _type_meta_problem(value)
     if wrong:
         problem = f"couldn't get version/kind; json parse error: {wrong}"

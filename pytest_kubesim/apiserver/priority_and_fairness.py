@@ -70,19 +70,24 @@ class Level:
     hand_size: int = 0
     queue_length: int = 0
     served: int = 0
+    waiting: int = 0
+    """How many are in the queues."""
     turn: int = 0
 
     def admits(self) -> bool:
         """Whether a seat is free and nobody waits for it."""
-        return self.served < self.seats and not any(self.queues)
+        return self.served < self.seats and not self.waiting
 
     def next(self) -> Future[Any] | None:
         """Who is served next: the queues take turns."""
+        if not self.waiting:
+            return None
         count = len(self.queues)
         for step in range(count):
             queue = self.queues[(self.turn + step) % count]
             while queue:
                 found = queue.popleft()
+                self.waiting -= 1
                 if not found.done():
                     self.turn = (self.turn + step + 1) % count
                     return found
@@ -153,8 +158,10 @@ class FlowControl:
         kernel = self._server.kernel
         turn = kernel.future()
         queue.append(turn)
+        level.waiting += 1
         if not await kernel.wait_any(turn, timeout_ns=QUEUE_WAIT_NS):
             queue.remove(turn)
+            level.waiting -= 1
             return too_many()
         return None
 
@@ -227,6 +234,7 @@ class FlowControl:
             while len(level.queues) < count:
                 level.queues.append(deque())
             del level.queues[count:]
+            level.waiting = sum(map(len, level.queues))
             level.hand_size = queuing.get("handSize") or 1
             level.queue_length = queuing.get("queueLengthLimit") or 0
             kept[name] = level

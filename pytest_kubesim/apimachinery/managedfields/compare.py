@@ -9,7 +9,7 @@ Follows ``structured-merge-diff/typed/compare.go``.
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any, TypeAlias, cast
 
@@ -215,8 +215,11 @@ def _items(below: Type, left: Sequence[Any], right: Sequence[Any]) -> _Nodes | N
     return removed, None, added
 
 
-def _by_element(type_: Type, items: list[Any]) -> dict[str, list[Any]]:
+def _by_element(type_: Type, items: list[Any]) -> Mapping[str, Sequence[Any]]:
+    elements = [item_element(type_, item) for item in items]
+    if len(set(elements)) == len(elements):
+        return dict(zip(elements, zip(items, strict=True), strict=True))
     found: dict[str, list[Any]] = {}
-    for item in items:
-        found.setdefault(item_element(type_, item), []).append(item)
+    for element, item in zip(elements, items, strict=True):
+        found.setdefault(element, []).append(item)
     return found

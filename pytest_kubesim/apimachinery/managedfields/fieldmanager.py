@@ -130,10 +130,13 @@ def update(
         managers = _live_or_new(live, new, ignore_new=bool(subresource))
         old = live if live is not None else _empty(schema, api_version, new.get("kind") or "")
         bare = managed.with_entries(new, [])
+        # Where the entries came back as they are stored, so perhaps did all that is around them.
+        given = managed.of_object(new)
+        seen = new if given is not None and given is managed.of_object(old) else bare
         updater = _updater(schema, api_version, convert, reset_fields)
         who = managed.manager(manager, managed.UPDATE, api_version, subresource)
         if managers or not meta.uid(old):
-            managers = _update(updater, old, bare, managers, who, now)
+            managers = _update(updater, old, seen, managers, who, now)
             managers = _capped(managers)
         return _with_managers(bare, managers)
     except (SchemaMismatch, ValueError, Failed):

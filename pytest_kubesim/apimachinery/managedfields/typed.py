@@ -13,6 +13,7 @@ Follows ``structured-merge-diff/typed/{helpers,validate,tofieldset}.go`` and
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal, TypeAlias, cast
 
 import attrs
@@ -223,6 +224,12 @@ def zero(schema: Schema) -> dict[str, Any]:
 def item_element(type_: Type, item: Any) -> str:
     """The path element of an item of an associative list; ``ValueError`` tells why not."""
     if type_.keys:
+        if len(type_.keys) == 1 and type(item) is dict:
+            # Nearly all lists have one key, which is text.
+            name = type_.keys[0]
+            found = cast("dict[str, Any]", item).get(name)
+            if type(found) is str:
+                return _named_element(name, found)
         return _keyed_element(type_, item)
     if isinstance(item, str):
         return "v:" + golang.json_string(item)
@@ -233,6 +240,11 @@ def item_element(type_: Type, item: Any) -> str:
     if item is None:
         raise ValueError("associative list without keys has an element that's an explicit null")
     return "v:" + golang.json_text(item)
+
+
+@functools.lru_cache(maxsize=8192)
+def _named_element(key: str, name: str) -> str:
+    return "k:" + golang.json_text({key: name})
 
 
 def _keyed_element(type_: Type, item: Any) -> str:

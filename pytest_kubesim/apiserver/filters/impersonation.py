@@ -43,7 +43,10 @@ _GROUP = "authentication.k8s.io"
 
 async def with_impersonation(scope: RequestScope) -> Response | None:
     """Takes on the identity that the headers ask for.  Raises `APIStatus` (400, 403)."""
-    if not any(key.startswith("impersonate-") for key, _ in scope.request.headers):
+    for key, _ in scope.request.headers:
+        if key.startswith("impersonate-"):
+            break
+    else:
         return None
     wanted = _wanted(scope)
     if wanted is None:
