@@ -219,12 +219,23 @@ class Cluster(ObjectVerbs):
         name: str | None = None,
         service_account: str | None = None,
         replicas: int = 1,
+        **command: Any,
     ) -> Operator:
         """Start user code as a process of the simulation.
 
+        A command line becomes a process of this machine that reaches the cluster over TLS.  It
+        finds a kubeconfig in `KUBECONFIG`, and lives in real time: while it has something to do
+        virtual time stands, when it is quiet time passes faster and faster (two minutes in the
+        first real second, an hour in two) until it asks for something again.  What it does when is
+        the machine's affair: runs with a command are not equal, nor are their journals' digests,
+        and a replay brings back the faults, not the run.
+
         Parameters: `operator`, a coroutine function, a plain function, a kopf module or registry,
         or a command line (a list); `name` of the process; `service_account`, `"namespace/name"`,
-        whose rights it gets (default: cluster-admin); `replicas`, how many of it.
+        whose rights it gets (default: cluster-admin); `replicas`, how many of it.  For a command:
+        `env`, further environment variables; `cwd`, its folder; `clock_scale`, a steady pace of so
+        many virtual seconds a real one while it is quiet: 1 for one that polls, or keeps a lease,
+        by its own clock.
         Returns: the operator, the first of several.
         Raises: `UsageError` for what cannot be run.
         """
@@ -236,11 +247,12 @@ class Cluster(ObjectVerbs):
             )
         if service_account is not None:
             assert self.rbac  # from here on it is kept what is asked
+        options = operators.command_options(operator, command)
         base = self._free_name(name or operators.name_of(operator))
         started: list[Operator] = []
         for number in range(replicas):
             own = base if number == 0 else f"{base}-{number + 1}"
-            started.append(Operator(self, operator, own, service_account))
+            started.append(Operator(self, operator, own, service_account, options))
         self.operators += started
         for one in started:
             one.process.start()

@@ -8,7 +8,8 @@ again, with a log and an identity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
@@ -111,6 +112,30 @@ class OperatorLog(list[LogLine]):
         return super().__contains__(text)
 
 
+class CommandEnded(Exception):
+    """A command ended otherwise than with status 0.
+
+    Parameters: `how`, in words; `last`, the last lines that it wrote.
+    """
+
+    def __init__(self, how: str, last: Sequence[str] = ()) -> None:
+        super().__init__(how)
+        self.last = tuple(last)
+
+
+@attrs.frozen(slots=True)
+class CommandOptions:
+    """What a command line is run with.
+
+    `env`, further environment variables; `cwd`, its folder; `clock_scale`, how many virtual
+    seconds pass in a real one while it is quiet (None: faster and faster, see `Cluster.run`).
+    """
+
+    env: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    cwd: str | None = None
+    clock_scale: float | None = None
+
+
 class Operator:
     """A running operator.
 
@@ -119,12 +144,20 @@ class Operator:
     """
 
     def __init__(
-        self, cluster: Cluster, target: Any, name: str, service_account: str | None
+        self,
+        cluster: Cluster,
+        target: Any,
+        name: str,
+        service_account: str | None,
+        command: CommandOptions | None = None,
     ) -> None:
         self.cluster = cluster
         self.target = target
         self.name = name
         self.service_account = service_account
+        self.command = command or CommandOptions()
+        self.await_end: Callable[[], object] | None = None
+        """Waits until what was told to end has ended; None: that is at once."""
         self.log = OperatorLog()
         self.failures: list[BaseException] = []
         """What its main failed with, oldest first."""
@@ -163,8 +196,13 @@ class Operator:
         ]
 
     def stop(self) -> None:
-        """End it; it stays down until `restart`."""
+        """End it; it stays down until `restart`.
+
+        A command gets SIGTERM, is served while it ends, and gets SIGKILL after ten real seconds.
+        """
         self.process.stop()
+        if self.await_end is not None:
+            self.await_end()
 
     def crash(
         self, *, at_write: int | None = None, before: bool = False,
@@ -225,12 +263,55 @@ class Operator:
 
 def failed(operator: Operator, failure: BaseException) -> OperatorFailed:
     """The error that ends a test whose operator raised."""
+    if isinstance(failure, CommandEnded):
+        last = "".join(f"\n  {line}" for line in failure.last) or " nothing"
+        return OperatorFailed(
+            f"the operator {operator.name!r} ended with {failure}. Its last lines:{last}\n",
+            "If it is meant to end so, stop() or crash() it before it does.",
+        )
     error = OperatorFailed(
         f"the operator {operator.name!r} ended with {type(failure).__name__}: {failure}.",
         "Its traceback is above; if it is meant to fail, stop() or crash() it before it does.",
     )
     error.__cause__ = failure
     return error
+
+
+def command_options(target: Any, options: Mapping[str, Any]) -> CommandOptions | None:
+    """What `run` was told about a command; None for another target.
+
+    Raises: `UsageError` for an unknown option, one that cannot be, or one that goes with a command.
+    """
+    known = [field.name for field in attrs.fields(CommandOptions)]
+    for name in options:
+        if name not in known:
+            raise UsageError(
+                f"run: unknown option {name!r}; there are name, service_account, replicas, and "
+                f"for a command {', '.join(known)}"
+            )
+    if not isinstance(target, list | tuple):
+        if options:
+            raise UsageError(f"run: {min(options)}= goes with a command line, given as a list")
+        return None
+    words = cast("list[Any] | tuple[Any, ...]", target)
+    if not words or not all(isinstance(word, str | PathLike) for word in words):
+        raise UsageError(
+            f"run: {target!r}: a command line is a list of strings, the program first"
+        )
+    scale = options.get("clock_scale")
+    if scale is not None and (
+        isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < 1e9
+    ):
+        raise UsageError(
+            f"run: clock_scale={scale!r}: give a number above 0, such as 60 for a virtual minute "
+            "each real second"
+        )
+    cwd: Any = options.get("cwd")
+    return CommandOptions(
+        {str(name): str(value) for name, value in dict(options.get("env") or {}).items()},
+        None if cwd is None else str(cwd),
+        None if scale is None else float(scale),
+    )
 
 
 def name_of(target: Any) -> str:

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 from importlib.machinery import PathFinder
 from types import ModuleType
@@ -176,6 +177,18 @@ def _set_datetime(datetime_class: type, date_class: type) -> None:
     module: Any = sys.modules["datetime"]
     module.datetime = datetime_class
     module.date = date_class
+
+
+@contextmanager
+def real_classes() -> Generator[None]:
+    """The module `datetime` as it really is, for code that must not meet the stand-ins."""
+    module: Any = sys.modules["datetime"]
+    held = module.datetime, module.date
+    _set_datetime(api.real_datetime, api.real_date)
+    try:
+        yield
+    finally:
+        _set_datetime(*held)
 
 
 def _monotonic_of(now_ns: Callable[[], int]) -> dict[str, Callable[[], Any]]:

@@ -5,7 +5,8 @@ Law: events run in the order (time, priority, sequence of scheduling); what is s
 `(time_ns, priority, sequence, timer)`: comparison never reaches the timer.
 
 Time moves only in `run`, only forwards, and only when nothing is left to do at the present
-instant; with a virtual clock that is at once.
+instant; with a virtual clock that is at once, unless there is somebody `outside` who lives in real
+time and has to be heard first.
 
 A timer is *periodic* when it is background work that never ends (lease renewals, resyncs,
 heartbeats): `idle()` and `Cluster.settle` look only at the others.
@@ -17,7 +18,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pytest_kubesim.sim.clock import NS, Clock, VirtualClock, WallClock
 from pytest_kubesim.sim.journal import Journal
@@ -99,6 +100,17 @@ class Deadlock(Exception):
     """Nothing is left to run, and what was waited for has not come."""
 
 
+class Outside(Protocol):
+    """Who lives in real time beside the simulation."""
+
+    def pace(self, until_ns: int) -> int:
+        """The instant to which time may go now, at most `until_ns`; it may take real time to say.
+
+        What has come from outside meanwhile has been scheduled with `call_soon`.
+        """
+        ...
+
+
 class Kernel:
     """One run: its time, its randomness, its journal, its tasks.
 
@@ -117,6 +129,8 @@ class Kernel:
         self.pending = 0
         """How many timers wait that are not periodic."""
         self.current_task: Task[Any] | None = None
+        self.outside: Outside | None = None
+        """Who has a say in how fast time passes; None: nobody, and it jumps."""
         self.events = 0
         """How many events have run."""
         self.moved_at = 0
@@ -272,7 +286,12 @@ class Kernel:
         return [(time_ns, timer.describe()) for time_ns, _, _, timer in entries]
 
     def step(self, until_ns: int | None = None) -> bool:
-        """Run one event, moving time to it if it is not after `until_ns`.  False: none was due."""
+        """Run one event, moving time to it if it is not after `until_ns`.  False: none was due.
+
+        With somebody outside, a piece of time that has passed counts as an event too.
+        """
+        if self.outside is not None and not self._ready and self._hear(self.outside, until_ns):
+            return True
         if self._ready:
             fn, args = self._ready.popleft()
         else:
@@ -296,6 +315,18 @@ class Kernel:
             failure.add_note(f"in the task {task.name!r}")
             raise failure
         return True
+
+    def _hear(self, outside: Outside, until_ns: int | None) -> bool:
+        """Let those outside have their say before time moves.  True: it came part of the way."""
+        due_ns = self.next_time_ns()
+        if due_ns is None or (until_ns is not None and until_ns < due_ns):
+            due_ns = until_ns
+        if due_ns is None or due_ns <= self.now_ns:
+            return False
+        reached_ns = min(outside.pace(due_ns), due_ns)
+        if reached_ns > self.now_ns:
+            self._move(reached_ns)
+        return reached_ns < due_ns and not self._ready
 
     def run(
         self, stop: Callable[[], bool] | None = None, *, until_ns: int | None = None

@@ -42,10 +42,11 @@ class KeyPair:
 class Authority:
     """A certificate authority of one run.
 
+    Parameters: `common_name`; `now` on the wall, where `datetime.now` may show another time.
     Raises: `UsageError` where the `cryptography` package is missing.
     """
 
-    def __init__(self, common_name: str = "kubesim-ca") -> None:
+    def __init__(self, common_name: str = "kubesim-ca", now: datetime | None = None) -> None:
         try:
             from cryptography import x509
             from cryptography.hazmat.primitives.asymmetric import ec
@@ -54,6 +55,8 @@ class Authority:
                 "serve: the package 'cryptography' is missing;",
                 "install it with: python -m pip install 'pytest-kubesim[serve]'",
             ) from None
+        # OpenSSL checks certificates against the wall, not against our clock.
+        self._now = now or datetime.now(UTC)
         self._x509: Any = x509
         self._ec: Any = ec
         self._key: Any = ec.generate_private_key(ec.SECP256R1())
@@ -116,7 +119,7 @@ class Authority:
         return KeyPair(_pem(certificate), _key(key))
 
     def _builder(self, name: Any, key: Any) -> Any:
-        now = datetime.now(UTC)  # OpenSSL checks it against the wall, not against our clock
+        now = self._now
         return (
             self._x509.CertificateBuilder()
             .subject_name(name)

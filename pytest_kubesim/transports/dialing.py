@@ -22,6 +22,7 @@ from pytest_kubesim.wire import UserInfo
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.cluster.operators import Operator
     from pytest_kubesim.sim.process import Process
 
 TOKEN = "kubesim-token"
@@ -55,7 +56,12 @@ def identify(headers: Headers) -> Identity:
 def user_of_actor() -> UserInfo:
     """The user that our token means for whoever runs."""
     actor = WORLD.actor
-    account = None if actor is None else actor.operator.service_account
+    return ADMIN if actor is None else user_of_operator(actor.operator)
+
+
+def user_of_operator(operator: Operator) -> UserInfo:
+    """The user that an operator is."""
+    account = operator.service_account
     if account is None:
         return ADMIN
     namespace, _, name = account.partition("/")

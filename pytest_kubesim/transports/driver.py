@@ -13,11 +13,12 @@ from collections.abc import Callable, Coroutine
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.errors import NotSimulated, UsageError
+from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.freezes import Freezes
 from pytest_kubesim.transports import (
     aio,
     asgi,
+    commands,
     dialing,
     kopf_operators,
     kubeconfig,
@@ -30,6 +31,7 @@ from pytest_kubesim.transports import (
 )
 from pytest_kubesim.transports.actors import WORLD, Actor, silence
 from pytest_kubesim.transports.operator_log import OperatorLogs
+from pytest_kubesim.transports.outside import Outside
 
 if TYPE_CHECKING:
     from pytest_kubesim.apiserver.aggregated_proxy import Target
@@ -53,6 +55,7 @@ class Driver:
         self._surroundings = kubeconfig.Surroundings()
         self._logs = OperatorLogs()
         self._memories = libraries.Memories()
+        self._outsides: dict[int, Outside] = {}
 
     @classmethod
     def shared(cls) -> Driver:
@@ -93,6 +96,9 @@ class Driver:
         """Close the ways in, end the threads that the test has left, forget `cluster`."""
         if cluster not in WORLD.clusters:
             return
+        outside = self._outsides.pop(id(cluster), None)
+        if outside is not None:
+            outside.close()
         left = [t for t in WORLD.test_threads if t.kernel is cluster.kernel]
         if left:
             with silence():
@@ -144,15 +150,19 @@ class Driver:
         """A process that serves an ASGI application: see `asgi`."""
         return asgi.ASGIServer(cluster, application, name)
 
+    def _outside_of(self, cluster: Cluster) -> Outside:
+        """What a cluster has outside, made when its first command starts."""
+        found = self._outsides.get(id(cluster))
+        if found is None:
+            found = self._outsides[id(cluster)] = Outside(cluster)
+        return found
+
     # -- operators ----------------------------------------------------------------------------
 
     def main_of(self, target: Any, operator: Operator) -> Main:
         """How to run `target`.  Raises: `UsageError` where nobody can."""
         if isinstance(target, list | tuple):
-            raise NotSimulated(
-                "run: a command line runs outside this process, on real sockets and real time",
-                "Start `kubesim serve` for it, or give the operator as a Python function.",
-            )
+            return commands.main_of(target, operator, self._outside_of)
         if inspect.iscoroutine(target):
             target.close()
             raise UsageError(

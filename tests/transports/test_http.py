@@ -93,7 +93,7 @@ def client(kernel, server):
 def test_a_request_that_nothing_holds_is_answered_at_once(client, server):
     client.get("/api?a=1&b=x%20y+z&c", "X-Thing: 1", method="POST", body=b"{}")
     assert client.out == (
-        b"HTTP/1.1 200 OK\r\naudit-id: 1\r\nContent-Type: application/json\r\n"
+        b"HTTP/1.1 200 OK\r\nCache-Control: no-cache, private\r\naudit-id: 1\r\nContent-Type: application/json\r\n"
         b"Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 16\r\n\r\n" + b'{"path":"/api"}\n'
     )
     (request,) = server.requests
