@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver import bootstrap
 from pytest_kubesim.apiserver.endpoint_reconciler import EndpointReconciler
 from pytest_kubesim.apiserver.identity_lease import IdentityLease
@@ -28,11 +29,12 @@ from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import DeleteRangeRequest, Event, WatchResponse, prefix_end
 from pytest_kubesim.registry.generic import Catalog
+from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.process import Process
-from pytest_kubesim.wire import UserInfo
+from pytest_kubesim.wire import ConnectionLost, UserInfo
 
 if TYPE_CHECKING:
-    from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.controller_manager.manager import ControllerManager
     from pytest_kubesim.csi.provisioner import Provisioner
@@ -52,6 +54,7 @@ hears of them at once: nobody could tell."""
 IS_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 MASTERS = "system:masters"
 AUTHENTICATED = "system:authenticated"
+ADDONS_RETRY_NS = 5 * NS
 _ROOT = "/registry/"
 _HEARTBEATS = ("/registry/leases/", "/registry/events/", "/registry/masterleases/")
 _NODES = "/registry/minions/"
@@ -277,10 +280,22 @@ class ControlPlane:
             "volumeBindingMode": "WaitForFirstConsumer",
             "allowVolumeExpansion": True,
         }
+        self._kernel.spawn(self._add(STORAGECLASSES, default), name="addons", eager=True)
+
+    async def _add(self, gvr: GroupVersionResource, obj: Object) -> None:
+        """Create what an addon brings, however long the control plane does not take it."""
         admin = self.admin("addons", "kubesim")
-        self._kernel.spawn(
-            admin.create(STORAGECLASSES, "", default), name="addons", eager=True
-        )
+        while True:
+            try:
+                await admin.create(gvr, "", obj)
+            except ConnectionLost:
+                pass
+            except APIStatus as error:
+                if error.reason == "AlreadyExists":
+                    return
+            else:
+                return
+            await self._kernel.sleep(ADDONS_RETRY_NS)
 
     # -- what is stored -----------------------------------------------------------------------
 

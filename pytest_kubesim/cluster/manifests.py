@@ -8,6 +8,7 @@ imported: their objects are known by what they can do.
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,9 +87,14 @@ def _path(path: Path) -> Iterator[Object]:
     yield from _text(path.read_text(encoding="utf-8"), str(path))
 
 
+def _at_the_margin(text: str) -> str:
+    """A text in a test stands as far to the right as the code around it; `---` must not."""
+    return textwrap.dedent(text) if text.lstrip("\n").startswith(" ") else text
+
+
 def _text(text: str, source: str) -> Iterator[Object]:
     try:
-        documents = list(yaml.load_all(text, Loader=_Loader))
+        documents = list(yaml.load_all(_at_the_margin(text), Loader=_Loader))
     except yaml.YAMLError as error:
         raise ManifestError(f"{source}: not YAML: {error}") from None
     for number, document in enumerate(documents, 1):

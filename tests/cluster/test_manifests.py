@@ -78,3 +78,22 @@ def test_the_file_and_document_are_named(tmp_path: Path) -> None:
     file.write_text("apiVersion: v1\nkind: Pod\n---\nkind: Pod\n")
     with pytest.raises(ManifestError, match=r"x\.yaml, document 2: apiVersion is missing"):
         manifests.load(file)
+
+
+def test_a_text_of_several_documents_may_stand_as_far_to_the_right_as_the_code_around_it() -> None:
+    text = """
+        kind: ConfigMap
+        apiVersion: v1
+        metadata: {name: a}
+        data:
+          script: |
+            one
+              two
+        ---
+        kind: ConfigMap
+        apiVersion: v1
+        metadata: {name: b}
+    """
+    first, second = manifests.load(text)
+    assert first["data"]["script"] == "one\n  two\n"
+    assert second["metadata"]["name"] == "b"
