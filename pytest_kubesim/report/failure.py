@@ -37,6 +37,11 @@ def failure(cluster: Cluster, command: str, token: str | None = None) -> str:
         if operator.log:
             lines.append(f"log of {operator.name}:")
             lines += [f"  {line.text}" for line in operator.log[-15:]]
+    if any(isinstance(operator.target, list | tuple) for operator in cluster.operators):
+        lines.append(
+            "commands run in the machine's own time: a replay brings back seed and faults, not "
+            "what the commands did when"
+        )
     lines += ["replay it with:", f"  {command}"]
     return "\n".join(lines)
 

@@ -20,6 +20,18 @@ def test_client_go(toolchain, server):
     toolchain.check(folder, "./interop", KUBECONFIG=server.kubeconfig)
 
 
+def test_client_go_as_an_operator_of_a_test(toolchain, kubesim_factory):
+    toolchain.need("go")
+    folder = toolchain.copy(GO)
+    toolchain.build(folder, "go", "build", "-o", "interop", ".")
+    kubesim = kubesim_factory(components="controllers")
+    operator = kubesim.run([folder / "interop"], name="client-go")
+    kubesim.eventually(lambda: operator.process.state == "exited", within=10**9)
+    assert operator.log[-1].text == "OK", operator.log.text
+    asked = {entry.fields["verb"] for entry in kubesim.journal.entries("request", "client-go")}
+    assert {"create", "get", "list", "watch", "patch", "update", "delete"} <= asked
+
+
 def test_helm(toolchain, server):
     toolchain.need("go")
     folder = toolchain.copy(HERE / "helm")

@@ -16,7 +16,7 @@ from time import sleep as sleep_by_name
 
 import pytest
 
-from pytest_kubesim.errors import NotSimulated, UsageError
+from pytest_kubesim.errors import UsageError
 
 
 def surroundings():
@@ -98,11 +98,6 @@ def test_what_cannot_be_run_is_told(kubesim, target, message):
 def test_a_coroutine_instead_of_its_function_is_told(kubesim):
     with pytest.raises(UsageError, match="not what calling it returns"):
         kubesim.run(_main())
-
-
-def test_command_lines_are_not_simulated(kubesim):
-    with pytest.raises(NotSimulated, match="kubesim serve"):
-        kubesim.run(["./operator", "--verbose"])
 
 
 def test_an_operator_is_the_service_account_that_it_is_given(kubesim):
