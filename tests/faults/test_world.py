@@ -370,3 +370,31 @@ def test_a_fault_upon_a_trigger_that_turns_out_impossible_says_so_at_the_end(kub
     kubesim.faults.armed.clear()
     with pytest.raises(UsageError):
         kubesim.faults.node("node-9").crash()
+
+
+def test_a_manager_that_hears_of_no_leases_takes_no_node_for_lost(kubesim):
+    kubesim.add_nodes(1)
+    kubesim.advance("1m")
+    kubesim.faults.api(client="kube-controller-manager").hold_events().for_("3m")
+    kubesim.stays("node/node-1", READY, during="5m")
+
+
+def test_a_node_that_was_frozen_says_soon_that_it_is_well(kubesim):
+    kubesim.add_nodes(2)
+    kubesim.advance("10s")
+    kubesim.faults.node("node-2").freeze().for_("86s")
+    kubesim.advance("60s")
+    assert kubesim.get("node/node-2")["spec"]["taints"]
+    kubesim.advance("50s")
+    assert "taints" not in kubesim.get("node/node-2")["spec"]
+
+
+def test_a_watch_that_is_cut_shows_nothing_twice(kubesim):
+    kubesim.add_nodes(1)
+    kubesim.advance("1m")
+    runtime = kubesim.nodes["node-1"].machine.runtime
+    ranges = [runtime._ipam]
+    kubesim.faults.api(client="kubelet@node-1").cut_watch()
+    kubesim.advance("10s")
+    assert [runtime._ipam] == ranges
+    assert runtime._ipam.cidr == kubesim.get("node/node-1")["spec"]["podCIDR"]

@@ -333,7 +333,9 @@ class NodeLifecycleController(Controller):
             if verdict.recovered:
                 for health in self.health.values():
                     health.probe_ns = self.kernel.now_ns
-        self._await_silence()
+        if self._look is None:
+            # Otherwise the next look is at the next fifth second, and no silence ends before that.
+            self._await_silence()
 
     async def _classify(self, nodes: list[Object]) -> None:
         present = {meta.name(node) for node in nodes}
