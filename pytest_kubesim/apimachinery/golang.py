@@ -148,6 +148,18 @@ def _float(value: float, *, lowest: int, highest: int, pad: bool) -> str:
     return f"{sign}{digits[:point]}.{digits[point:]}"
 
 
+class Number(float):
+    """A number that knows how it was written, for whoever has to complain of it."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Number:
+        """The number of a JSON text."""
+        made = super().__new__(cls, text)
+        made.text = text
+        return made
+
+
 def json_kind(value: object) -> str:
     """What Go's JSON decoder calls a value that it cannot take."""
     if value is None:
@@ -181,6 +193,8 @@ def json_text(value: Any, *, sort_keys: bool = True) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if isinstance(value, Number):
+            return value.text
         return _float(value, lowest=-6, highest=21, pad=False)
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)

@@ -67,6 +67,8 @@ def read_object(
         return obj
     wrong = go_decoding.check_types(schema, obj, base)
     if wrong is not None:
+        if "cannot unmarshal number" in wrong and body[:1] == b"{":
+            wrong = go_decoding.check_types(schema, json_syntax.as_written(body)) or wrong
         raise refused(obj, kind, wrong)
     if directive != IGNORE:
         unknown = go_decoding.unknown_fields(schema, obj, base)
@@ -219,7 +221,8 @@ def report(
         return
     if directive == WARN:
         for problem in problems:
-            scope.warn(problem)
+            for text in yaml_syntax.warnings_of(problem):
+                scope.warn(text)
         return
     raise refuse(f"strict decoding error: {', '.join(problems)}")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from pytest_kubesim.apimachinery.golang import Number
 from pytest_kubesim.apimachinery.json_scanner import explain
 
 _decode = msgspec.json.Decoder().decode
@@ -36,6 +37,11 @@ def loads(body: bytes) -> Any:
     except (ValueError, RecursionError):
         text = body.decode("utf-8", "replace")
         raise ValueError(explain(text)) from None
+
+
+def as_written(body: bytes) -> Any:
+    """The value of a valid body, with fractions and exponents as they stand (`golang.Number`)."""
+    return json.loads(body, parse_float=Number)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -147,8 +147,10 @@ def routable(header: str, offers: tuple[str, ...] = BUILT_IN) -> bool:
     return False
 
 
-def not_routable(offers: tuple[str, ...] = BUILT_IN) -> APIStatus:
-    """406 in the words of go-restful."""
+def not_routable(offers: tuple[str, ...] = BUILT_IN, *, streams: bool = False) -> APIStatus:
+    """406 in the words of go-restful; what lists can be watched where it `streams`."""
+    if streams:
+        offers += tuple(f"{offer};stream=watch" for offer in (JSON, PROTOBUF))
     message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offers)}"
     return APIStatus(406, status.NOT_ACCEPTABLE, message, {})
 

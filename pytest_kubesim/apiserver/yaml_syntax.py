@@ -9,6 +9,8 @@ Follows `sigs.k8s.io/yaml` and `go.yaml.in/yaml/v2/decode.go` (`parser.fail`).
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 from typing import Any, cast
 
@@ -24,6 +26,21 @@ _TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _BOOL = "tag:yaml.org,2002:bool"
 _ONE_LETTER = re.compile(r"[yYnN]\Z")
 """Booleans to Go as well."""
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_NUMBERS = (
+    (
+        _INT,
+        re.compile(r"[-+]?(0[bB][01_]+|0[oO][0-7_]+|0[xX][0-9a-fA-F_]+|0[0-7_]*|[1-9][0-9_]*)\Z"),
+    ),
+    (
+        _FLOAT,
+        re.compile(
+            r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z"
+            r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
+        ),
+    ),
+)
+"""Numbers: no sexagesimal ones, exponents without a point."""
 _ALIAS = re.compile(r"\*([A-Za-z0-9_-]+)")
 
 
@@ -65,16 +82,60 @@ def _bool(loader: Any, node: Any) -> bool:
     return str(loader.construct_scalar(node)).lower() in ("y", "yes", "true", "on")
 
 
+def _int(loader: Any, node: Any) -> int | float:
+    """As `strconv.ParseInt` reads it in base 0."""
+    text = str(loader.construct_scalar(node)).replace("_", "")
+    digits = text.lstrip("+-")
+    base = 8 if digits[:1] == "0" and digits.isdigit() else 0
+    value = int(digits, base)
+    value = -value if text[0] == "-" else value
+    return value if -(1 << 63) <= value < 1 << 64 else float(value)
+
+
+def _float(loader: Any, node: Any) -> int | float:
+    """On its way through JSON a whole number loses its point."""
+    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+    value = float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    if not math.isfinite(value):
+        shown = "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+        raise ValueError(f"json: unsupported value: {shown}")
+    return int(value) if abs(value) < _PRINTED_IN_FULL and value.is_integer() else value
+
+
+def _binary(loader: Any, node: Any) -> str:
+    """The text that is written in base64."""
+    return base64.b64decode(loader.construct_scalar(node)).decode("utf-8", "replace")
+
+
+def _of_another_tag(loader: Any, node: Any) -> Any:
+    """A tag that nobody knows means nothing."""
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_scalar(node)
+
+
+_PRINTED_IN_FULL = 1e21
+"""What is smaller has no exponent in Go's JSON."""
+
+
 def _make_loader() -> Any:
     resolvers = {
-        first: [(tag, pattern) for tag, pattern in found if tag not in _TEXT]
+        first: [(tag, pattern) for tag, pattern in found if tag not in (*_TEXT, _INT, _FLOAT)]
         for first, found in _Loader.yaml_implicit_resolvers.items()
     }
     for first, tags in resolvers.items():
         if first and first in "yYnN":
             tags.insert(0, (_BOOL, _ONE_LETTER))
+    for first in "-+0123456789.":
+        resolvers.setdefault(first, []).extend(_NUMBERS)
     _Loader.yaml_implicit_resolvers = resolvers
     _Loader.add_constructor(_BOOL, _bool)
+    _Loader.add_constructor("tag:yaml.org,2002:binary", _binary)
+    _Loader.add_constructor(None, _of_another_tag)
+    _Loader.add_constructor(_INT, _int)
+    _Loader.add_constructor(_FLOAT, _float)
     _Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
     return _Loader
 
@@ -101,7 +162,17 @@ def loads(body: bytes) -> tuple[Any, list[str]]:
 
 def unmarshal_errors(repeated: list[str]) -> str:
     """What the strict reader says of keys that are set twice."""
-    return "yaml: unmarshal errors:\n  " + "\n  ".join(repeated)
+    return _ERRORS + "\n  ".join(repeated)
+
+
+def warnings_of(problem: str) -> list[str]:
+    """The same as warnings: one for each key.  Other complaints stay as they are."""
+    if not problem.startswith(_ERRORS):
+        return [problem]
+    return problem.removeprefix(_ERRORS).split("\n  ")
+
+
+_ERRORS = "yaml: unmarshal errors:\n  "
 
 
 def problem(error: Any, body: bytes) -> str:

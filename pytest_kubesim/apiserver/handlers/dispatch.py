@@ -86,7 +86,8 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
         return await subresources.serve(scope, resource, offers)
     handler = _handler(scope, resource)
     if not resource.custom and not negotiation.routable(accept, offers):
-        raise negotiation.not_routable(offers)
+        streams = info.verb in ("list", "watch")
+        raise negotiation.not_routable(offers, streams=streams)
     # What is never stored has no columns to make a Table of.
     tables = resource.group_resource not in reviews.ENDPOINTS
     scope.output = negotiation.negotiate(accept, offers, tables=tables)

@@ -21,6 +21,7 @@ from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apiserver import responses
 from pytest_kubesim.apiserver.handlers import selection
 from pytest_kubesim.apiserver.options import EXACT, list_options
+from pytest_kubesim.apiserver.storage import continue_token
 from pytest_kubesim.apiserver.storage.errors import EtcdError, StorageError, interpret
 from pytest_kubesim.apiserver.storage.etcd3 import Listed
 
@@ -44,7 +45,7 @@ async def list_(scope: RequestScope) -> Response:
 async def listed(scope: RequestScope, store: Store, options: ListOptions) -> Object:
     """The List object for those options.  Raises `APIStatus`."""
     selected = selection.select(store, scope.namespace, options)
-    _check(options)
+    _check(options, selected)
     try:
         if options.limit or options.continue_ or options.match == EXACT:
             found = await _from_etcd(store, options, selected)
@@ -70,9 +71,10 @@ async def listed(scope: RequestScope, store: Store, options: ListOptions) -> Obj
     }
 
 
-def _check(options: ListOptions) -> None:
+def _check(options: ListOptions, selected: Selection) -> None:
     version = options.resource_version
-    if options.continue_ and version not in ("", "0"):
+    if options.continue_ and not selected.name and version not in ("", "0"):
+        continue_token.checked(options.continue_, selected.prefix)
         raise status.new_bad_request(
             "specifying resource version is not allowed when using continue"
         )
@@ -86,12 +88,14 @@ def _check(options: ListOptions) -> None:
 async def _from_etcd(store: Store, options: ListOptions, selected: Selection) -> Listed:
     storage = store.storage
     version = int(options.resource_version or 0)
-    exact = version if options.match == EXACT or (not options.match and options.limit) else 0
+    exact = version if options.match == EXACT else 0
     token = options.continue_
     if selected.name:
         return await storage.list(
             selected.prefix, recursive=False, matches=selected.matches, revision=exact
         )
+    if not options.match and options.limit:
+        exact = version
     return await storage.list(
         selected.prefix[:-1],
         matches=selected.matches,

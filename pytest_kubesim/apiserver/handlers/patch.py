@@ -282,6 +282,8 @@ class Patcher:
     def _printed(self, live: Object) -> Any:
         """The patched document as an error shows it."""
         schema, given = self.scope.served.schema, self._read([])
+        if not self.in_process:
+            given = json_syntax.as_written(self.body)
         if self.patch_type == JSON_PATCH:
             return patched_text.json_patched(schema, live, jsonpatch.decode(given))
         return patched_text.merged(schema, live, given)

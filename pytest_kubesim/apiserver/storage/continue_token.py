@@ -11,7 +11,7 @@ import json
 import posixpath
 from typing import Any, cast
 
-from pytest_kubesim.apimachinery import golang, json_scanner
+from pytest_kubesim.apimachinery import golang, json_scanner, status
 from pytest_kubesim.apimachinery.meta import Object
 
 _VERSION = "meta.k8s.io/v1"
@@ -24,6 +24,14 @@ def encode(key: str, prefix: str, revision: int) -> str:
         {"v": _VERSION, "rv": revision, "start": start}, separators=(",", ":"), ensure_ascii=True
     )
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def checked(token: str, prefix: str) -> tuple[str, int]:
+    """As `decode`.  Raises `APIStatus` (400) with the text."""
+    try:
+        return decode(token, prefix)
+    except ValueError as error:
+        raise status.new_bad_request(f"invalid continue token: {error}") from None
 
 
 def decode(token: str, prefix: str) -> tuple[str, int]:
