@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
+from pytest_kubesim.apiserver import webhook_pods
 from pytest_kubesim.apiserver.webhook_client import CallError, address_of, refused
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.durations import to_ns
@@ -180,6 +181,10 @@ class Webhooks:
                 ) from error
         doors = self._cluster.doors_if_any
         if doors is None:
+            server = self._cluster.server
+            where = webhook_pods.endpoint(server, client_config)
+            if where is not None:
+                return await webhook_pods.call(server, where, client_config, path, review)
             by_ip = address.is_ip or "service" in client_config
             raise CallError(refused(client_config["dialled"], is_ip=by_ip))
         return await doors.call_webhook(self._cluster, client_config, path, review)

@@ -77,6 +77,10 @@ class Interface:
     listeners: dict[tuple[str, int], Acceptor | Datagram] = attrs.field(
         factory=dict[tuple[str, int], "Acceptor | Datagram"]
     )
+    certificates: dict[tuple[str, int], bytes] = attrs.field(
+        factory=dict[tuple[str, int], bytes]
+    )
+    """What those who listen show of themselves: PEM."""
     users: int = 1
 
 
@@ -137,15 +141,25 @@ class PodNetwork:
     # -- servers ------------------------------------------------------------------------------
 
     def listen(
-        self, address: str, port: int, accept: Acceptor | Datagram, protocol: str = TCP
+        self,
+        address: str,
+        port: int,
+        accept: Acceptor | Datagram,
+        protocol: str = TCP,
+        certificate: bytes = b"",
     ) -> bool:
-        """Listen on a port of an address; False: somebody does already."""
+        """Listen on a port of an address; False: somebody does already.
+
+        `certificate` is what a server that speaks TLS shows (PEM); nothing is encrypted.
+        """
         interface = self._interfaces.get(address)
         if interface is None:
             interface = self.attach(address, "")
         if (protocol, port) in interface.listeners:
             return False
         interface.listeners[protocol, port] = accept
+        if certificate:
+            interface.certificates[protocol, port] = certificate
         return True
 
     def close(self, address: str, port: int, protocol: str = TCP) -> None:
@@ -153,6 +167,7 @@ class PodNetwork:
         interface = self._interfaces.get(address)
         if interface is not None:
             interface.listeners.pop((protocol, port), None)
+            interface.certificates.pop((protocol, port), None)
 
     def listener(self, address: str, port: int, protocol: str = TCP) -> object:
         """What listens there, or None."""
@@ -179,6 +194,7 @@ class PodNetwork:
         client, server = connection(
             self.kernel, (flow.source, self._ephemeral()), (flow.address, flow.port)
         )
+        client.shown = interface.certificates.get((TCP, flow.port), b"")
         cast("Acceptor", accept)(server)
         return client
 

@@ -187,10 +187,11 @@ class Pipe:
 class Stream:
     """One end of a connection: what it reads, what it writes, and between which addresses.
 
-    `local` and `remote` are `(address, port)`.
+    `local` and `remote` are `(address, port)`.  `shown` is what the other side shows of itself
+    where one side wants TLS: its chain of certificates in PEM (nothing is encrypted).
     """
 
-    __slots__ = ("incoming", "local", "outgoing", "remote")
+    __slots__ = ("incoming", "local", "outgoing", "remote", "shown")
 
     def __init__(
         self,
@@ -203,6 +204,7 @@ class Stream:
         self.outgoing = outgoing
         self.local = local
         self.remote = remote
+        self.shown = b""
 
     async def read(self, size: int = CAPACITY) -> bytes:
         """At most `size` bytes, waiting for the first; `b""` at the end.  Raises `Reset`."""

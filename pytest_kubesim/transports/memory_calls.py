@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
-from pytest_kubesim.apiserver import webhook_client
+from pytest_kubesim.apiserver import webhook_client, webhook_pods
 from pytest_kubesim.apiserver.webhook_client import CallError
 from pytest_kubesim.sim.pipes import Stream, connection
 from pytest_kubesim.transports import listeners
@@ -40,6 +40,9 @@ async def call_webhook(
     port = _port_of(cluster, client_config)
     listener = listeners.anybody(port)
     if listener is None or listener.cluster is not cluster:
+        where = webhook_pods.endpoint(cluster.server, client_config)
+        if where is not None:
+            return await webhook_pods.call(cluster.server, where, client_config, path, review)
         by_ip = address.is_ip or "service" in client_config
         raise CallError(webhook_client.refused(client_config["dialled"], is_ip=by_ip))
     headers = webhook_client.request_headers(urlsplit(address.url).netloc)

@@ -66,7 +66,14 @@ class Network(Protocol):
         """Send a datagram and wait for the answer."""
         ...
 
-    def listen(self, address: str, port: int, accept: Any, protocol: str = "TCP") -> bool:
+    def listen(
+        self,
+        address: str,
+        port: int,
+        accept: Any,
+        protocol: str = "TCP",
+        certificate: bytes = b"",
+    ) -> bool:
         """Listen on a port."""
         ...
 
@@ -178,10 +185,12 @@ class System:
                 self.network.close(self.address, port, protocol)
         self.ports = []
 
-    def listen(self, port: int, accept: Any, protocol: str = "TCP") -> None:
+    def listen(
+        self, port: int, accept: Any, protocol: str = "TCP", certificate: bytes = b""
+    ) -> None:
         """Listen on a port of the pod as long as the container runs.  Raises `Fault`."""
         assert self.network is not None
-        if not self.network.listen(self.address, port, accept, protocol):
+        if not self.network.listen(self.address, port, accept, protocol, certificate):
             raise Fault("EADDRINUSE")
         self.ports.append((port, protocol))
 
@@ -192,14 +201,17 @@ class System:
             self.network.close(self.address, port, protocol)
 
     def serve(
-        self, port: int, answer: Callable[[Stream], Coroutine[Any, Any, Any]]
+        self,
+        port: int,
+        answer: Callable[[Stream], Coroutine[Any, Any, Any]],
+        certificate: bytes = b"",
     ) -> None:
         """Listen, and have each connection answered by a thread of its own.  Raises `Fault`."""
 
         def accept(stream: Stream) -> None:
             self.thread(answer(stream), f"port {port}")
 
-        self.listen(port, accept)
+        self.listen(port, accept, certificate=certificate)
 
     def thread(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
         """Run beside the processes, as long as the container."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.cri.applets import network
-from pytest_kubesim.cri.software.agnhost import dns, files, netexec, nettest, servers, small
+from pytest_kubesim.cri.software.agnhost import (
+    dns,
+    files,
+    netexec,
+    nettest,
+    servers,
+    small,
+    webhooks,
+)
 from pytest_kubesim.cri.software.agnhost.flags import go_program
 from pytest_kubesim.cri.software.busybox import PATHS, PROGRAMS
 from pytest_kubesim.cri.software.rootfs import GROUP, PASSWD, Software, program
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, Applet] = {
     **small.COMMANDS, **files.COMMANDS, **netexec.COMMANDS, **servers.COMMANDS, **dns.COMMANDS,
-    **nettest.COMMANDS,
+    **nettest.COMMANDS, **webhooks.COMMANDS,
 }
 
 

@@ -1,0 +1,147 @@
+"""Whether a server's certificate is good, in the words of Go's `crypto/x509`.
+
+The law: time is the simulation's.  Without the package `cryptography` nobody can tell, and every
+certificate is taken for good.
+
+Follows `crypto/x509` (`Certificate.Verify`): the leaf's dates, then its names, then who signed it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+from pytest_kubesim.apiserver.webhook_client import CallError
+from pytest_kubesim.sim.clock import NS
+
+UNREADABLE_BUNDLE = "unable to load root certificates: unable to parse bytes as PEM block"
+
+
+def check(shown: bytes, bundle: bytes, host: str, now_ns: int) -> None:
+    """Look at what a server shows.
+
+    Parameters: `shown`, its chain in PEM; `bundle`, those who may have signed it, in PEM; `host`,
+    for whom it must be; `now_ns`, the present.
+
+    Raises: `CallError`.
+    """
+    try:
+        x509: Any = import_module("cryptography.x509")
+    except ImportError:
+        return
+    roots: list[Any] = []
+    if bundle:
+        try:
+            roots = x509.load_pem_x509_certificates(bundle)
+        except ValueError:
+            raise CallError(UNREADABLE_BUNDLE) from None
+    try:
+        leaf, *others = x509.load_pem_x509_certificates(shown)
+    except ValueError:
+        raise CallError("remote error: tls: internal error") from None
+    now = datetime.fromtimestamp(now_ns // NS, UTC)
+    problem = (
+        _date_problem(leaf, now)
+        or _name_problem(x509, leaf, host)
+        or ("" if _is_trusted(leaf, others, roots, now) else _unknown_authority(x509, leaf, roots))
+    )
+    if problem:
+        raise CallError(f"tls: failed to verify certificate: x509: {problem}")
+
+
+def _date_problem(certificate: Any, now: datetime) -> str:
+    start = f"certificate has expired or is not yet valid: current time {_shown(now)} is "
+    if now < certificate.not_valid_before_utc:
+        return f"{start}before {_shown(certificate.not_valid_before_utc)}"
+    if now > certificate.not_valid_after_utc:
+        return f"{start}after {_shown(certificate.not_valid_after_utc)}"
+    return ""
+
+
+def _shown(when: datetime) -> str:
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is_trusted(leaf: Any, others: list[Any], roots: list[Any], now: datetime) -> bool:
+    """Whether a chain leads from the leaf to one of the roots."""
+    if leaf in roots:
+        return True
+    for issuer in (*roots, *others):
+        if issuer == leaf or _date_problem(issuer, now):
+            continue
+        if not _signed(leaf, issuer):
+            continue
+        if issuer in roots:
+            return True
+        left = [each for each in others if each != issuer]
+        if _is_trusted(issuer, left, roots, now):
+            return True
+    return False
+
+
+def _signed(certificate: Any, issuer: Any) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except Exception:  # noqa: BLE001 - the library's own exceptions are imported lazily
+        return False
+    return True
+
+
+def _unknown_authority(x509: Any, leaf: Any, roots: list[Any]) -> str:
+    """With the hint about an authority of the right name and another key."""
+    said = "certificate signed by unknown authority"
+    for each in roots:
+        if each.subject == leaf.issuer:
+            names = each.subject.get_attributes_for_oid(x509.oid.NameOID.COMMON_NAME)
+            kind = type(each.public_key()).__name__.lower()
+            why = "crypto/rsa: verification error"
+            if "elliptic" in kind or kind.startswith("ec"):
+                why = "x509: ECDSA verification failure"
+            name = names[0].value if names else "serial:" + str(each.serial_number)
+            return (
+                f'{said} (possibly because of "{why}" while trying to verify candidate authority '
+                f'certificate "{name}")'
+            )
+    return said
+
+
+def _name_problem(x509: Any, certificate: Any, host: str) -> str:
+    """Why a certificate is not one for `host` (`x509.HostnameError`); "" if it is."""
+    no_ips = f"cannot validate certificate for {host} because it doesn't contain any IP SANs"
+    try:
+        kind = x509.SubjectAlternativeName
+        names = certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        if _is_ip(host):
+            return no_ips
+        return "certificate relies on legacy Common Name field, use SANs instead"
+    if _is_ip(host):
+        found = names.get_values_for_type(x509.IPAddress)
+        if not found:
+            return no_ips
+        if ipaddress.ip_address(host) in found:
+            return ""
+        return f"certificate is valid for {', '.join(map(str, found))}, not {host}"
+    known: list[str] = names.get_values_for_type(x509.DNSName)
+    if any(_covers(name, host) for name in known):
+        return ""
+    if not known:
+        return f"certificate is not valid for any names, but wanted to match {host}"
+    return f"certificate is valid for {', '.join(known)}, not {host}"
+
+
+def _covers(pattern: str, host: str) -> bool:
+    wanted, given = pattern.lower().split("."), host.lower().rstrip(".").split(".")
+    if len(wanted) != len(given):
+        return False
+    return wanted[1:] == given[1:] and wanted[0] in ("*", given[0])
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
