@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pytest_kubesim import config
+from pytest_kubesim.apiserver import webhook_pods
 from pytest_kubesim.apiserver.audit import Auditor
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.cluster.control_plane import MASTERS, WATCH_LATENCY_NS
@@ -156,7 +157,7 @@ def open_door(
     loop = Loop(front, clock, context, port, host, timers)
     caller = Caller(cluster.kernel, loop.call_soon_threadsafe)
     for server in cluster.control_plane.servers:
-        server.call_webhook = caller.webhook
+        server.call_webhook = webhook_pods.before(server, caller.webhook)
     return loop
 
 
