@@ -149,10 +149,10 @@ class Connection:
 
     def room(self) -> None:
         """The client has read something (the door says so when `backlog` has shrunk)."""
+        if self._room is not None:
+            self._room.set()
         if self.upgraded is not None:
             self.upgraded.pump()
-        elif self._room is not None:
-            self._room.set()
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client; may call `output` before it returns."""
@@ -311,7 +311,7 @@ class Connection:
             from pytest_kubesim.transports.upgrades import take_over
 
             self.upgraded = take_over(self, answer, request)
-        else:
+        elif not (request.header("upgrade") and await self._by_messages(request, answer)):
             await self._follow(request, answer, keep_alive and modern, modern)
 
     def _answer(
@@ -360,7 +360,7 @@ class Connection:
         try:
             while (event := await stream.next()) is not None:
                 if patient:
-                    await self._behind()
+                    await self.caught_up()
                 batch += 1
                 await answers.deliver(self.front, request.host, stream_name, batch)
                 if self.closed:
@@ -381,7 +381,23 @@ class Connection:
             if not keep_alive:
                 self._end("eof")
 
-    async def _behind(self) -> None:
+    async def _by_messages(self, request: Request, stream: WatchStream) -> bool:
+        from pytest_kubesim.transports import watch_sockets
+
+        if not watch_sockets.wanted(request, stream):
+            return False
+        self._stream = stream
+        self._watches += 1
+        stream_name = f"{request.client}/{self._name}/{self._watches}"
+        try:
+            await watch_sockets.follow(self, request, stream, stream_name)
+        except ConnectionLost as lost:
+            self._end(lost.kind)
+        finally:
+            self._stream = None
+        return True
+
+    async def caught_up(self) -> None:
         """Wait while the client is behind with reading."""
         while self.backlog() >= HIGH_BYTES and not self.closed:
             if self._room is None:
