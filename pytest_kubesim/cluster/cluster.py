@@ -97,7 +97,9 @@ class Cluster(ObjectVerbs):
         self.control_plane = ControlPlane(self)
         self.nodes = Nodes(self)
         for server in self.control_plane.servers:
-            server.node_proxy = KubeletProxy(self.nodes.kubelet, self.nodes.pod_network)
+            server.node_proxy = KubeletProxy(
+                self.nodes.kubelet, self.nodes.pod_network, self.network, server.host
+            )
         self.faults = Faults(FaultGround(self))
         self.webhooks = Webhooks(self)
         self.api_services = APIServices(self)

@@ -19,10 +19,12 @@ from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri.container import RUNNING
 from pytest_kubesim.kubelet.server import LogOptions, format_log
 from pytest_kubesim.sim.tasks import Event
-from pytest_kubesim.wire import WatchEvent
+from pytest_kubesim.wire import ConnectionLost, WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.container import Container
+    from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.link import Link
 
 TEXT = "text/plain"
 
@@ -111,3 +113,52 @@ class LogStream:
         """The piece as it goes over the wire."""
         piece: bytes = event.object["piece"]
         return piece
+
+
+class RemoteLog:
+    """A `LogStream` as the API server gets it from the kubelet.
+
+    Parameters: `inner`, the kubelet's; `link`, the connection to it, closed with the stream.
+    """
+
+    status = LogStream.status
+    content_type = LogStream.content_type
+    headers = LogStream.headers
+    patient = LogStream.patient
+
+    def __init__(self, inner: LogStream, link: Link, kernel: Kernel) -> None:
+        self._inner = inner
+        self._link = link
+        self._changed = Event(kernel)
+        link.on_change.append(self._changed.set)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._link.lost or self._inner.closed
+
+    async def next(self) -> WatchEvent | None:
+        """The next piece that has come through; None at the end.  Raises `ConnectionLost`."""
+        event = await self._inner.next()
+        while not self._link.back and not self._link.lost:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._link.lost:
+            self.close()
+            raise ConnectionLost("reset", "the kubelet does not answer any more")
+        if event is None:
+            self._link.close()
+        return event
+
+    def next_nowait(self) -> WatchEvent | None:
+        """A piece that is there already, if any."""
+        return self._inner.next_nowait() if self._link.back and not self._link.lost else None
+
+    def close(self) -> None:
+        """End it from the client's side."""
+        self._link.close()
+        self._inner.close()
+
+    def encode(self, event: WatchEvent) -> bytes:
+        """The piece as it goes over the wire."""
+        return self._inner.encode(event)

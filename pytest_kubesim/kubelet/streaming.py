@@ -23,6 +23,7 @@ from pytest_kubesim.sim.pipes import Broken, Pipe, Reset
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.link import Link
     from pytest_kubesim.wire import Request
 
 WEBSOCKET, SPDY, TUNNEL, RAW = "websocket", "spdy", "tunnel", "raw"
@@ -130,6 +131,8 @@ class Upgrade:
         self.wire = wire
         self.subprotocol = subprotocol
         self.session: Session | None = None
+        self.link: Link | None = None
+        """The API server's connection to the kubelet, where something may come between the two."""
         self.closed = False
         """Whether the client has gone."""
 

@@ -29,11 +29,11 @@ class Network:
     """
 
     __slots__ = (
-        "_cuts", "_healed", "_kernel", "_loss", "_sent", "_slow", "latency_ns", "on_change",
+        "_cuts", "_healed", "_loss", "_sent", "_slow", "kernel", "latency_ns", "on_change",
     )
 
     def __init__(self, kernel: Kernel, latency_ns: tuple[int, int] = (0, 0)) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
         self.latency_ns = latency_ns
         self._cuts: dict[tuple[str, str], int] = {}
         self._slow: dict[tuple[str, str], tuple[int, int]] = {}
@@ -108,8 +108,8 @@ class Network:
         low, high = self._slow.get((source, target), self.latency_ns)
         if high > 0:
             self._sent += 1
-            delay_ns = self._kernel.rng.between_ns(low, high, "net", source, target, self._sent)
-            await self._kernel.sleep(delay_ns)
+            delay_ns = self.kernel.rng.between_ns(low, high, "net", source, target, self._sent)
+            await self.kernel.sleep(delay_ns)
         if self._loss:
             await self._retransmitted(source, target)
 
@@ -121,9 +121,9 @@ class Network:
         event = ("net-loss", source, target, self._sent)
         attempt = 0
         while attempt < MOST_RETRANSMISSIONS and (
-            self._kernel.rng.uniform(0, 1, *event, attempt) < probability
+            self.kernel.rng.uniform(0, 1, *event, attempt) < probability
         ):
-            await self._kernel.sleep(RETRANSMISSION_NS << attempt)
+            await self.kernel.sleep(RETRANSMISSION_NS << attempt)
             attempt += 1
 
     def _changed(self) -> None:

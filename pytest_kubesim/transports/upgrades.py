@@ -7,7 +7,7 @@ it was sent.  So neither costs memory, whoever stops reading.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
@@ -17,6 +17,7 @@ from pytest_kubesim.sim.pipes import Broken, Reset
 if TYPE_CHECKING:
     from pytest_kubesim.kubelet.streaming import ClientStream
     from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.link import Link
     from pytest_kubesim.sim.pipes import Pipe
     from pytest_kubesim.transports.http import Connection
     from pytest_kubesim.wire import Request
@@ -48,6 +49,16 @@ class Upgraded(Protocol):
 
 def take_over(connection: Connection, stream: Any, request: Request) -> Upgraded | None:
     """The connection on its new wire; None, and an end to it, where the request asks for none."""
+    link: Link | None = getattr(stream, "link", None)
+    if link is None:
+        return _on_wire(connection, stream, request)
+    from pytest_kubesim.transports.hops import Hop
+
+    hop = Hop(connection, link)
+    return hop.joined(_on_wire(cast("Any", hop), stream, request))
+
+
+def _on_wire(connection: Connection, stream: Any, request: Request) -> Upgraded | None:
     from pytest_kubesim.transports import raw, spdy_session, websocket
 
     wire = getattr(stream, "wire", "")
