@@ -51,6 +51,11 @@ def test_no_function_is_two_things() -> None:
     assert not long
 
 
+def test_test_modules_have_names_of_their_own() -> None:
+    names = [p.name for p in ALL if p.name.startswith("test_")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_file_is_hard_to_name() -> None:
     assert not [relative(p) for p in SOURCES if p.stem in FORBIDDEN_NAMES]
 
