@@ -42,6 +42,11 @@ FLAGS = (
     "--dump-logs-on-failure=false", "--ginkgo.no-color", "--ginkgo.silence-skips",
 )
 
+MISSING = (
+    "foo:non-existent", "gcr.io/google_samples/gb-redisslave:nonexistent", "webserver:404",
+)
+"""Images of which the suite knows that no registry has them; in the simulation any image exists."""
+
 
 def read(file: Path) -> list[str]:
     """The names in a file, one a line; `#` begins a comment line."""
@@ -63,6 +68,13 @@ def serve(folder: Path, options: list[str]) -> tuple[subprocess.Popen[str], Path
     line = process.stdout.readline()
     if not line.startswith("READY"):
         raise SystemExit(f"kubesim serve did not start: {line!r}; see {folder / 'serve.log'}")
+    for image in MISSING:
+        fault = f'kubesim.faults.image("{image}").pull_error("not_found")'
+        subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "pytest_kubesim.cli", "ctl", "--kubeconfig", str(config),
+             "faults", "add", fault],
+            check=True, stdout=subprocess.DEVNULL,
+        )
     return process, config
 
 
