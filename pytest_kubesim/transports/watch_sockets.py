@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from pytest_kubesim.apiserver.filters.authentication import IN_PROTOCOL
 from pytest_kubesim.apiserver.storage.watch import CacheWatcher
 from pytest_kubesim.kubelet.streaming import Refusal, is_websocket, offered, websocket_protocol
 from pytest_kubesim.transports import answers
@@ -161,7 +162,7 @@ def check_origin(request: Request) -> None:
 
 def the_only(request: Request) -> str:
     """The subprotocol of a watch: any, but nobody chooses among several.  Raises `Refusal`."""
-    names = offered(request)
+    names = [name for name in offered(request) if not name.startswith(IN_PROTOCOL)]
     if len(names) > 1:
         raise Refusal(400, "")
     return names[0] if names else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -10,17 +11,19 @@ from wsproto import events
 
 from pytest_kubesim.transports import serve
 from pytest_kubesim.transports.http import Connection, Front, Identity
+from pytest_kubesim.wire import UserInfo
 
+ADMIN = Identity(serve.ADMIN)
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 class Client:
     """A WebSocket client on a connection in memory."""
 
-    def __init__(self, kubesim, path, *headers, upgrade=True):
+    def __init__(self, kubesim, path, *headers, upgrade=True, identity=ADMIN):
         self.sent = b""
         self.closed = []
-        front = Front(kubesim.kernel, kubesim.server, lambda _headers: Identity(serve.ADMIN))
+        front = Front(kubesim.kernel, kubesim.server, lambda _headers: identity)
         self.connection = Connection(front, self._receive, self.closed.append, "test")
         lines = [
             f"GET {path} HTTP/1.1", "Host: x", "Upgrade: websocket", "Connection: keep-alive, Upgrade",
@@ -152,3 +155,52 @@ def test_a_log_in_base64_is_text(kubesim):
     )
     assert b"base64.binary.k8s.io" in client.head
     assert client.messages() == ["", "b25lCg=="]
+
+
+# -- who asks --------------------------------------------------------------------------------------
+
+def bearer(token):
+    return f"base64url.bearer.authorization.k8s.io.{base64.urlsafe_b64encode(token.encode()).decode().rstrip('=')}"
+
+
+def test_a_browser_sends_its_token_among_the_subprotocols(kubesim):
+    kubesim.server.authenticators.tokens["a-token?"] = serve.ADMIN
+    client = Client(
+        kubesim, f"{CONFIG_MAPS}?watch=1", "Origin: http://x", f"Sec-WebSocket-Protocol: mine, {bearer('a-token?')}",
+        identity=Identity(),
+    )
+    assert b"sec-websocket-protocol: mine\r\n" in client.head.lower() + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("protocols", "status"),
+    [
+        (bearer("t"), 401),
+        (f"a, {bearer('t')}, {bearer('t')}", 401),
+        (f"a, {bearer('other')}", 401),
+        (f"a, {bearer('t')}=", 401),
+        (f"a, {bearer('')}", 403),
+    ],
+)
+def test_a_token_among_the_subprotocols_has_to_be_as_it_is_sent(kubesim, protocols, status):
+    kubesim.server.authenticators.tokens["t"] = serve.ADMIN
+    client = Client(
+        kubesim, f"{CONFIG_MAPS}?watch=1", "Origin: http://x", f"Sec-WebSocket-Protocol: {protocols}",
+        identity=Identity(), upgrade=False,
+    )
+    assert client.sent.startswith(b"HTTP/1.1 %d " % status)
+
+
+def test_a_client_certificate_comes_before_a_token(kubesim):
+    kubesim.server.authenticators.tokens["t"] = serve.ADMIN
+    review = b'{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}'
+    sent = []
+    for certificate in (UserInfo("jane"), None):
+        front = Front(kubesim.kernel, kubesim.server, lambda _headers, who=certificate: Identity(certificate=who))
+        Connection(front, sent.append, print).feed(
+            b"POST /apis/authentication.k8s.io/v1/selfsubjectreviews HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(review), review)
+        )
+    kubesim.clock.advance("1s")
+    users = [json.loads(answer.partition(b"\r\n\r\n")[2])["status"]["userInfo"]["username"] for answer in sent]
+    assert users == ["jane", "admin"]
