@@ -13,10 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import functools
-import operator
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Any, TypeAlias, TypeGuard
 
 from pytest_kubesim.apimachinery import golang
@@ -26,6 +25,8 @@ from pytest_kubesim.apimachinery.schema import PROPS, Schema, schema_named
 
 _Accepts: TypeAlias = Callable[[Any, Any], bool]
 """Whether a value is right, given one that is and that it may share parts with."""
+
+_NOTHING: Object = {}
 
 _MAX_STRICT_ERRORS = 100
 _PLAIN_TIME = re.compile(
@@ -125,7 +126,7 @@ def _unknown(schema: Schema, value: Any, path: str) -> Iterator[str]:
 def _knows(name: str) -> _Accepts:
     """Whether an object holds known keys only, for a built-in struct."""
     known: frozenset[str] = frozenset()
-    inner: dict[str, _Accepts] | None = None
+    inner: list[tuple[str, _Accepts]] | None = None
 
     def knows(value: Any, base: Any) -> bool:
         nonlocal known, inner
@@ -134,17 +135,19 @@ def _knows(name: str) -> _Accepts:
         if inner is None:
             properties = schema_named(name).properties
             known = frozenset(properties)
-            inner = {
-                key: walk
+            inner = [
+                (key, walk)
                 for key, child in properties.items()
                 if (walk := _knows_below(child)) is not None
-            }
+            ]
         if not _is_object(value):
             return True
         if not value.keys() <= known:
             return False
-        for key, element, before in _changed(value, base):
-            if element and key in inner and not inner[key](element, before):
+        right = (base if _is_object(base) else _NOTHING).get
+        for key, walk in inner:
+            element = value.get(key)
+            if element and element is not (before := right(key)) and not walk(element, before):
                 return False
         return True
 
@@ -174,15 +177,6 @@ def _alike(value: list[Any], base: Any) -> Iterable[Any]:
     if _is_list(base) and len(base) == len(value):
         return base
     return repeat(None, len(value))
-
-
-def _changed(value: Object, base: Any) -> Iterable[tuple[str, Any, Any]]:
-    """The fields of ``value`` that are not the very objects of ``base``, and what is there."""
-    if not _is_object(base):
-        return zip(value, value.values(), repeat(None), strict=False)
-    befores = base.values() if tuple(value) == tuple(base) else list(map(base.get, value))
-    others = map(operator.is_not, value.values(), befores)
-    return compress(zip(value, value.values(), befores, strict=True), others)
 
 
 # -- decoding: what does not fit -------------------------------------------------------------------
@@ -229,8 +223,14 @@ def _accepts_struct(name: str) -> _Accepts:
             fields = {key: _accepts(child) for key, child in schema_named(name).properties.items()}
         if not _is_object(value):
             return value is None
-        for key, element, before in _changed(value, base):
-            if element is not None and key in fields and not fields[key](element, before):
+        right = (base if _is_object(base) else _NOTHING).get
+        for key, element in value.items():
+            if (
+                element is not None
+                and element is not (before := right(key))
+                and key in fields
+                and not fields[key](element, before)
+            ):
                 return False
         return True
 

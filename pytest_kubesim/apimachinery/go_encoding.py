@@ -17,7 +17,7 @@ import base64
 import functools
 import operator
 from collections.abc import Callable, Iterable
-from itertools import compress, repeat
+from itertools import repeat
 from typing import Any, TypeAlias, cast
 
 from pytest_kubesim.apimachinery import golang, quantity, timestamps
@@ -144,8 +144,9 @@ class _Plan:
         """
         by_key = self._by_key
         out = value
-        others = map(operator.is_not, value.values(), base.values())
-        for key, element in compress(value.items(), others):
+        for key, element in value.items():
+            if element is base[key]:
+                continue
             _, convert, mode = by_key[key]
             if element is None:
                 return self.whole(value, base.get)

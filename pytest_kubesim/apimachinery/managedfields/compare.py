@@ -8,9 +8,7 @@ Follows ``structured-merge-diff/typed/compare.go``.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
-from itertools import compress
 from typing import Any, TypeAlias, cast
 
 import msgspec
@@ -139,10 +137,11 @@ def _maps(type_: Type, left: dict[str, Any], right: dict[str, Any]) -> _Nodes | 
     removed: FieldSet = {}
     modified: FieldSet = {}
     added: FieldSet = {}
-    alike = tuple(left) == tuple(right)
-    ours_of = left.values() if alike else [left.get(name, _ABSENT) for name in right]
-    others = map(operator.is_not, ours_of, right.values())
-    for (name, theirs), ours in compress(zip(right.items(), ours_of, strict=True), others):
+    known = left.get
+    for name, theirs in right.items():
+        ours = known(name, _ABSENT)
+        if ours is theirs:
+            continue
         below = type_.child(name) or DEDUCED
         if ours is _ABSENT:
             added["f:" + name] = whole(below, theirs)
@@ -150,7 +149,7 @@ def _maps(type_: Type, left: dict[str, Any], right: dict[str, Any]) -> _Nodes | 
         nodes = _visit(below, ours, theirs)
         if nodes is not None:
             _place("f:" + name, nodes, removed, modified, added)
-    if not alike:
+    if left.keys() != right.keys():
         for name, ours in left.items():
             if name not in right:
                 removed["f:" + name] = whole(type_.child(name) or DEDUCED, ours)
