@@ -17,6 +17,7 @@ from pytest_kubesim.cluster.control_plane import WATCH_LATENCY_NS
 from pytest_kubesim.transports import addresses
 from pytest_kubesim.transports.actors import WORLD
 from pytest_kubesim.transports.http import Connection, Front, Headers, Identity
+from pytest_kubesim.transports.pod_door import open_doors
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
@@ -91,6 +92,9 @@ class Place:
         if len(self._servers) > 1:
             for server in self._servers:
                 server.process.on_exit.append(self._ended)
+        open_doors(
+            cluster, lambda server: Front(cluster.kernel, server, on_failure=self._failed)
+        )
 
     @property
     def _servers(self) -> tuple[APIServer, ...]:
