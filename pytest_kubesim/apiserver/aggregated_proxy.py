@@ -12,6 +12,8 @@ Follows `kube-aggregator/pkg/apiserver/handler_proxy.go`,
 
 from __future__ import annotations
 
+import base64
+import binascii
 import string
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 DISCOVERY_TIMEOUT_NS = 5 * NS
 REQUEST_TIMEOUT_NS = 60 * NS
 REDIRECTED = b"the backend attempted to redirect this request, which is not permitted"
+UNREADABLE_BUNDLE = "unable to load root certificates: unable to parse bytes as PEM block"
 TIMED_OUT = "context deadline exceeded"
 _SERVICES = GroupResource("", "services")
 _ENDPOINT_SLICES = GroupResource("discovery.k8s.io", "endpointslices")
@@ -218,6 +221,8 @@ async def serve(scope: RequestScope, remote: Remote) -> Any:
     server = scope.server
     if not remote.available:
         return _error("service unavailable")
+    if problem := bundle_problem(remote):
+        return _error(problem, 500)
     try:
         target = target_of(server, remote)
     except CallError:
@@ -239,10 +244,20 @@ async def serve(scope: RequestScope, remote: Remote) -> Any:
     return answer
 
 
-def _error(text: str) -> Response:
-    """503 as Go's `http.Error` writes it."""
+def bundle_problem(remote: Remote) -> str:
+    """Why no connection can be made at all: a `caBundle` that holds no certificate."""
+    bundle: str = remote.obj["spec"].get("caBundle") or ""
+    try:
+        is_pem = not bundle or b"-----BEGIN CERTIFICATE-----" in base64.b64decode(bundle)
+    except binascii.Error:
+        is_pem = False
+    return "" if is_pem else UNREADABLE_BUNDLE
+
+
+def _error(text: str, code: int = 503) -> Response:
+    """An error as Go's `http.Error` writes it."""
     headers = (("X-Content-Type-Options", "nosniff"),)
-    return Response(503, None, f"{text}\n".encode(), responses.TEXT, headers)
+    return Response(code, None, f"{text}\n".encode(), responses.TEXT, headers)
 
 
 async def call(

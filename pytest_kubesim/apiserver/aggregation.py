@@ -36,6 +36,8 @@ class Remote:
     """What the aggregated discovery says of the group version."""
     openapi: dict[str, Any] = attrs.field(factory=dict[str, Any])
     """The documents of that server, and when they were read."""
+    failures: int = 0
+    """How often in a row that server has failed a check."""
 
     @property
     def name(self) -> str:

@@ -94,7 +94,21 @@ def _check_all(server: APIServer) -> None:
 
 
 def _check(server: APIServer, remote: Remote) -> None:
-    _spawn(server, remote, lambda: _sync(server, remote), "apiservice")
+    _spawn(server, remote, lambda: _attend(server, remote), "apiservice")
+
+
+async def _attend(server: APIServer, remote: Remote) -> None:
+    """Check an APIService, and again soon where the server failed."""
+    if not aggregation.is_known(server, remote):
+        return
+    if await _sync(server, remote):
+        remote.failures = 0
+        return
+    delay_ns = min(FIRST_RETRY_NS << min(remote.failures, 20), RESYNC_NS)
+    remote.failures += 1
+    server.process.call_later(
+        delay_ns, lambda: _check(server, remote), periodic=True, label="apiservice"
+    )
 
 
 def _spawn(
@@ -104,20 +118,19 @@ def _spawn(
 
 
 async def _look_after(server: APIServer, remote: Remote) -> None:
-    """Check an APIService as long as it is there."""
-    failures = 0
+    """Check an APIService now and then, as long as it is there."""
     while aggregation.is_known(server, remote):
-        passed = await _sync(server, remote)
-        failures = 0 if passed else failures + 1
-        delay_ns = RESYNC_NS
-        if failures:
-            delay_ns = min(FIRST_RETRY_NS << min(failures - 1, 20), RESYNC_NS)
-        await server.kernel.sleep(delay_ns, periodic=True)
+        _check(server, remote)
+        await server.kernel.sleep(RESYNC_NS, periodic=True)
 
 
 async def _sync(server: APIServer, remote: Remote) -> bool:
     """Say whether an APIService is available, where that has changed; gives whether it is."""
-    problem = _problem(server, remote.obj) or await _call(server, remote)
+    problem = _problem(server, remote.obj)
+    if problem is None:
+        if aggregated_proxy.bundle_problem(remote):
+            return False
+        problem = await _call(server, remote)
     reason, message = problem or ("Passed", "all checks passed")
     # As it is now: the check has taken its time.
     obj = server.reader.get(aggregation.API_SERVICES, "", remote.name)

@@ -39,8 +39,8 @@ SEATS = 600
 """`--max-requests-inflight` and `--max-mutating-requests-inflight` together."""
 QUEUE_WAIT_NS = 15 * NS
 """How long a request may wait in a queue: a quarter of the request timeout."""
-LEVEL_HEADER = "X-Kubernetes-PF-PriorityLevel-UID"
-SCHEMA_HEADER = "X-Kubernetes-PF-FlowSchema-UID"
+LEVEL_HEADER = "X-Kubernetes-Pf-Prioritylevel-Uid"
+SCHEMA_HEADER = "X-Kubernetes-Pf-Flowschema-Uid"
 UNCOUNTED = frozenset({"attach", "exec", "log", "portforward", "proxy"})
 MAX_FLOWS = 4096
 

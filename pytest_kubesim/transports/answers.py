@@ -1,5 +1,7 @@
 """What HTTP/1.1 and HTTP/2 have in common: the way to the API server and back.
 
+The law: every request has an audit ID, the client's or one that is drawn, and the answer says it.
+
 Follows `endpoints/handlers/responsewriters/writers.go` for compression.
 """
 
@@ -8,6 +10,8 @@ from __future__ import annotations
 import gzip
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pytest_kubesim.sim.clock import NS
 
@@ -27,12 +31,28 @@ _NO_CACHE = ("Cache-Control", "no-cache, private")
 async def ask(front: Front, request: Request) -> Any:
     """The answer to a request, after its way there and back.  Raises `ConnectionLost`."""
     network, host = front.network, request.host
+    audit_id = request.header("audit-id")
+    if not audit_id:
+        audit_id = _audit_id(front, request)
+        named = (*request.headers, ("audit-id", audit_id))
+        request = msgspec.structs.replace(request, headers=named)
     if network is not None and not network.instant(host, front.server_host):
         await network.transit(host, front.server_host)
     answer: Any = await front.handler.handle(request)
+    # What another server has upgraded is passed on as it is.
+    if not hasattr(answer, "wire") and all(k.lower() != "audit-id" for k, _ in answer.headers):
+        answer.headers = (("Audit-Id", audit_id), *answer.headers)
     if network is not None and not network.instant(front.server_host, host):
         await network.transit(front.server_host, host)
     return answer
+
+
+def _audit_id(front: Front, request: Request) -> str:
+    """A UUID by which a request is known (`endpoints/filters/request_audit_id.go`)."""
+    number = next(front.asked)
+    drawn = front.kernel.rng.bytes(16, "audit", front.server_host, request.client, number)
+    text = drawn.hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-8{text[17:20]}-{text[20:]}"
 
 
 async def deliver(front: Front, host: str, stream_name: str, batch: int) -> None:

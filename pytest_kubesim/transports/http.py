@@ -11,8 +11,9 @@ the connection ends.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -85,6 +86,8 @@ class Front:
     server_host: str = "control-plane"
     watch_latency_ns: tuple[int, int] = (0, 0)
     compress: bool = False
+    asked: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+    """Numbers the requests that come without an audit ID."""
     on_failure: Callable[[BaseException], object] = _raise
 
 

@@ -29,14 +29,20 @@ from cryptography.x509.oid import NameOID
 
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
-from pytest_kubesim.apiserver import webhook_client
+from pytest_kubesim.apiserver import aggregated_proxy, webhook_client
 from pytest_kubesim.apiserver.webhook_client import CallError
+from pytest_kubesim.cluster import api_services
 from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.transports.tls_streams import Bridge
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apiserver.aggregated_proxy import Outgoing, Target
+    from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.pipes import Stream
     from pytest_kubesim.sim.tasks import Future
 
+CONNECT_TIMEOUT_S = 30.0
 MAX_THREADS = 64
 """How many calls are under way at a time; more wait, and their time passes."""
 EXTRA_S = 5.0
@@ -78,13 +84,22 @@ class Call:
     ca_bundle: bytes
     timeout_s: float
     verify: bool = True
+    client_pair: tuple[str, str] | None = None
+    """The files of the certificate and the key that the client shows."""
 
 
 class Caller:
-    """Makes calls in threads.  Parameters: `kernel`; `call_soon`, the way back into the loop."""
+    """Makes calls in threads.
 
-    def __init__(self, kernel: Kernel, call_soon: CallSoon) -> None:
+    Parameters: `kernel`; `call_soon`, the way back into the loop; `proxy_pair`, the files of the
+    certificate and key that aggregated API servers are shown.
+    """
+
+    def __init__(
+        self, kernel: Kernel, call_soon: CallSoon, proxy_pair: tuple[str, str] | None = None
+    ) -> None:
         self._kernel = kernel
+        self._proxy_pair = proxy_pair
         self._call_soon = call_soon
         self._slots = threading.BoundedSemaphore(MAX_THREADS)
 
@@ -115,6 +130,63 @@ class Caller:
 
         # Daemons: a served cluster that is told to stop does not wait for somebody's answer.
         threading.Thread(target=work, name="webhook", daemon=True).start()
+        return await future
+
+    async def api_server(self, server: APIServer, target: Target, outgoing: Outgoing) -> Any:
+        """Carries a request to an aggregated API server (`server.call_api_server`)."""
+        dialled = target.dialled
+        host = dialled.rpartition(":")[0].strip("[]")
+        if _is_ip(host):
+            endpoint = aggregated_proxy.endpoint_of(server, target)
+            if endpoint is None:
+                raise CallError(f"dial tcp {dialled}: connect: connection refused")
+            if endpoint[2]:
+                return await api_services.to_pods(server, target, outgoing)
+            # As kube-proxy leads the address of the service there.
+            dialled = f"{endpoint[0]}:{endpoint[1]}"
+        bundle = bundle_of(target.ca_bundle)
+        call = Call(
+            outgoing.method, dialled, target.server_name, outgoing.target, {}, None, bundle,
+            CONNECT_TIMEOUT_S, verify=not target.insecure, client_pair=self._proxy_pair,
+        )  # fmt: skip
+        try:
+            stream = await self.connect(call)
+        except CallError as error:
+            raise CallError(str(error).replace(dialled, target.dialled)) from None
+        return await aggregated_proxy.exchange(self._kernel, stream, target, outgoing)
+
+    async def connect(self, call: Call) -> Stream:
+        """A connection over TLS, as a stream.  Raises `CallError`."""
+        future: Future[Stream] = self._kernel.future()
+        bridges: list[Bridge] = []
+        ready = threading.Event()
+
+        def connected(secured: ssl.SSLSocket) -> None:
+            bridge = Bridge(self._kernel, self._call_soon, secured)
+            bridges.append(bridge)
+            ready.set()
+            if not future.done():
+                future.set_result(bridge.stream)
+
+        def refused(error: BaseException) -> None:
+            if not future.done():
+                future.set_exception(error)
+
+        def work() -> None:
+            try:
+                secured = _secured(_dial(call), call)
+            except CallError as error:
+                failure = error
+            except Exception as error:  # noqa: BLE001 - carried over to who waits
+                failure = CallError(str(error))
+            else:
+                self._call_soon(lambda: connected(secured))
+                ready.wait()
+                bridges[0].run()
+                return
+            self._call_soon(lambda: refused(failure))
+
+        threading.Thread(target=work, name="aggregator", daemon=True).start()
         return await future
 
     async def webhook(
@@ -198,6 +270,8 @@ def _context(call: Call, *, verify: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # done here, in Go's words
     context.set_alpn_protocols(["http/1.1"])
+    if call.client_pair is not None:
+        context.load_cert_chain(*call.client_pair)
     if not verify:
         context.verify_mode = ssl.CERT_NONE
         return context

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pytest_kubesim import config
-from pytest_kubesim.apiserver import webhook_pods
+from pytest_kubesim.apiserver import loopback, webhook_pods
 from pytest_kubesim.apiserver.audit import Auditor
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.cluster.control_plane import MASTERS, WATCH_LATENCY_NS
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 MAX_PORT = 65535
 JOURNAL_ENTRIES = 10_000
 """What is kept of the journal: a served cluster has no end at which to read it."""
+FRONT_PROXY = "front-proxy-client"
 ADMIN = UserInfo("admin", (MASTERS,), "admin-uid")
 
 
@@ -64,23 +65,25 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="kubesim-") as folder:
         pair = certificates.write(Path(folder), "apiserver", authority.server())
         context = tls_context(*pair, authority.pem.decode())
+        proxy_pair = front_proxy(cluster, Path(folder), authority)
         try:
-            loop = open_door(cluster, clock, context, port=options.port)
+            loop = open_door(cluster, clock, context, port=options.port, proxy_pair=proxy_pair)
         except OSError as error:
             raise UsageError(
                 f"serve: --port {options.port} cannot be had: {os.strerror(error.errno or 0)};",
                 "choose another, or 0 for a free one",
             ) from None
-    url = f"https://127.0.0.1:{loop.port}"
-    if options.kubeconfig:
-        try:
-            write_kubeconfig(Path(options.kubeconfig), url, token, authority)
-        except OSError as error:
-            raise UsageError(
-                f"serve: --kubeconfig {options.kubeconfig} cannot be written: {error.strerror};",
-                "name a file in a folder that you may write to",
-            ) from None
-    attend(cluster, loop, url)
+        url = f"https://127.0.0.1:{loop.port}"
+        if options.kubeconfig:
+            try:
+                write_kubeconfig(Path(options.kubeconfig), url, token, authority)
+            except OSError as error:
+                raise UsageError(
+                    f"serve: --kubeconfig {options.kubeconfig} cannot be written: "
+                    f"{error.strerror};",
+                    "name a file in a folder that you may write to",
+                ) from None
+        attend(cluster, loop, url)
     return 0
 
 
@@ -137,6 +140,32 @@ def audit(cluster: Cluster, options: argparse.Namespace) -> None:
         server.audit.append(auditor)
 
 
+def front_proxy(
+    cluster: Cluster, folder: Path, authority: certificates.Authority
+) -> tuple[str, str]:
+    """What the API server shows aggregated ones: the files of a certificate and its key.
+
+    They read in `kube-system/extension-apiserver-authentication` whose certificates to believe, as
+    kubeadm has it (`controlplane/controller/clusterauthenticationtrust`).
+    """
+    proxy = certificates.Authority("front-proxy-ca")
+    data = {
+        "client-ca-file": authority.pem.decode(),
+        "requestheader-allowed-names": f'["{FRONT_PROXY}"]',
+        "requestheader-client-ca-file": proxy.pem.decode(),
+        "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+        "requestheader-group-headers": '["X-Remote-Group"]',
+        "requestheader-uid-headers": '["X-Remote-Uid"]',
+        "requestheader-username-headers": '["X-Remote-User"]',
+    }
+    metadata = {"name": "extension-apiserver-authentication", "namespace": "kube-system"}
+    server = cluster.server
+    path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps"
+    obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+    cluster.perform(loopback.send(server, "POST", path, obj))
+    return certificates.write(folder, FRONT_PROXY, proxy.client(FRONT_PROXY))
+
+
 def open_door(
     cluster: Cluster,
     clock: WallClock,
@@ -144,8 +173,12 @@ def open_door(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    proxy_pair: tuple[str, str] | None = None,
 ) -> Loop:
-    """The cluster's API server on a socket, and the remote control beside it.  Raises `OSError`."""
+    """The cluster's API server on a socket, and the remote control beside it.  Raises `OSError`.
+
+    `proxy_pair`: the files of the certificate and key that aggregated API servers are shown.
+    """
     timers = WallTimers()
     front = Front(
         cluster.kernel,
@@ -155,8 +188,9 @@ def open_door(
         on_failure=_tell,
     )
     loop = Loop(front, clock, context, port, host, timers)
-    caller = Caller(cluster.kernel, loop.call_soon_threadsafe)
+    caller = Caller(cluster.kernel, loop.call_soon_threadsafe, proxy_pair)
     for server in cluster.control_plane.servers:
+        server.call_api_server = caller.api_server
         server.call_webhook = webhook_pods.before(server, caller.webhook)
     return loop
 

@@ -17,6 +17,7 @@ import msgspec
 from pytest_kubesim.apimachinery import fields, labels, status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.apiserver import responses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +124,7 @@ class Union:
 
 
 async def with_authorization(scope: RequestScope) -> Response | None:
-    """Lets the request pass, or raises `APIStatus` (403)."""
+    """Lets the request pass, or answers 403."""
     noted = scope.audit
     if MASTERS in scope.user.groups:
         noted[DECISION_NOTE], noted[REASON_NOTE] = "allow", ""
@@ -133,7 +134,9 @@ async def with_authorization(scope: RequestScope) -> Response | None:
     noted[DECISION_NOTE] = "allow" if decision == "allow" else "forbid"
     noted[REASON_NOTE] = reason
     if decision != "allow":
-        raise forbidden(attributes, reason)
+        answer = responses.refusal(scope, forbidden(attributes, reason))
+        answer.headers = (*answer.headers, ("X-Content-Type-Options", "nosniff"))
+        return answer
     return None
 
 
