@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.sim.tasks import Future
 
 
 @attrs.frozen
 class Respond:
-    """Answer with this `Status` object; the request is not looked at."""
+    """Answer with this `Status` object (an external system: this response); the request is not
+    looked at.
+    """
 
-    status: Object
+    status: Any
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -37,6 +38,11 @@ class Reset:
 @attrs.frozen
 class Drop:
     """The request is served, and its answer is lost: the client sees the connection reset."""
+
+
+@attrs.frozen
+class Ignore:
+    """No answer ever comes; the request is not looked at."""
 
 
 @attrs.frozen

@@ -44,7 +44,10 @@ FAULT_POINT = "webhook.call"
 """Consulted before a webhook is called, with `webhook` (its name), `review` (the kind of review),
 `url`, `service` (`namespace/name`), and what the review is of: `operation`, `group`, `resource`,
 `subresource`, `namespace`, `name`.  It understands the effects `Refuse`, `Reset`, `Delay`, `Hold`
-(it answers when that is done, if ever) and `Respond` (a Status, or the review to give)."""
+(it answers when that is done, if ever), `Drop` (it is called, and its answer is lost) and `Respond`
+(a Status, or the review to give)."""
+
+_LOST: Object = {"the answer": "is lost"}
 
 _SERVICES = GroupResource("", "services")
 
@@ -109,14 +112,17 @@ async def post(
 
     async def carried() -> Object:
         answer = await _strike(server, client_config, address, review, name)
-        if answer is not None:
+        if answer is not None and answer is not _LOST:
             return answer
         dialled = resolved(server, client_config, address)
         call = server.call_webhook
         if call is None:
             raise CallError(refused(dialled, is_ip=by_ip))
         known = {**client_config, DIALLED: dialled}
-        return await call(known, f"{path}{query}", review, timeout_seconds * NS)
+        said = await call(known, f"{path}{query}", review, timeout_seconds * NS)
+        if answer is _LOST:
+            raise CallError("EOF")
+        return said
 
     try:
         return await _in_time(server, carried(), timeout_seconds)
@@ -158,8 +164,10 @@ async def _strike(
         return None
     if isinstance(effect, effects.Refuse):
         raise CallError(f"dial tcp {address.dialled}: connect: connection refused")
-    if isinstance(effect, effects.Reset | effects.Drop):
+    if isinstance(effect, effects.Reset):
         raise CallError("EOF")
+    if isinstance(effect, effects.Drop):
+        return _LOST
     if isinstance(effect, effects.Respond):
         if effect.status.get("kind") == "Status":
             raise status.from_object(effect.status)

@@ -84,6 +84,13 @@ class APIRequest:
         """The first query parameter of a name."""
         return next((value for key, value in self.query if key == name), default)
 
+    scheme = "https"
+
+    @property
+    def remote_user(self) -> str:
+        """Who asks, by name."""
+        return self.user.name
+
     @property
     def verb(self) -> str:
         """`get`, `list`, `watch`, `create` ..."""
@@ -128,7 +135,7 @@ class APIService:
         self.requests: list[APIRequest] = []
         """What it was asked, oldest first; the aggregator's own questions are among them."""
         self._owner = owner
-        self._arguments = _positional(application)
+        self._arguments = positional(application)
         self._asgi: Any = owner.asgi(application, name) if self._arguments == 3 else None
 
     def remove(self) -> None:
@@ -155,7 +162,7 @@ class APIService:
         return response_of(said)
 
 
-def _positional(application: Callable[..., Any]) -> int:
+def positional(application: Callable[..., Any]) -> int:
     """How many arguments an application takes: 1, 2 (WSGI) or 3 (ASGI)."""
     try:
         parameters = inspect.signature(application).parameters.values()

@@ -20,6 +20,7 @@ from pytest_kubesim.cluster.api_services import APIServices
 from pytest_kubesim.cluster.audit_log import AuditLog
 from pytest_kubesim.cluster.changes import Changes
 from pytest_kubesim.cluster.control_plane import ControlPlane
+from pytest_kubesim.cluster.externals import Externals
 from pytest_kubesim.cluster.fault_ground import FaultGround
 from pytest_kubesim.cluster.matching import Match
 from pytest_kubesim.cluster.nodes import Nodes
@@ -103,6 +104,7 @@ class Cluster(ObjectVerbs):
         self.faults = Faults(FaultGround(self))
         self.webhooks = Webhooks(self)
         self.api_services = APIServices(self)
+        self.externals = Externals(self)
         self.operators: list[Operator] = []
         self.invariants: list[waiting.Invariant] = []
         self.on_finish: list[Callable[[], object]] = []
@@ -298,6 +300,23 @@ class Cluster(ObjectVerbs):
         `group_priority_minimum`, `version_priority`.
         """
         return self.api_services.add(name, application, options)
+
+    def external(
+        self,
+        name: str,
+        application: Callable[..., Any] | None = None,
+        *,
+        latency: Duration | None = None,
+    ) -> Any:
+        """A system outside that operators reach by a host name; see `cluster.externals`.
+
+        Parameters: `name`, `"host"` (ports 80 and 443), `"host:port"`, `"https://host"`,
+        `"*.example.com"`; `application`, a function of a request, a WSGI or an ASGI application
+        (left out: a decorator); `latency` of every answer.
+
+        Returns: the system, with `.requests` and `.remove()`.
+        """
+        return self.externals.add(name, application, latency)
 
     # -- time ---------------------------------------------------------------------------------
 

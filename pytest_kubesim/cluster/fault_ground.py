@@ -158,6 +158,10 @@ class FaultGround:
             return
         self.processes()[name].start()
 
+    def external_hosts(self) -> tuple[str, ...]:
+        """The systems outside that the test has declared."""
+        return self._cluster.externals.hosts
+
     def hosts(self) -> dict[str, tuple[str, ...]]:
         """By every name that an end of the network may have, the hosts it means."""
         cluster = self._cluster
@@ -165,6 +169,7 @@ class FaultGround:
         found: dict[str, tuple[str, ...]] = {CONTROL_PLANE: planes}
         found.update((host, (host,)) for host in planes)
         found.update((name, (name,)) for name in cluster.nodes)
+        found.update((name, (name,)) for name in cluster.externals.hosts)
         for name, process in self.processes().items():
             found.setdefault(name, (process.host,))
         return found

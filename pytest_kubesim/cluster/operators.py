@@ -65,6 +65,10 @@ class Doors(Protocol):
         """A process that serves an ASGI application (`transports.asgi.ASGIServer`)."""
         ...
 
+    def declared(self, host: str) -> None:
+        """A test has declared a system outside of that name: no proxy leads to it."""
+        ...
+
     def detach(self, cluster: Cluster) -> None:
         """Close the ways in and forget `cluster`."""
         ...

@@ -17,11 +17,13 @@ from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.api_services import APIRequest
+    from pytest_kubesim.cluster.externals import ExternalRequest
 
 
-def environ_of(request: APIRequest) -> dict[str, Any]:
+def environ_of(request: APIRequest | ExternalRequest) -> dict[str, Any]:
     """The environment that describes a request."""
-    host, _, port = request.header("host").rpartition(":")
+    host, colon, port = request.header("host").partition(":")
+    port = port if colon else {"http": "80"}.get(request.scheme, "443")
     environ: dict[str, Any] = {
         "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
@@ -30,11 +32,11 @@ def environ_of(request: APIRequest) -> dict[str, Any]:
         "SERVER_NAME": host,
         "SERVER_PORT": port,
         "SERVER_PROTOCOL": "HTTP/1.1",
-        "REMOTE_USER": request.user.name,
+        "REMOTE_USER": request.remote_user,
         "CONTENT_LENGTH": str(len(request.body)) if request.body else "",
         "CONTENT_TYPE": request.header("content-type"),
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "https",
+        "wsgi.url_scheme": request.scheme,
         "wsgi.input": io.BytesIO(request.body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,
@@ -48,7 +50,7 @@ def environ_of(request: APIRequest) -> dict[str, Any]:
     return environ
 
 
-def call(application: Callable[..., Any], request: APIRequest) -> Any:
+def call(application: Callable[..., Any], request: APIRequest | ExternalRequest) -> Any:
     """The answer of an application: a `Response`, or a stream where it has no length."""
     begun: dict[str, Any] = {}
     written: list[bytes] = []

@@ -15,7 +15,9 @@ from pytest_kubesim.errors import UsageError
 from pytest_kubesim.faults import (
     apiserver,
     container,
+    dns,
     etcd,
+    externals,
     nemesis,
     network,
     node,
@@ -48,13 +50,16 @@ ROOMS: dict[str, Any] = {
     "process": process,
     "api_server": process,
     "webhook": webhooks,
+    "external": externals,
+    "dns": dns,
 }
 """Who knows what a fault does, by what it strikes."""
 
 
 class Ground(
     apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground, container.Ground,
-    process.Ground, webhooks.Ground, triggers.Ground, nemesis.Ground, Protocol,
+    process.Ground, webhooks.Ground, externals.Ground, dns.Ground, triggers.Ground, nemesis.Ground,
+    Protocol,
 ):
     """What the faults need of the cluster."""
 
@@ -194,6 +199,26 @@ class Words:
     def webhook(self, name: str) -> webhooks.CallFaults:
         """A webhook: its name, the host of its URL, or its service, `"namespace/name"`."""
         return webhooks.CallFaults(Call.of("webhook", name), self._say)
+
+    def external(
+        self,
+        host: str,
+        *,
+        client: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+    ) -> externals.ExternalFaults:
+        """A system outside that the test has declared (`kubesim.external`), by its host name.
+
+        Parameters: `client`, an operator's name: only its requests; `method`; `path`, a pattern
+        (`"/v1/charges/*"`).
+        """
+        target = Call.of("external", host, client=client, method=method, path=path)
+        return externals.ExternalFaults(target, self._say)
+
+    def dns(self, host: str, *, client: str | None = None) -> dns.LookupFaults:
+        """Lookups of a name, or of a pattern of names (`"*.example.com"`)."""
+        return dns.LookupFaults(Call.of("dns", host, client=client), self._say)
 
     # -- when ---------------------------------------------------------------------------------
 

@@ -56,6 +56,12 @@ class CallFaults(Speech):
         """Reset the connection before the call is looked at."""
         return self._call("reset", (), times, after, timing)
 
+    def apply_but_drop_answer(
+        self, *, times: int | None = 1, after: int = 0, **timing: Any
+    ) -> Any:
+        """Let it look at the call, and lose its answer."""
+        return self._call("apply_but_drop_answer", (), times, after, timing)
+
     def delay(
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
@@ -123,6 +129,8 @@ def _effect(ground: Ground, fault: Fault) -> Any:
             return effects.Refuse()
         case "reset":
             return effects.Reset()
+        case "apply_but_drop_answer":
+            return effects.Drop()
         case "delay":
             return effects.Delay(to_ns(fault.args[0]))
         case "fail":

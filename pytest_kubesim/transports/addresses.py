@@ -3,6 +3,7 @@
     kubesim-7.test      198.18.0.7        one cluster, for good
     kubesim.test        198.19.255.254    the cluster of whoever asks: an operator's own, else the
     kubernetes.default.svc, 10.96.0.1     one attached last
+    api.example.com     198.19.0.1        a system that this cluster's test has declared
 
 The networks 198.18.0.0/15 are reserved for tests (RFC 2544), `.test` too (RFC 6761).
 """
@@ -62,7 +63,14 @@ def resolve(host: object) -> str | None:
             return f"198.18.{serial >> 8 & 255}.{serial & 255}"
     if host.startswith("198.18."):
         return host
-    return None
+    return declared(host)
+
+
+def declared(host: str) -> str | None:
+    """The address of a system that the test has declared; None for all other names."""
+    if not WORLD.clusters or not WORLD.inside():
+        return None
+    return WORLD.cluster().externals.address_of(host)
 
 
 def cluster_at(address: str, serials: dict[int, Cluster]) -> Cluster | None:

@@ -23,6 +23,7 @@ from pytest_kubesim.wire import Response, WatchEvent
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.api_services import APIRequest
     from pytest_kubesim.cluster.cluster import Cluster
+    from pytest_kubesim.cluster.externals import ExternalRequest
     from pytest_kubesim.sim.kernel import Kernel
 
 _DROPPED = frozenset({b"content-type", b"content-length", b"date", b"transfer-encoding"})
@@ -38,7 +39,7 @@ class ASGIServer:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.process = cluster.run(self._main, name=name)
 
-    async def call(self, request: APIRequest) -> Any:
+    async def call(self, request: APIRequest | ExternalRequest) -> Any:
         """The answer: a `Response`, or a stream where it has no length.  Raises `CallError`."""
         loop = self._loop
         if loop is None or loop.is_closed():
@@ -80,7 +81,7 @@ class ASGIServer:
             self._loop = None
             life.cancel()
 
-    async def _handle(self, request: APIRequest, answer: Answer) -> None:
+    async def _handle(self, request: APIRequest | ExternalRequest, answer: Answer) -> None:
         gone = answer.gone = asyncio.Event()
         bodies = iter((request.body,))
 
@@ -101,21 +102,22 @@ class ASGIServer:
             answer.end()
 
 
-def _scope(request: APIRequest) -> dict[str, Any]:
-    host, _, port = request.header("host").rpartition(":")
+def _scope(request: APIRequest | ExternalRequest) -> dict[str, Any]:
+    host, _, port = request.header("host").partition(":")
+    usual = 80 if request.scheme == "http" else 443
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
         "method": request.method,
-        "scheme": "https",
+        "scheme": request.scheme,
         "path": request.path,
         "raw_path": quote(request.path).encode(),
         "query_string": urlencode(request.query).encode(),
         "root_path": "",
         "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in request.headers],
         "client": ("127.0.0.1", 0),
-        "server": (host, int(port) if port.isdecimal() else 443),
+        "server": (host, int(port) if port.isdecimal() else usual),
     }
 
 

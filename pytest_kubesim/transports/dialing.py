@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.client_go.servers import Servers
 from pytest_kubesim.cluster.control_plane import WATCH_LATENCY_NS
-from pytest_kubesim.transports import addresses
+from pytest_kubesim.transports import addresses, declared
 from pytest_kubesim.transports.actors import WORLD
 from pytest_kubesim.transports.http import Connection, Front, Headers, Identity
 from pytest_kubesim.transports.pod_door import open_doors
@@ -198,8 +198,10 @@ PLACES: dict[int, Place] = {}
 """The places of the attached clusters, by `id` of the cluster: looked up, never iterated."""
 
 
-def place_at(address: str) -> Place:
+def place_at(address: str, port: int) -> Any:
     """What is at an address of ours.  Raises: `ConnectionRefusedError` when nothing is."""
+    if addresses.declared(address) is not None:
+        return declared.Place(WORLD.cluster(), address, port)
     cluster = addresses.cluster_at(address, SERIALS)
     place = PLACES.get(id(cluster))
     if place is None:

@@ -150,6 +150,10 @@ class Driver:
         """A process that serves an ASGI application: see `asgi`."""
         return asgi.ASGIServer(cluster, application, name)
 
+    def declared(self, host: str) -> None:
+        """A test has declared a system outside: see `cluster.externals`."""
+        self._surroundings.declared(host)
+
     def _outside_of(self, cluster: Cluster) -> Outside:
         """What a cluster has outside, made when its first command starts."""
         found = self._outsides.get(id(cluster))

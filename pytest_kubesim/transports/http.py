@@ -76,6 +76,7 @@ class Front:
     `handler` answers; `identify(headers)` says who asks; `network` and `server_host` are the way
     there (None: no latency, no partitions); `watch_latency_ns`, least and most time that a watch
     event is under way; `compress`, whether to gzip large bodies for clients that accept it;
+    `max_body_bytes`, how much of a body is taken in; `cached`, whether answers may be kept;
     `on_failure` is given what the handler raises besides `ConnectionLost`: our own mistakes.
     """
 
@@ -86,6 +87,8 @@ class Front:
     server_host: str = "control-plane"
     watch_latency_ns: tuple[int, int] = (0, 0)
     compress: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
+    cached: bool = False
     asked: Iterator[int] = attrs.field(factory=itertools.count, init=False)
     """Numbers the requests that come without an audit ID."""
     on_failure: Callable[[BaseException], object] = _raise
@@ -229,7 +232,7 @@ class Connection:
             return
         self._body.append(body)
         self._body_bytes += len(body)
-        if self._body_bytes > MAX_BODY_BYTES:
+        if self._body_bytes > self.front.max_body_bytes:
             self._enqueue(keep_alive=False)
             self._deaf = True
 
@@ -338,11 +341,13 @@ class Connection:
 
     def _head(self, status: int, content_type: str, headers: Headers) -> list[bytes]:
         head = [b"HTTP/1.1 %d %s\r\n" % (status, _PHRASES.get(status, b"Unknown"))]
-        for name, value in answers.with_cache_control(headers):
+        if not self.front.cached:
+            headers = answers.with_cache_control(headers)
+        for name, value in headers:
             head.append(f"{name}: {value}\r\n".encode("latin-1"))
         if content_type:
             head.append(f"Content-Type: {content_type}\r\n".encode("latin-1"))
-        head.append(f"Date: {answers.date(self.front.kernel.now_ns)}\r\n".encode())
+        head.append(f"Date: {answers.date(self.front)}\r\n".encode())
         return head
 
     async def _follow(

@@ -183,6 +183,12 @@ class Surroundings:
         context: Any = ssl.SSLContext
         context.load_verify_locations = _load_verify_locations
 
+    def declared(self, host: str) -> None:
+        """A system was declared: no proxy leads to it."""
+        name = f".{host[2:]}" if host.startswith("*.") else host
+        for variable in ("NO_PROXY", "no_proxy"):
+            os.environ[variable] = f"{os.environ[variable]},{name}"
+
     def uninstall(self) -> None:
         """Everything as it was."""
         builtins.open = io.open = _real_open

@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from pytest_kubesim.transports import addresses, dialing, listeners
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.transports import addresses, declared, dialing, listeners
+from pytest_kubesim.transports.actors import WORLD
 from pytest_kubesim.transports.streams import MemoryTransport
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class MemorySockets(asyncio.BaseEventLoop):
         """Ours from the table; numbers as they are; no other name exists here."""
         ours = addresses.resolve(host)
         if ours is not None:
+            if WORLD.clusters:
+                await _look_up(host)
             return dialing.address_infos(ours, port)
         options["flags"] = options.get("flags", 0) | socket.AI_NUMERICHOST
         try:
@@ -40,7 +44,7 @@ class MemorySockets(asyncio.BaseEventLoop):
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a socket to a cluster, or to a listener of the simulation."""
-        place, where = self._find(address[0], address[1])
+        place, where = self._find(*address[:2])
         await self._way(place)
         _claimed[sock] = (place, where)
 
@@ -51,7 +55,7 @@ class MemorySockets(asyncio.BaseEventLoop):
         ours = addresses.resolve(host)
         if ours is None:
             raise nowhere(host, port)
-        return dialing.place_at(ours), (ours, int(port))
+        return dialing.place_at(ours, int(port)), (ours, int(port))
 
     async def create_connection(  # type: ignore[override]
         self,
@@ -72,6 +76,8 @@ class MemorySockets(asyncio.BaseEventLoop):
                 raise nowhere(*sock.getpeername()[:2])
             place, address = claimed
         else:
+            if addresses.resolve(host) not in (None, host):
+                await _look_up(host)
             place, address = self._find(host, port)
             await self._way(place)
         protocol = protocol_factory()
@@ -131,13 +137,24 @@ class MemorySockets(asyncio.BaseEventLoop):
         return listeners.listen(self, protocol_factory, int(port or 0))
 
 
+async def _look_up(host: Any) -> None:
+    """Let a lookup take as long as a fault makes it take.  Raises: `socket.gaierror`."""
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
+    took_ns = declared.lookup(WORLD.cluster(), name)
+    if took_ns:
+        await asyncio.sleep(abs(took_ns) / NS)
+    if took_ns < 0:
+        raise declared.no_answer()
+
+
 def nowhere(host: Any, port: Any) -> OSError:
     """The refusal of what is not in the simulation."""
     if isinstance(host, bytes):
         host = host.decode("ascii", "replace")
     return dialing.refused(
-        f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters "
-        "and what listens inside. Let a stand-in for it listen on localhost"
+        f"there is no {host}:{port} in the simulation; event loops on virtual time reach clusters, "
+        "what listens inside, and what the test declares: "
+        f"kubesim.external({str(host)!r}, function)"
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from pytest_kubesim.sim.tasks import Future
-from pytest_kubesim.transports import addresses, dialing, listeners, tls
+from pytest_kubesim.transports import addresses, declared, dialing, listeners, tls
 from pytest_kubesim.transports.actors import WORLD, to_delay_ns
 from pytest_kubesim.transports.dialing import Place, error_of, place_at, refused
 
@@ -251,7 +251,7 @@ def _connect(self: socket.socket, address: Any, /) -> None:
     if not WORLD.inside():
         raise refused("this thread was started before the cluster was there, or outlives its test")
     WORLD.alive()
-    place = place_at(ours)
+    place = place_at(ours, int(address[1]))
     _await_way(place, self.gettimeout())
     become(self, End(place, (ours, int(address[1]))))
 
@@ -300,8 +300,19 @@ _c_connect_ex: Any = socket.socket.connect_ex
 def _getaddrinfo(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
     ours = addresses.resolve(host)
     if ours is not None:
+        if WORLD.clusters and WORLD.inside():
+            _look_up(str(host))
         return dialing.address_infos(ours, port)
     return _real_getaddrinfo(host, port, *args, **kwargs)
+
+
+def _look_up(host: str) -> None:
+    """Let a lookup take as long as a fault makes it take.  Raises: `socket.gaierror`."""
+    took_ns = declared.lookup(WORLD.cluster(), host)
+    if took_ns:
+        WORLD.block(None, abs(took_ns))
+    if took_ns < 0:
+        raise declared.no_answer()
 
 
 def end_of(sock: MemorySocket) -> End:

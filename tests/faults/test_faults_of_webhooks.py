@@ -2,6 +2,8 @@
 
 import pytest
 
+from pytest_kubesim.apimachinery.status import APIStatus
+
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "default"},
        "spec": {"containers": [{"name": "c", "image": "x.org/x"}]}}
 
@@ -32,3 +34,17 @@ def test_a_webhook_times_out_refuses_fails_and_answers_something_else(kubesim):
     assert "expected response.uid" in post().json()["message"]
     assert post().status_code == 201
     assert len(asked) == 2
+
+
+def test_a_webhook_is_called_and_its_answer_lost(kubesim):
+    @kubesim.webhook("configmaps")
+    def policy(request):
+        return True
+
+    kubesim.faults.webhook(policy.url.split("/")[2]).apply_but_drop_answer()
+    made = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}
+    with pytest.raises(APIStatus, match="EOF"):
+        kubesim.create(made)
+    assert policy.calls == 1
+    kubesim.create(made)
+    assert policy.calls == 2

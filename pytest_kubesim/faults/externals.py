@@ -1,0 +1,177 @@
+"""Faults of the systems outside that a test declares.
+
+    kubesim.faults.external("api.example.com", method="POST").apply_but_drop_answer()
+
+They strike when a request has arrived there (`refuse`: when a connection is made), whoever answers
+it; see `cluster.externals`.  The way there is the network's: `partition`, `latency` and `loss` take
+the host's name.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from pytest_kubesim.apiserver import effects
+from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults.fault import Call, Speech
+from pytest_kubesim.sim.durations import Duration, to_ns
+from pytest_kubesim.wire import Response, to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_kubesim.faults.armed import Armed
+    from pytest_kubesim.faults.fault import Fault
+    from pytest_kubesim.sim.faultpoints import FaultPoints
+    from pytest_kubesim.sim.kernel import Kernel
+
+PASSIVE = True
+CALL, CONNECT = "external.call", "external.connect"
+
+_USUAL = {"times": 1, "after": 0}
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Ground(Protocol):
+    """What a fault of external systems needs of the cluster."""
+
+    kernel: Kernel
+    faultpoints: FaultPoints
+
+    def external_hosts(self) -> tuple[str, ...]:
+        """The systems that the test has declared."""
+        ...
+
+
+class ExternalFaults(Speech):
+    """What can happen to requests to a declared system.
+
+    Every method takes also `at=`, `until=`, `when=` and `for_=`; `times` is how often it strikes
+    (None: always), `after` how many requests pass before.
+    """
+
+    def time_out(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
+        """Never answer; the request is not looked at."""
+        return self._call("time_out", (), times, after, timing)
+
+    def refuse(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
+        """Refuse the connection.  A connection that is open already goes on."""
+        named = [name for name in ("method", "path") if self._target.get(name) is not None]
+        if named:
+            raise UsageError(
+                f"faults: external(...).refuse(): a connection has no {named[0]}; leave "
+                f"{named[0]}= out, or say reset()"
+            )
+        return self._call("refuse", (), times, after, timing)
+
+    def reset(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
+        """Reset the connection before the request is looked at."""
+        return self._call("reset", (), times, after, timing)
+
+    def apply_but_drop_answer(
+        self, *, times: int | None = 1, after: int = 0, **timing: Any
+    ) -> Any:
+        """Let the system do what it is asked for, and lose its answer."""
+        return self._call("apply_but_drop_answer", (), times, after, timing)
+
+    def delay(
+        self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
+    ) -> Any:
+        """Look at the request later, and answer then."""
+        to_ns(duration)
+        return self._call("delay", (duration,), times, after, timing)
+
+    def fail(self, status: int, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
+        """Answer with that HTTP status; the request is not looked at."""
+        if not 400 <= status <= 599:
+            raise UsageError(f"faults: fail({status!r}): give an HTTP status from 400 to 599")
+        return self._call("fail", (status,), times, after, timing)
+
+    def answer(
+        self, body: Any, *, times: int | None = 1, after: int = 0, **timing: Any
+    ) -> Any:
+        """Answer this: an object or a list as JSON, or a text; the request is not looked at."""
+        if not isinstance(body, dict | list | str):
+            raise UsageError(f"faults: answer({body!r}): give an object, a list or a text")
+        return self._call("answer", (cast("object", body),), times, after, timing)
+
+    def _call(
+        self,
+        effect: str,
+        args: tuple[Any, ...],
+        times: int | None,
+        after: int,
+        timing: dict[str, Any],
+    ) -> Any:
+        return self._fault(
+            Call.of(effect, *args, defaults=_USUAL, times=times, after=after), timing
+        )
+
+
+def check(ground: Ground, fault: Fault) -> None:
+    """Raises: `UsageError` for a system that nobody has declared."""
+    if fault.immediate:
+        _declared(ground, fault)
+
+
+def _declared(ground: Ground, fault: Fault) -> None:
+    host, there = fault.target.args[0], ground.external_hosts()
+    if host not in there:
+        raise UsageError(
+            f"faults: no external system {host!r} is declared; there are: "
+            f"{', '.join(there) or 'none'}; declare it: kubesim.external({host!r}, function)"
+        )
+
+
+def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
+    """Let it strike from here on."""
+    fault = armed.fault
+    _declared(ground, fault)
+    target, host = fault.target, fault.target.args[0]
+    times, after = fault.option("times", 1), fault.option("after", 0)
+
+    def meant(attributes: dict[str, Any]) -> bool:
+        method: str | None = target.get("method")
+        path: str | None = target.get("path")
+        return (
+            attributes["host"] == host
+            and target.get("client") in (None, attributes["client"])
+            and (method is None or method.upper() == attributes["method"])
+            and (path is None or fnmatchcase(attributes["path"], path))
+        )
+
+    def consulted(attributes: dict[str, Any]) -> Any:
+        if not meant(attributes):
+            return None
+        armed.seen += 1
+        if armed.seen <= after or (times is not None and armed.struck >= times):
+            return None
+        armed.strike(attributes["client"], host=host, path=attributes.get("path") or "")
+        if times is not None and armed.struck >= times:
+            ground.kernel.call_soon(armed.disarm)
+        return _effect(fault)
+
+    return ground.faultpoints.arm(CONNECT if fault.what == "refuse" else CALL, consulted)
+
+
+def _effect(fault: Fault) -> Any:
+    match fault.what:
+        case "time_out":
+            return effects.Ignore()
+        case "refuse":
+            return effects.Refuse()
+        case "reset":
+            return effects.Reset()
+        case "apply_but_drop_answer":
+            return effects.Drop()
+        case "delay":
+            return effects.Delay(to_ns(fault.args[0]))
+        case "fail":
+            text = f"an error on the server ({fault.args[0]})"
+            return effects.Respond(Response(fault.args[0], None, text.encode(), _TEXT))
+        case _:
+            body = fault.args[0]
+            if isinstance(body, str):
+                return effects.Respond(Response(200, None, body.encode(), _TEXT))
+            return effects.Respond(Response(200, None, to_json(body).rstrip(b"\n")))
