@@ -54,8 +54,9 @@ def test_fabric8(toolchain, server):
         pytest.skip("java 17 or newer is not installed")
     folder = toolchain.copy(HERE / "fabric8")
     plugin = "org.codehaus.mojo:exec-maven-plugin:3.6.2"
-    toolchain.build(folder, "mvn", "-q", "-B", "compile", f"{plugin}:help")
-    toolchain.check(folder, "mvn", "-q", "-B", "-o", f"{plugin}:java", KUBECONFIG=server.kubeconfig)
+    quiet = ("mvn", "-q", "-B", "-Dstyle.color=never")
+    toolchain.build(folder, *quiet, "compile", f"{plugin}:help")
+    toolchain.check(folder, *quiet, "-o", f"{plugin}:java", KUBECONFIG=server.kubeconfig)
 
 
 def test_client_node(toolchain, server):

@@ -50,12 +50,14 @@ def test_the_clock_is_turned(server):
 def test_what_is_stored_is_kept_and_brought_back(server):
     path = "/api/v1/namespaces/default/configmaps"
     file = server.folder / "backup"
+    ctl(server, "clock", "freeze")  # nobody renews a lease meanwhile
     assert ctl(server, "snapshot", "--file", str(file))["keys"] > 50
     ctl(server, "snapshot", "clean")
     for restore in (("--file", str(file)), ("clean",)):
         server.ask("POST", path, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new"}})
         assert ctl(server, "restore", *restore)["changes"] == 1
         assert server.ask("GET", f"{path}/new")[0] == 404
+    ctl(server, "clock", "thaw")
     assert "give a name, or --file" in ctl(server, "snapshot", code=2)
 
 
