@@ -30,6 +30,7 @@ from pytest_kubesim.cri.software.rootfs import build
 from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.errors import ContentProblem
 from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.kubelet.pod_certificates import PodCertificates
 from pytest_kubesim.kubelet.trust_anchors import trust_anchors
 from pytest_kubesim.sim.clock import NS
 
@@ -60,6 +61,7 @@ class VolumeContents:
     def __init__(self, host: Host, references: References) -> None:
         self._host = host
         self._references = references
+        self.certificates = PodCertificates(host, references)
         self._tokens: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._followed: dict[str, Object] = {}
         """Pods whose volumes are kept up to date, by uid."""
@@ -79,6 +81,7 @@ class VolumeContents:
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._followed.pop(uid, None)
+        self.certificates.forget(uid)
         for key in [key for key in self._tokens if key[0] == uid]:
             del self._tokens[key]
 
@@ -239,6 +242,15 @@ class VolumeContents:
             if (ref := part.get("clusterTrustBundle")) is not None:
                 anchors = await trust_anchors(self._host, self._references, ref)
                 entries[ref["path"]] = _credential(pod, source, ref, anchors)
+            if (ref := part.get("podCertificate")) is not None:
+                key, chain = await self.certificates.get(pod, volume["name"], number, ref)
+                for field, data in (
+                    ("credentialBundlePath", key + chain),
+                    ("keyPath", key),
+                    ("certificateChainPath", chain),
+                ):
+                    if path := ref.get(field):
+                        entries[path] = _credential(pod, source, ref, data)
         return entries
 
     async def _keys(

@@ -110,18 +110,20 @@ class VolumeManager:
         if (source := volume.get("secret")) is not None:
             return await self._keys("Secret", namespace, source, source.get("secretName") or "")
         if (source := volume.get("projected")) is not None:
-            for part in source.get("sources") or ():
+            for number, part in enumerate(source.get("sources") or ()):
                 for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
                     ref = part.get(field)
                     if ref is not None:
                         problem = await self._keys(kind, namespace, ref, ref.get("name") or "")
                         if problem:
                             return problem
-                if (ref := part.get("clusterTrustBundle")) is not None:
-                    try:
+                try:
+                    if (ref := part.get("clusterTrustBundle")) is not None:
                         await trust_anchors(self._host, self._references, ref)
-                    except ContentProblem as missing:
-                        return str(missing)
+                    if (ref := part.get("podCertificate")) is not None:
+                        await self._contents.certificates.get(pod, volume["name"], number, ref)
+                except ContentProblem as missing:
+                    return str(missing)
             return ""
         if (source := volume.get("persistentVolumeClaim")) is not None:
             await self._claim(pod, source["claimName"])
