@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.schema import Schema
     from pytest_kubesim.apimachinery.validation import FieldError
 
+_MEANT = {"either `defaultBackend` or `rules` must be specified": "rules"}
+"""Complaints of a struct that show one of its fields."""
 _STEP = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 
 
@@ -36,7 +38,10 @@ def _shown(problem: FieldError, given: Object, schema: Schema) -> FieldError:
     value = problem.bad_value
     if value is not None and not isinstance(value, Printed):
         return problem
-    found = _at(given, problem.field)
+    path = problem.field
+    if child := _MEANT.get(problem.detail):
+        path = f"{path}.{child}"
+    found = _at(given, path)
     if found is None:
         # Some complaints of a spec begin where it begins.
         found = _at(given.get("spec"), problem.field)
@@ -45,7 +50,7 @@ def _shown(problem: FieldError, given: Object, schema: Schema) -> FieldError:
     if not isinstance(found, dict | list):
         return problem
     if value is None:
-        if found or _kind_at(schema, problem.field) not in ("slice", "map"):
+        if found or _kind_at(schema, path) not in ("slice", "map"):
             return problem
         return attrs.evolve(problem, bad_value=found)
     if "null" not in value.text:

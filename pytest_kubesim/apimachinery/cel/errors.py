@@ -74,13 +74,15 @@ def display(source: str, issues: Sequence[Issue]) -> str:
 def _position(source: str, offset: int) -> tuple[int, int]:
     if offset < 0:
         return -1, -1
+    if not source:
+        return 1, -1
     before = source[:offset]
     return before.count("\n") + 1, offset - (before.rfind("\n") + 1)
 
 
 def _shown(lines: list[str], line: int, column: int, message: str) -> str:
     text = f"ERROR: <input>:{line}:{column + 1}: {message}"
-    if not 1 <= line <= len(lines) or len(lines[line - 1].encode()) > _MAX_SNIPPET:
+    if column < 0 or not 1 <= line <= len(lines) or len(lines[line - 1].encode()) > _MAX_SNIPPET:
         return text
     snippet = lines[line - 1].replace("\t", " ")
     marks = "".join("\uff0e" if ord(char) > 0x7F else "." for char in snippet[:column])

@@ -30,7 +30,7 @@ def json_patched(schema: Schema | None, live: Object, operations: Sequence[Objec
             path = operation.get(field)
             if isinstance(path, str):
                 _open(opened, path, closes=field == "path" and operation.get("op") != "test")
-    return _in_order(document, (), opened)
+    return _as_opened(document, (), opened)
 
 
 def merged(schema: Schema | None, live: Object, patch: Object) -> Any:
@@ -60,15 +60,15 @@ def _open(opened: set[_Path], path: str, *, closes: bool) -> None:
     opened.update(tokens[:count] for count in range(len(tokens)))
 
 
-def _in_order(value: Any, path: _Path, opened: set[_Path]) -> Any:
+def _as_opened(value: Any, path: _Path, opened: set[_Path]) -> Any:
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        return [_in_order(each, (*path, str(i)), opened) for i, each in enumerate(items)]
+        return [_as_opened(each, (*path, str(i)), opened) for i, each in enumerate(items)]
     if not isinstance(value, dict):
         return value
     fields = cast("Object", value)
     keys = sorted(fields) if path in opened else list(fields)
-    return {key: _in_order(fields[key], (*path, key), opened) for key in keys}
+    return {key: _as_opened(fields[key], (*path, key), opened) for key in keys}
 
 
 def _merged(value: Any, before: Any, patch: Any) -> Any:
@@ -79,13 +79,14 @@ def _merged(value: Any, before: Any, patch: Any) -> Any:
             key: _merged(fields[key], old.get(key), changes[key]) if key in changes else fields[key]
             for key in sorted(fields)
         }
-    return value if isinstance(before, dict) else _sorted(value)
+    return value if isinstance(before, dict) else in_order(value)
 
 
-def _sorted(value: Any) -> Any:
+def in_order(value: Any) -> Any:
+    """The value with the keys of its maps sorted, as Go encodes them."""
     if isinstance(value, list):
-        return [_sorted(each) for each in cast("list[Any]", value)]
+        return [in_order(each) for each in cast("list[Any]", value)]
     if isinstance(value, dict):
         fields = cast("Object", value)
-        return {key: _sorted(fields[key]) for key in sorted(fields)}
+        return {key: in_order(fields[key]) for key in sorted(fields)}
     return value

@@ -32,6 +32,8 @@ async def watch(scope: RequestScope) -> CacheWatcher:
     """Open a watch.  Raises `APIStatus`."""
     if scope.output.media_type == negotiation.YAML:
         raise status.new_not_acceptable(negotiation.BUILT_IN)
+    if "watch" not in scope.served.verbs:
+        raise status.new_method_not_supported(scope.served.group_resource, "watch")
     options = list_options(scope, forced_watch=scope.info.legacy_watch)
     selection.check_fields(scope, options)
     options = selection.with_name(scope, options)
@@ -49,6 +51,8 @@ async def watch(scope: RequestScope) -> CacheWatcher:
         await cacher.wait_until_fresh(await store.storage.current_revision())
     elif options.send_initial_events and since:
         await cacher.wait_until_fresh(since)
+    elif not initial and not since:
+        since = cacher.revision
     watcher = cacher.watch(
         since=since,
         trigger=selected.trigger,

@@ -18,7 +18,7 @@ from pytest_kubesim.apimachinery.validation import ErrorList, FieldError, Path
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import age, printer
 from pytest_kubesim.registry.pod_template.scheduling import validate_node_selector
-from pytest_kubesim.registry.resource import allocations, names
+from pytest_kubesim.registry.resource import allocations, gated_fields, names
 from pytest_kubesim.registry.resource.generations import Generations
 from pytest_kubesim.registry.rest import Context, Kind
 from pytest_kubesim.registry.strategies import SPEC
@@ -30,6 +30,14 @@ MAX_VALUES = 48
 MAX_VALUE = 64
 _LISTS = ("bools", "ints", "strings", "versions")
 _SCALARS = ("bool", "int", "string", "version")
+_EACH_DEVICE = ("devices", gated_fields.EACH)
+_GATED: tuple[gated_fields.Feature, ...] = (
+    (("partitionTypeAttribute",),),
+    (("skipNodeOperations",),),
+    ((*_EACH_DEVICE, "consumesCounters", gated_fields.EACH, "compatibilityGroups"),),
+    ((*_EACH_DEVICE, "nodeAllocatableResources"),),
+    tuple((*_EACH_DEVICE, "attributes", gated_fields.EACH, key) for key in _LISTS),
+)
 _PLACES = ("nodeName", "nodeSelector", "allNodes", "perDeviceNodeSelection")
 _ONE_PLACE = (
     "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
@@ -66,6 +74,16 @@ class ResourceSliceStrategy(Generations):
             "spec.driver": parts.text(spec, "driver"),
             "spec.pool.name": parts.text(parts.struct(spec, "pool"), "name"),
         }
+
+    def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
+        """Without what is behind feature gates."""
+        obj = super().prepare_for_create(ctx, obj)
+        return {**obj, "spec": gated_fields.without(parts.spec(obj), None, _GATED)}
+
+    def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
+        """The same, unless it was there."""
+        obj = super().prepare_for_update(ctx, obj, old)
+        return {**obj, "spec": gated_fields.without(parts.spec(obj), parts.spec(old), _GATED)}
 
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`validateResourceSliceSpec`."""
