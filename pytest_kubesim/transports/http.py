@@ -311,6 +311,10 @@ class Connection:
             if not isinstance(answer, Response):
                 answer.close()
             return
+        if isinstance(answer, Response) and request.header("upgrade"):
+            from pytest_kubesim.transports import watch_sockets
+
+            answer = watch_sockets.log_as_stream(request, answer)
         if isinstance(answer, Response):
             self._answer(request, answer, keep_alive, modern)
         elif hasattr(answer, "wire"):

@@ -21,14 +21,16 @@ from pytest_kubesim.apiserver.storage.watch import CacheWatcher
 from pytest_kubesim.kubelet.streaming import Refusal, is_websocket, offered, websocket_protocol
 from pytest_kubesim.transports import answers
 from pytest_kubesim.transports.websocket import Messages
+from pytest_kubesim.wire import WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.transports.http import Connection
-    from pytest_kubesim.wire import Request, WatchEvent, WatchStream
+    from pytest_kubesim.wire import Request, Response, WatchStream
 
 BINARY, BASE64 = "binary.k8s.io", "base64.binary.k8s.io"
 LOG_PROTOCOLS = ("", BINARY, BASE64)
 MAX_LOG_MESSAGE_BYTES = 2048
+OK = 200
 LENGTH_BYTES = 4
 """What precedes an event in a body of Kubernetes protobuf."""
 
@@ -36,6 +38,46 @@ LENGTH_BYTES = 4
 def wanted(request: Request, stream: WatchStream) -> bool:
     """Whether the stream is to go over WebSocket: what else streams is a body, whoever asks."""
     return is_websocket(request) and (isinstance(stream, CacheWatcher) or _is_log(request))
+
+
+def log_as_stream(request: Request, answer: Response) -> Response | WatchStream:
+    """A log that is not followed, if it is to go over WebSocket, as a stream of a piece."""
+    if answer.status == OK and is_websocket(request) and _is_log(request):
+        return WholeLog(answer)
+    return answer
+
+
+class WholeLog:
+    """A log that is there (a `WatchStream`)."""
+
+    status = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    patient = True
+
+    def __init__(self, answer: Response) -> None:
+        self.content_type = answer.content_type
+        self.closed = False
+        self._body = answer.body or b""
+
+    async def next(self) -> WatchEvent | None:
+        """The log, then None."""
+        return self.next_nowait()
+
+    def next_nowait(self) -> WatchEvent | None:
+        """The log, then None."""
+        if self.closed:
+            return None
+        self.closed = True
+        return WatchEvent("LOG", {}, 0)
+
+    def encode(self, event: WatchEvent) -> bytes:
+        """Its bytes."""
+        del event
+        return self._body
+
+    def close(self) -> None:
+        """Nothing more is wanted."""
+        self.closed = True
 
 
 def _is_log(request: Request) -> bool:
