@@ -185,7 +185,14 @@ class ReplicaController(Controller):
         if needs_sync and not meta.deletion_timestamp(replica_set):
             failure = await self._manage_replicas(key, active, replica_set)
         now_ns = self.now_ns()
-        new_status = self._status(replica_set, active, terminating, failure, now_ns)
+        wanted = labels.from_set(meta.labels(fields.mapping(replica_set["spec"], "template")))
+        # Where all are its own, all match its selector.
+        full = (
+            len(active)
+            if plain and wanted == selector
+            else sum(wanted.matches(pod["metadata"].get("labels")) for pod in active)
+        )
+        new_status = self._status(replica_set, active, full, terminating, failure, now_ns)
         updated = await self._update_status(replica_set, new_status)
         if failure is not None:
             raise failure
@@ -270,18 +277,15 @@ class ReplicaController(Controller):
         self,
         replica_set: Object,
         active: list[Object],
+        full: int,
         terminating: int | None,
         failure: Exception | None,
         now_ns: int,
     ) -> dict[str, Any]:
         spec = replica_set["spec"]
         min_ready = fields.number(spec, "minReadySeconds")
-        wanted_labels = meta.labels(fields.mapping(spec, "template"))
-        labelled = labels.from_set(wanted_labels).matches
-        full = ready = available = 0
+        ready = available = 0
         for pod in active:
-            if labelled(pod["metadata"].get("labels")):
-                full += 1
             condition = pods.ready_condition(pod)
             if condition is not None and condition["status"] == "True":
                 ready += 1

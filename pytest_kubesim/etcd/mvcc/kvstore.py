@@ -16,6 +16,7 @@ newest.
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,17 @@ class Snapshot:
     index: dict[str, KeyIndex]
     live_keys: SortedKeys
     history: list[Event]
+
+
+@functools.lru_cache(8192)
+def _directories(key: str) -> tuple[str, ...]:
+    """What a key is below of."""
+    found: list[str] = []
+    end = key.rfind("/")
+    while end > 0:
+        found.append(key[:end])
+        end = key.rfind("/", 0, end)
+    return tuple(found)
 
 
 def _mod_revision(event: Event) -> int:
@@ -270,10 +282,8 @@ class KVStore:
     def _touch(self, key: str) -> None:
         self._changes = change = self._changes + 1
         touched = self._touched
-        end = key.rfind("/")
-        while end > 0:
-            touched[key[:end]] = change
-            end = key.rfind("/", 0, end)
+        for directory in _directories(key):
+            touched[directory] = change
 
     def _touch_all(self) -> None:
         self._changes = self._untouched = self._changes + 1

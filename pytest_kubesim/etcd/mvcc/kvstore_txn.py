@@ -149,7 +149,11 @@ def apply_txn(
 
 def is_read_only(request: TxnRequest) -> bool:
     """Whether there are only reads. Follows ``IsTxnReadonly``, which trusts no inner one."""
-    return all(isinstance(step, RangeRequest) for step in request.success + request.failure)
+    for branch in (request.success, request.failure):
+        for step in branch:
+            if not isinstance(step, RangeRequest):
+                return False
+    return True
 
 
 def is_serializable(request: TxnRequest) -> bool:
