@@ -130,6 +130,8 @@ class FieldError:
     field: str
     bad_value: Any
     detail: str = ""
+    declared: bool = attrs.field(default=False, eq=False)
+    """By a rule that the API declares: such complaints come after those that are written out."""
 
     @property
     def body(self) -> str:
@@ -200,6 +202,32 @@ def not_supported(path: Path, value: Any, supported: Iterable[str]) -> FieldErro
 def forbidden(path: Path, detail: str) -> FieldError:
     """The value is well formed and not permitted here."""
     return FieldError(FORBIDDEN, str(path), "", detail)
+
+
+def declared(errors: Iterable[FieldError]) -> list[FieldError]:
+    """The complaints as those of declared rules."""
+    return [attrs.evolve(error, declared=True) for error in errors]
+
+
+def declared_last(errors: list[FieldError]) -> list[FieldError]:
+    """Those of declared rules in the end; of a list as a whole before those of its entries."""
+    last: list[FieldError] = []
+    for error in errors:
+        if not error.declared:
+            continue
+        at = len(last)
+        if error.type == DUPLICATE:
+            entries = error.field.rpartition("[")[0] + "["
+            at = next(
+                (
+                    place
+                    for place, other in enumerate(last)
+                    if other.field.startswith(entries) and other.type != DUPLICATE
+                ),
+                at,
+            )
+        last.insert(at, error)
+    return [error for error in errors if not error.declared] + last if last else errors
 
 
 def too_long(path: Path, max_bytes: int) -> FieldError:

@@ -276,12 +276,12 @@ class Plain(Strategy):
     def validate(self, ctx: Context, obj: Object) -> list[FieldError]:
         """All that is wrong with a new object."""
         del ctx
-        return once(self._finalizers(obj) + self.check(obj, None))
+        return field.declared_last(once(self._finalizers(obj) + self.check(obj, None)))
 
     def validate_update(self, ctx: Context, obj: Object, old: Object) -> list[FieldError]:
         """All that is wrong with a change."""
         del ctx
-        return once(self._finalizers(obj) + self.check(obj, old))
+        return field.declared_last(once(self._finalizers(obj) + self.check(obj, old)))
 
     def _finalizers(self, obj: Object) -> list[FieldError]:
         return [] if self.any_finalizer else kube_finalizers(obj)

@@ -324,7 +324,7 @@ def test_what_else_is_filled_in() -> None:
                 devices=[{"name": "d", "attributes": {"/v": {"version": "1"}}}],
             ),
             [
-                ('spec.devices[0].attributes[/v]: Invalid value: "": the domain must not be empty'),
+                ('spec.devices[0].attributes: Invalid value: "": the domain must not be empty'),
                 (
                     'spec.devices[0].attributes[/v].version: Invalid value: "1": must be a string '
                     "compatible with semver.org spec 2.0.0"

@@ -75,6 +75,7 @@ def validate(obj: Object, old: Object) -> ErrorList:
         lambda item, at: _device(item, at, allocated),
         STATUS.child("devices"),
         shared_id,
+        declared=False,
     )
     allocation: Object | None = status.get("allocation")
     if reserved and allocation is None:
@@ -159,7 +160,10 @@ def _allocation(allocation: Object, path: Path, known: Names) -> ErrorList:
 
 def _result(result: Object, path: Path, known: Names) -> ErrorList:
     errors = requests.reference(parts.text(result, "request"), path.child("request"), known)
-    errors += _which(result, path) + binding_conditions(result, path)
+    errors += names.declared_driver(parts.text(result, "driver"), path.child("driver"))
+    errors += names.declared_pool(parts.text(result, "pool"), path.child("pool"))
+    errors += names.short(parts.text(result, "device"), path.child("device"))
+    errors += binding_conditions(result, path)
     for position, toleration in enumerate(parts.structs(result, "tolerations")):
         errors += names.toleration(toleration, path.child("tolerations").index(position))
     return errors + _share(result, path)
@@ -171,8 +175,9 @@ def binding_conditions(device: Object, path: Path) -> ErrorList:
         parts.texts(device, key) for key in ("bindingConditions", "bindingFailureConditions")
     )
     where, failing = path.child("bindingConditions"), path.child("bindingFailureConditions")
-    errors = names.unique(good, 4, objectmeta.validate_label_name, where)
-    errors += names.unique(bad, 4, objectmeta.validate_label_name, failing)
+    label = objectmeta.validate_label_name
+    errors = names.unique(good, 4, label, where, declared=False)
+    errors += names.unique(bad, 4, label, failing, declared=False)
     detail = "bindingFailureConditions must not overlap with bindingConditions"
     errors += [
         field.invalid(failing.index(position), name, detail)
@@ -192,5 +197,5 @@ def _config(config: Object, path: Path, known: Names) -> ErrorList:
     if not source:
         errors.append(field.required(where))
     elif source not in SOURCES:
-        errors.append(field.not_supported(where, source, SOURCES))
+        errors += field.declared([field.not_supported(where, source, SOURCES)])
     return errors + requests.configuration_of(config, path, known)

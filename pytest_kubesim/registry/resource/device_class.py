@@ -42,7 +42,7 @@ class DeviceClassStrategy(Generations):
             SPEC.child("config"),
         )
         name: str | None = spec.get("extendedResourceName")
-        return errors if name is None else errors + _extended_resource(name)
+        return errors if name is None else errors + field.declared(_extended_resource(name))
 
 
 def _extended_resource(name: str) -> ErrorList:

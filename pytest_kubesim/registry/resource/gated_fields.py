@@ -49,9 +49,9 @@ def _dropped(value: Any, path: _Path) -> Any:
             return {key: _dropped(each, path[1:]) for key, each in fields.items()}
         if isinstance(value, list):
             return [_dropped(each, path[1:]) for each in cast("list[Any]", value)]
-        return value
+        return cast("Any", value)
     if not isinstance(value, dict) or path[0] not in value:
-        return value
+        return cast("Any", value)
     fields = cast("Object", value)
     if len(path) == 1:
         return {key: each for key, each in fields.items() if key != path[0]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_kubesim.apimachinery import formats, objectmeta
+from pytest_kubesim.apimachinery import formats, golang, objectmeta
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import ErrorList, Path
@@ -29,11 +29,27 @@ driver = csi_driver_name
 def declared_driver(name: str, path: Path) -> ErrorList:
     """The driver of a device that is configured or allocated: by declared rules."""
     if not name:
-        return [field.required(path)]
+        return field.declared([field.required(path)])
     errors = field.invalid_each(path, name, formats.is_dns1123_subdomain_caseless(name))
     if len(name) > MAX_DRIVER_NAME:
         errors.append(field.too_long_characters(path, MAX_DRIVER_NAME))
-    return errors
+    return field.declared(errors)
+
+
+def declared_pool(name: str, path: Path) -> ErrorList:
+    """The pool of a device that is allocated."""
+    if not name:
+        return field.declared([field.required(path)])
+    errors: ErrorList = []
+    if len(name) > MAX_POOL_NAME:
+        errors.append(field.too_long_characters(path, MAX_POOL_NAME))
+    for position, part in enumerate(name.split("/")):
+        if not part:
+            errors.append(field.invalid(path, name, f"segment {position}: must not be empty"))
+            continue
+        details = formats.is_dns1123_subdomain(part)
+        errors += [field.invalid(path, part, f"segment {position}: {text}") for text in details]
+    return field.declared(errors)
 
 
 def short(name: str, path: Path) -> ErrorList:
@@ -99,9 +115,19 @@ def each(items: Sequence[Any], limit: int, check: Check, path: Path) -> ErrorLis
 
 
 def unique(
-    items: Sequence[Any], limit: int, check: Check, path: Path, key: Callable[[Any], Any] = str
+    items: Sequence[Any],
+    limit: int,
+    check: Check,
+    path: Path,
+    key: Callable[[Any], Any] = str,
+    *,
+    declared: bool = True,
+    whole: bool = True,
 ) -> ErrorList:
-    """The same of items that differ in their key (`validateSet`)."""
+    """The same of items that differ in their key (`validateSet`).
+
+    `declared`: by a rule that is; `whole`: such complaints show the entry and not its key.
+    """
     errors = each(items, limit, check, path)
     if len(items) > limit:
         return errors
@@ -109,7 +135,11 @@ def unique(
     for position, item in enumerate(items):
         name = key(item)
         if name in seen:
-            errors.append(field.duplicate(path.index(position), name))
+            shown = name
+            if declared and whole and isinstance(item, dict):
+                shown = field.Printed(golang.json_text(item, sort_keys=False))
+            twice = [field.duplicate(path.index(position), shown)]
+            errors += field.declared(twice) if declared else twice
         seen.add(name)
     return errors
 
@@ -133,9 +163,9 @@ def taint(given: Object, before: Object | None, path: Path) -> ErrorList:
         return errors
     where = path.child("effect")
     if not effect:
-        errors.append(field.required(where))
+        errors += field.declared([field.required(where)])
     elif effect not in EFFECTS:
-        errors.append(field.not_supported(where, effect, EFFECTS))
+        errors += field.declared([field.not_supported(where, effect, EFFECTS)])
     return errors
 
 
@@ -143,7 +173,7 @@ def toleration(given: Object, path: Path) -> ErrorList:
     """`validateDeviceToleration`."""
     errors: ErrorList = []
     if key := parts.text(given, "key"):
-        errors += objectmeta.validate_label_name(key, path.child("key"))
+        errors += field.declared(objectmeta.validate_label_name(key, path.child("key")))
     operator, value = parts.text(given, "operator"), parts.text(given, "value")
     where = path.child("value")
     if operator == "Exists" and value:
@@ -153,8 +183,9 @@ def toleration(given: Object, path: Path) -> ErrorList:
     elif not operator:
         errors.append(field.required(path.child("operator")))
     elif operator not in OPERATORS:
-        errors.append(field.not_supported(path.child("operator"), operator, OPERATORS))
+        wrong = field.not_supported(path.child("operator"), operator, OPERATORS)
+        errors += field.declared([wrong])
     effect = parts.text(given, "effect")
     if effect and effect not in EFFECTS:
-        errors.append(field.not_supported(path.child("effect"), effect, EFFECTS))
+        errors += field.declared([field.not_supported(path.child("effect"), effect, EFFECTS)])
     return errors

@@ -11,6 +11,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+import attrs
+
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.cel import program, types
@@ -118,7 +120,12 @@ def _request(request: Object, path: Path) -> ErrorList:
 
 
 def _sub_request(request: Object, path: Path) -> ErrorList:
-    return names.short(names.named(request), path.child("name")) + _wanted(request, path)
+    errors = names.short(names.named(request), path.child("name"))
+    where = str(path.child("deviceClassName"))
+    return errors + [
+        attrs.evolve(error, declared=error.declared or error.field == where)
+        for error in _wanted(request, path)
+    ]
 
 
 def _wanted(request: Object, path: Path) -> ErrorList:
@@ -133,7 +140,7 @@ def _wanted(request: Object, path: Path) -> ErrorList:
     elif mode == EXACT and count <= 0:
         errors.append(field.invalid(where, count, "must be greater than zero"))
     elif mode not in MODES:
-        errors.append(field.not_supported(path.child("allocationMode"), mode, MODES))
+        errors += field.declared([field.not_supported(path.child("allocationMode"), mode, MODES)])
     for position, toleration in enumerate(parts.structs(request, "tolerations")):
         errors += names.toleration(toleration, path.child("tolerations").index(position))
     return errors
@@ -144,7 +151,7 @@ def _constraint(constraint: Object, path: Path, known: Names) -> ErrorList:
     for key in ("matchAttribute", "distinctAttribute"):
         name: str | None = constraint.get(key)
         if name is not None:
-            return errors + names.fully_qualified(name, path.child(key))
+            return errors + field.declared(names.fully_qualified(name, path.child(key)))
     return [*errors, field.required(path, _ONE_ATTRIBUTE)]
 
 
@@ -192,7 +199,7 @@ def configuration(config: Object, path: Path, *, stored: bool = False) -> ErrorL
 
 
 @functools.cache
-def _environment() -> Environment:
+def environment() -> Environment:
     """What a selector may name: the device."""
     attributes = types.map_of(types.STRING, types.map_of(types.STRING, types.DYN))
     capacity = types.map_of(types.STRING, types.map_of(types.STRING, quantities.QUANTITY))
@@ -215,7 +222,7 @@ def _selector(selector: Object, path: Path) -> ErrorList:
     if len(expression.encode()) > MAX_EXPRESSION:
         return [field.too_long(path, MAX_EXPRESSION)]
     try:
-        found = program.compile(expression, _environment())
+        found = program.compile(expression, environment())
     except CompileError as error:
         return [field.invalid(path, expression, f"compilation failed: {error}")]
     if found.type in (types.BOOL, types.DYN):

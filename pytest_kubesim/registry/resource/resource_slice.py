@@ -29,7 +29,6 @@ MAX_NAMED = 32
 MAX_VALUES = 48
 MAX_VALUE = 64
 _LISTS = ("bools", "ints", "strings", "versions")
-_SCALARS = ("bool", "int", "string", "version")
 _EACH_DEVICE = ("devices", gated_fields.EACH)
 _GATED: tuple[gated_fields.Feature, ...] = (
     (("partitionTypeAttribute",),),
@@ -50,7 +49,8 @@ _NO_DEVICE_PLACE = (
     "`nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set "
     "to true in the ResourceSlice spec"
 )
-_ONE_VALUE = "exactly one value must be specified"
+_VALUES = ("int", "bool", "string", "version", "ints", "bools", "strings", "versions")
+_ALL_VALUES = ", ".join(f"`{key}`" for key in _VALUES)
 _VERSION = "must be a string compatible with semver.org spec 2.0.0"
 _NUMBER = r"(0|[1-9]\d*)"
 _PRE = r"(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -104,6 +104,7 @@ class ResourceSliceStrategy(Generations):
             lambda item, at: _device(item, at, apart=apart),
             SPEC.child("devices"),
             names.named,
+            whole=False,
         )
         return errors + names.unique(
             parts.structs(spec, "sharedCounters"),
@@ -208,12 +209,12 @@ def _device(device: Object, path: Path, *, apart: bool) -> ErrorList:
             detail = f"the total number of {what} must not exceed {limit}"
             errors.append(field.invalid(path, count, detail))
     for name in sorted(attributes):
-        where = path.child("attributes").key(name)
-        errors += names.qualified(name, where) + _attribute(attributes[name], where)
+        where = path.child("attributes")
+        errors += names.qualified(name, where) + _attribute(attributes[name], where.key(name))
     shared = bool(device.get("allowMultipleAllocations"))
     for name in sorted(capacity):
+        errors += names.qualified(name, path.child("capacity"))
         where = path.child("capacity").key(name)
-        errors += names.qualified(name, where)
         if capacity[name].get("requestPolicy") is not None and not shared:
             detail = "allowMultipleAllocations must be true"
             errors.append(field.forbidden(where.child("requestPolicy"), detail))
@@ -258,11 +259,13 @@ def _attribute(attribute: Object, path: Path) -> ErrorList:
         if key in ("strings", "versions"):
             for position, value in enumerate(parts.texts(attribute, key)):
                 errors += _text(value, where.index(position), version=key == "versions")
-    said = [key for key in (*_SCALARS, *_LISTS) if attribute.get(key) is not None]
+    said = [key for key in _VALUES if attribute.get(key) is not None]
     if not said:
-        errors.append(field.invalid(path, "", _ONE_VALUE))
+        errors += field.declared([field.invalid(path, "", f"must specify one of: {_ALL_VALUES}")])
     elif len(said) > 1:
-        errors.append(field.invalid(path, field.Printed(golang.json_text(attribute)), _ONE_VALUE))
+        shown = f"{{{', '.join(said)}}}"
+        detail = f"must specify exactly one of: {_ALL_VALUES}"
+        errors += field.declared([field.invalid(path, shown, detail)])
     return errors
 
 
@@ -280,13 +283,13 @@ def _counters_of(key: str) -> names.Check:
 
     def check(holder: Any, path: Path) -> ErrorList:
         name, where = parts.text(holder, key), path.child(key)
-        errors = names.short(name, where) if name else [field.required(where)]
+        errors: ErrorList = names.short(name, where) if name else [field.required(where)]
         counters, where = parts.struct(holder, "counters"), path.child("counters")
         if not counters:
             errors.append(field.required(where))
         for counter in sorted(counters):
             errors += names.short(counter, where)
-        return errors
+        return field.declared(errors)
 
     return check
 
