@@ -102,6 +102,15 @@ async def _elected(
         record.EventRecorder(client, "default-scheduler"),
         release_on_cancel=True,
     )
+
+    def ended(_process: Process) -> None:
+        process.on_exit.remove(ended)
+        if process.state == "stopped" and elector.is_leader:
+            # SIGTERM ends its work at once, and what is left of it gives the Lease away.
+            kernel = process.kernel
+            kernel.spawn(elector.release(), name=f"{process.name}: release", daemon=True)
+
+    process.on_exit.append(ended)
     await elector.acquire()
     process.spawn(work(process, client), name="work")
     await elector.renew()

@@ -399,7 +399,7 @@ class ControlPlane:
         for manager in self.controller_managers:
             manager.process.stop()
         for scheduler in self.schedulers:
-            scheduler.stop()
+            scheduler.crash()  # nothing is left to which it could give its Lease back
         if self.provisioner is not None:
             self.provisioner.process.stop()
         for server in self.servers:

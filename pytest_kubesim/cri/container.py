@@ -144,7 +144,7 @@ class Container:
         self.sandbox = sandbox
         self.program = program
         self.state = CREATED
-        self.created_ns = host.kernel.now_ns
+        self.created_ns = host.now_ns()
         self.started_ns: int | None = None
         self.finished_ns: int | None = None
         self.exit_code: int | None = None

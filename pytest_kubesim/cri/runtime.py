@@ -212,7 +212,7 @@ class Runtime:
         """Create and start a sandbox."""
         await self._take(self.config.sandbox_ns, "sandbox", config.uid, config.attempt)
         id_ = self._id("sandbox", config.uid, config.attempt)
-        sandbox = PodSandbox(id_, config, self.kernel.now_ns)
+        sandbox = PodSandbox(id_, config, self.process.now_ns())
         if config.host_network:
             sandbox.ip = self.host_ip
         else:
@@ -510,7 +510,7 @@ class Runtime:
             f"{self.flavour.image_id_prefix}{repository}@{digest}",
             reference.full if full_names else with_tag(image),
             size_of(image),
-            self.kernel.now_ns,
+            self.process.now_ns(),
         )
         return entry
 

@@ -16,6 +16,7 @@ import msgspec
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
+    from pytest_kubesim.sim.process import Process
     from pytest_kubesim.transports.http import Front
     from pytest_kubesim.wire import Request, Response
 
@@ -101,10 +102,11 @@ def bodiless(status: int) -> bool:
 _last_date: tuple[int, str] = (-1, "")
 
 
-def date(now_ns: int) -> str:
-    """The value of the header `Date`."""
+def date(front: Front) -> str:
+    """The value of the header `Date`, by the clock of the API server that answers."""
     global _last_date  # noqa: PLW0603 - a cache of one: the same second asks often
-    seconds = now_ns // NS
+    process: Process | None = getattr(front.handler, "process", None)
+    seconds = (front.kernel.now_ns if process is None else process.now_ns()) // NS
     if _last_date[0] != seconds:
         _last_date = (seconds, formatdate(seconds, usegmt=True))
     return _last_date[1]

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.sim.clock import WallClock
     from pytest_kubesim.sim.journal import Entry
+    from pytest_kubesim.sim.process import Process
     from pytest_kubesim.transports.wall_timers import WallTimers
     from pytest_kubesim.wire import Request, UserInfo, WatchStream
 
@@ -79,6 +80,11 @@ class Control:
             ("DELETE", "snapshots/{id}"): self._drop,
             ("POST", "snapshots/{id}/restore"): self._restore_taken,
         }
+
+    @property
+    def process(self) -> Process:
+        """The API server's: its clock dates the answers."""
+        return self._cluster.server.process
 
     @property
     def still(self) -> bool:

@@ -341,7 +341,7 @@ class Connection2:
         head = [(":status", str(status)), *((name.lower(), value) for name, value in told)]
         if content_type:
             head.append(("content-type", content_type))
-        head.append(("date", answers.date(self.front.kernel.now_ns)))
+        head.append(("date", answers.date(self.front)))
         if stream.id in self._streams:
             with suppress(ProtocolError):  # the client has reset it: we shall read that next
                 self._h2.send_headers(stream.id, head)

@@ -194,3 +194,25 @@ def test_equal_seeds_make_equal_runs() -> None:
 
     assert digest(3) == digest(3)
     assert digest(3) != digest(4)
+
+
+def test_a_scheduler_that_is_stopped_gives_its_lease_away_and_one_that_is_killed_does_not(cluster: Cluster) -> None:
+    cluster.advance("1m")
+    first = holder(cluster, "kube-scheduler")
+    processes = {process.host: process for process in cluster.control_plane.schedulers}
+    processes[first].stop()
+    cluster.advance("4s")
+    second = holder(cluster, "kube-scheduler")
+    assert second not in ("", first)
+    processes[second].crash()
+    cluster.advance("10s")
+    assert holder(cluster, "kube-scheduler") == second
+
+
+def test_a_controller_manager_keeps_its_lease_when_it_is_stopped(cluster: Cluster) -> None:
+    cluster.advance("1m")
+    first = holder(cluster, "kube-controller-manager")
+    managers = {each.process.host: each.process for each in cluster.control_plane.controller_managers}
+    managers[first].stop()
+    cluster.advance("10s")
+    assert holder(cluster, "kube-controller-manager") == first

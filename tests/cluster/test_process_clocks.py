@@ -161,3 +161,13 @@ def test_cron_jobs_run_by_the_controllers_clock(kubesim: Any) -> None:
     kubesim.advance("31m")
 
     assert len([j for j in kubesim.list("jobs") if j["metadata"]["name"].startswith("other")]) == 1
+
+
+def test_an_api_server_dates_its_answers_by_its_own_clock(kubesim: Any) -> None:
+    process = kubesim.server.process
+    process.own_clock().jump(-3600 * NS)
+
+    answer = kubesim.client("httpx").get("/version")
+
+    shown = datetime.strptime(answer.headers["date"], "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)
+    assert abs((kubesim.clock.now - shown).total_seconds() - 3600) <= 1
