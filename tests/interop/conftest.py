@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,7 @@ class Toolchain:
         """Run a program that ends with `OK`."""
         done = self.run(folder, *command, timeout=timeout, **environment)
         assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
-        assert done.stdout.rstrip().endswith("OK"), done.stdout[-2000:]
+        assert re.sub(r"\x1b\[\d*m", "", done.stdout).rstrip().endswith("OK"), done.stdout[-2000:]
 
 
 _NO_REGISTRY = (

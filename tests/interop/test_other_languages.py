@@ -13,11 +13,12 @@ HERE = Path(__file__).parent
 GO = HERE / "client_go"
 
 
-def test_client_go(toolchain, server):
+@pytest.mark.parametrize(("protocol", "environment"), [("HTTP/2.0", {}), ("HTTP/1.1", {"DISABLE_HTTP2": "1"})])
+def test_client_go(toolchain, server, protocol, environment):
     toolchain.need("go")
     folder = toolchain.copy(GO)
     toolchain.build(folder, "go", "build", "-o", "interop", ".")
-    toolchain.check(folder, "./interop", KUBECONFIG=server.kubeconfig)
+    toolchain.check(folder, "./interop", KUBECONFIG=server.kubeconfig, INTEROP_PROTOCOL=protocol, **environment)
 
 
 def test_client_go_as_an_operator_of_a_test(toolchain, kubesim_factory):
@@ -54,9 +55,8 @@ def test_fabric8(toolchain, server):
         pytest.skip("java 17 or newer is not installed")
     folder = toolchain.copy(HERE / "fabric8")
     plugin = "org.codehaus.mojo:exec-maven-plugin:3.6.2"
-    quiet = ("mvn", "-q", "-B", "-Dstyle.color=never")
-    toolchain.build(folder, *quiet, "compile", f"{plugin}:help")
-    toolchain.check(folder, *quiet, "-o", f"{plugin}:java", KUBECONFIG=server.kubeconfig)
+    toolchain.build(folder, "mvn", "-q", "-B", "compile", f"{plugin}:help")
+    toolchain.check(folder, "mvn", "-q", "-B", "-o", f"{plugin}:java", KUBECONFIG=server.kubeconfig)
 
 
 def test_client_node(toolchain, server):

@@ -1,4 +1,6 @@
 // client-go against a served cluster: creates, watches, patches, applies, deletes, elects a leader.
+//
+// INTEROP_PROTOCOL is what has to be spoken: HTTP/2.0, or HTTP/1.1 (with DISABLE_HTTP2).
 package main
 
 import (
@@ -7,6 +9,7 @@ import (
 	"log"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,13 +39,16 @@ func main() {
 	defer cancel()
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	must(err)
+	protocol := os.Getenv("INTEROP_PROTOCOL")
+	spoken(config, protocol)
 	for _, media := range []string{json, protobuf} {
 		each := rest.CopyConfig(config)
 		each.QPS, each.Burst = 1000, 1000
 		each.ContentType = media
 		each.AcceptContentTypes = media
 		client := kubernetes.NewForConfigOrDie(each)
-		namespace := "interop-go-" + map[string]string{json: "json", protobuf: "protobuf"}[media]
+		namespace := "interop-go-" + strings.NewReplacer("/", "-", ".", "-").Replace(strings.ToLower(
+			protocol+"-"+map[string]string{json: "json", protobuf: "protobuf"}[media]))
 		_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
 			ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 		must(err)
@@ -52,6 +58,18 @@ func main() {
 		must(client.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}))
 	}
 	fmt.Println("OK")
+}
+
+// spoken makes sure that requests go over the protocol that was asked for.
+func spoken(config *rest.Config, protocol string) {
+	client, err := rest.HTTPClientFor(config)
+	must(err)
+	answer, err := client.Get(config.Host + "/version")
+	must(err)
+	defer answer.Body.Close()
+	if protocol != "" && answer.Proto != protocol {
+		log.Fatalf("%s was spoken, not %s", answer.Proto, protocol)
+	}
 }
 
 func must(err error) {
