@@ -49,7 +49,7 @@ def _dropped(value: Any, path: _Path) -> Any:
             return {key: _dropped(each, path[1:]) for key, each in fields.items()}
         if isinstance(value, list):
             return [_dropped(each, path[1:]) for each in cast("list[Any]", value)]
-        return cast("Any", value)
+        return value
     if not isinstance(value, dict) or path[0] not in value:
         return cast("Any", value)
     fields = cast("Object", value)
