@@ -6,7 +6,9 @@ remembered; from then on switching is a few hundred assignments.  Nobody moves t
 stand-ins ask for it when they are asked (`now_ns`).
 
 Law: off means off.  Between runs nothing of freezegun is in place, and modules imported during a
-run get the real clocks back.
+run get the real clocks back.  What is installed is imported with the real classes, during a run
+too: models and tables that know types by identity are made of them; only then do the names that the
+module holds show virtual time.  User code is imported with virtual time.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
-from importlib.machinery import PathFinder
+from importlib.machinery import ExtensionFileLoader, SourceFileLoader, SourcelessFileLoader
+from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
@@ -47,8 +50,11 @@ WAITING = ("threading", "queue", "sched")
 keep the real clocks they hold by name (what they take from `time` itself is virtual)."""
 
 REAL_MODELS = ("lightkube.models",)
-"""Modules of declared types, imported with the real classes even during a run: msgspec, which reads
-them, knows those by identity and nothing else."""
+"""Modules of declared types, which keep the real classes for good: msgspec, which reads their
+annotations when it first meets one, knows those by identity and nothing else."""
+
+INSTALLED = ("site-packages", "dist-packages")
+"""Folders of what is not user code."""
 
 REAL_TIME = ("hypothesis.", "execnet.", "xdist.", "coverage.", "pytest_timeout", "prompt_toolkit")
 """Callers that get real time even from `time.time` itself (freezegun looks at five frames)."""
@@ -96,7 +102,7 @@ class Freezes:
         self._held: list[tuple[dict[str, Any], str, Any, Any]] = []
         """(a module's names, name, real, stand-in)"""
         self.on = False
-        self._finder: Any = _RealModels(api)
+        self._finder: Any = _Imports(api, self._imported)
         _make_twins(api)
         _for_asyncio(api.real_monotonic)
 
@@ -148,17 +154,31 @@ class Freezes:
         for module_name, module in list(modules.items()):
             if seen.get(module_name) is module:
                 continue
-            seen[module_name] = module
-            package = module_name.partition(".")[0]
-            if package in sys.stdlib_module_names:
-                if module_name in WAITING:
-                    self._hold(module, {"_time", "time"}, tables)
-                continue
-            if module_name.startswith(REAL_MODELS):
-                continue
-            if package in UNTOUCHED or not isinstance(module, ModuleType):  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
-                continue
+            self._remember(module_name, module, tables)
+
+    def _remember(
+        self, module_name: str, module: ModuleType, tables: tuple[dict[int, tuple[Any, Any]], ...]
+    ) -> None:
+        self._seen[module_name] = module
+        package = module_name.partition(".")[0]
+        if package in sys.stdlib_module_names:
+            if module_name in WAITING:
+                self._hold(module, {"_time", "time"}, tables)
+        elif not (
+            module_name.startswith(REAL_MODELS)
+            or package in UNTOUCHED
+            or not isinstance(module, ModuleType)  # pyright: ignore[reportUnnecessaryIsInstance] - six puts others there
+        ):
             self._hold(module, None, tables)
+
+    def _imported(self, modules: list[ModuleType]) -> None:
+        """Modules that were imported with the real classes show virtual time from here on."""
+        before = len(self._held)
+        for module in modules:
+            self._remember(module.__name__, module, (self._fakes, self._reals))
+        for names, name, real, fake in self._held[before:]:
+            if self.on and names.get(name) is real:
+                names[name] = fake
 
     def _hold(
         self, module: ModuleType, only: set[str] | None, tables: tuple[Any, ...]
@@ -245,53 +265,81 @@ def _make_twins(api: Any) -> None:
 
     api.FakeDateMeta.__eq__ = equal
     api.FakeDateMeta.__hash__ = hashed
-    if "pydantic" in sys.modules:
-        _teach_pydantic(api)
+    _teach_pydantic(api)
 
 
 def _teach_pydantic(api: Any) -> None:
     """Pydantic asks types that it does not know by identity for their schema."""
-    from pydantic_core import core_schema
-
-    for fake, schema in (
-        (api.FakeDatetime, core_schema.datetime_schema()),
-        (api.FakeDate, core_schema.date_schema()),
-    ):
-        fake.__get_pydantic_core_schema__ = _schema_hook(schema)
+    for fake, name in ((api.FakeDatetime, "datetime_schema"), (api.FakeDate, "date_schema")):
+        fake.__get_pydantic_core_schema__ = _schema_hook(name)
 
 
-def _schema_hook(schema: Any) -> Any:
+def _schema_hook(name: str) -> Any:
     def hook(_source: Any, _handler: Any) -> Any:
-        return dict(schema)
+        # Who asks has it; it may have been imported only now.
+        return dict(getattr(sys.modules["pydantic_core.core_schema"], name)())
 
     return staticmethod(hook)
 
 
-class _RealModels:
-    """A finder that lets the modules of `REAL_MODELS` be imported with the real classes."""
+class _Imports:
+    """A finder that lets installed modules be imported with the real classes.
 
-    def __init__(self, api: Any) -> None:
-        self._api = api
+    Parameters: `api`, freezegun's; `imported`, called with those that have been, once the outermost
+    of them is.
+    """
+
+    def __init__(self, api: Any, imported: Callable[[list[ModuleType]], object]) -> None:
+        self._real = (api.real_datetime, api.real_date)
+        self._fake = (api.FakeDatetime, api.FakeDate)
+        self._imported = imported
+        self._depth = 0
+        self._modules: list[ModuleType] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """As `importlib.abc.MetaPathFinder.find_spec`."""
-        if not name.startswith(REAL_MODELS):
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return None
+        """As `importlib.abc.MetaPathFinder.find_spec`: what the other finders find."""
+        for finder in sys.meta_path:
+            if finder is self:
+                continue
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                self._surround(spec)
+                return spec
+        return None
+
+    def _surround(self, spec: Any) -> None:
         loader: Any = spec.loader
-        exec_module, api = loader.exec_module, self._api
+        if not isinstance(loader, SourceFileLoader | SourcelessFileLoader | ExtensionFileLoader):
+            return
+        exec_module, installed = loader.exec_module, _is_installed(spec)
 
         def execute(module: ModuleType) -> None:
-            _set_datetime(api.real_datetime, api.real_date)
+            held = sys.modules["datetime"].__dict__
+            before = held["datetime"], held["date"]
+            _set_datetime(*(self._real if installed else self._fake))
+            self._depth += 1
             try:
                 exec_module(module)
             finally:
-                _set_datetime(api.FakeDatetime, api.FakeDate)
+                self._depth -= 1
+                _set_datetime(*before)
+            if installed:
+                self._modules.append(module)
+            if not self._depth:
+                modules, self._modules = self._modules, []
+                self._imported(modules)
 
-        loader.exec_module = execute
-        return spec
+        loader.exec_module = execute  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_installed(spec: Any) -> bool:
+    """Whether a module is no user code: of the standard library, or installed."""
+    if spec.name.partition(".")[0] in sys.stdlib_module_names:
+        return True
+    return not _FOLDERS.isdisjoint(PurePath(spec.origin or "").parts)
+
+
+_FOLDERS = frozenset(INSTALLED)
 
 
 def _for_asyncio(real_monotonic: Callable[[], float]) -> None:

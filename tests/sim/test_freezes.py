@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as module  # noqa: ICN001 - under this name, too
+import importlib
 import sys
 import time
 import types
@@ -118,3 +119,59 @@ def test_freezegun_of_the_user_wins_inside(freezes):
     with freeze_time("2030-05-05"):
         assert datetime.now().year == 2030
     assert datetime.now().year == 2026
+
+
+def written(folder, name, text, monkeypatch):
+    """A module in a folder, imported."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module(name)
+
+
+TYPES = """
+from datetime import date, datetime
+
+KNOWN = (datetime, date)
+BORN = datetime.now()
+
+class Model:
+    at: datetime
+"""
+
+
+def test_what_is_installed_is_imported_with_the_real_classes(freezes, tmp_path, monkeypatch):
+    made = written(tmp_path / "site-packages", "installed_meanwhile", TYPES, monkeypatch)
+    assert type(made.KNOWN[0]) is type
+    assert type(made.Model.__annotations__["at"]) is type
+    assert made.datetime.now() == module.datetime(2026, 1, 1)
+    freezes.stop()
+    assert made.datetime is made.KNOWN[0]
+    freezes.start()
+    assert made.datetime.now() == module.datetime(2026, 1, 1)
+
+
+def test_user_code_is_imported_with_virtual_time(freezes, tmp_path, monkeypatch):
+    code = tmp_path / "code"
+    monkeypatch.setitem(sys.modules, "user_code_meanwhile", None)
+    made = written(code, "user_code_meanwhile", TYPES, monkeypatch)
+    assert module.datetime(2026, 1, 1) == made.BORN
+    assert made.KNOWN[0] is module.datetime
+
+
+def test_installed_code_that_imports_user_code(freezes, tmp_path, monkeypatch):
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "user_plugin_meanwhile.py").write_text(TYPES)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    text = f"import user_plugin_meanwhile as plugin\n{TYPES}"
+    made = written(tmp_path / "site-packages", "installed_loader_meanwhile", text, monkeypatch)
+    assert module.datetime(2026, 1, 1) == made.plugin.BORN
+    assert type(made.KNOWN[0]) is type
+    assert made.datetime is module.datetime
+
+
+def test_an_import_that_fails_leaves_virtual_time(freezes, tmp_path, monkeypatch):
+    with pytest.raises(ZeroDivisionError):
+        written(tmp_path / "site-packages", "installed_broken_meanwhile", "1 / 0", monkeypatch)
+    assert datetime.now() == module.datetime.now() == module.datetime(2026, 1, 1)
