@@ -44,9 +44,15 @@ def pod_changes(old: Object, new: Object, *, target: bool) -> list[ClusterEvent]
             actions.append(fwk.UPDATE_POD_SCHEDULING_GATES_ELIMINATED)
         if len(new_spec.get("tolerations") or ()) != len(old_spec.get("tolerations") or ()):
             actions.append(fwk.UPDATE_POD_TOLERATION)
+    if _claim_statuses(old) != _claim_statuses(new):
+        actions.append(fwk.UPDATE_POD_GENERATED_RESOURCE_CLAIM)
     if not actions:
         actions.append(fwk.UPDATE)
     return [ClusterEvent(resource, action) for action in actions]
+
+
+def _claim_statuses(pod: Object) -> list[Object]:
+    return (pod.get("status") or NOTHING).get("resourceClaimStatuses") or []
 
 
 def _any_more(left: Requests, right: Requests) -> bool:

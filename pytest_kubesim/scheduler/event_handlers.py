@@ -38,6 +38,9 @@ OTHER_RESOURCES: tuple[tuple[GroupVersionResource, str], ...] = (
     (resources.CSIDRIVERS, fwk.CSI_DRIVER),
     (resources.CSISTORAGECAPACITIES, fwk.CSI_STORAGE_CAPACITY),
     (resources.VOLUMEATTACHMENTS, fwk.VOLUME_ATTACHMENT),
+    (resources.RESOURCECLAIMS, fwk.RESOURCE_CLAIM),
+    (resources.RESOURCESLICES, fwk.RESOURCE_SLICE),
+    (resources.DEVICECLASSES, fwk.DEVICE_CLASS),
 )
 
 
