@@ -11,7 +11,8 @@ import binascii
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from pytest_kubesim.apiserver import aggregated_proxy, server_certificates, webhook_client
+from pytest_kubesim.apimachinery import x509
+from pytest_kubesim.apiserver import aggregated_proxy, webhook_client
 from pytest_kubesim.apiserver.aggregated_proxy import Outgoing, Target
 from pytest_kubesim.apiserver.http1 import AnswerReader, Malformed
 from pytest_kubesim.apiserver.webhook_client import DIALLED, HTTPS, CallError
@@ -74,10 +75,10 @@ async def call(
         try:
             bundle = _decoded(client_config.get("caBundle") or "")
             name = host.rpartition(":")[0] or host
-            server_certificates.check(stream.shown, bundle, name, server.process.now_ns())
-        except CallError:
+            x509.check(stream.shown, bundle, name, server.process.now_ns())
+        except x509.CertificateError as error:
             stream.close()
-            raise
+            raise CallError(str(error)) from None
     headers = webhook_client.request_headers(host)
     del headers["Host"]
     request = Outgoing(

@@ -177,13 +177,19 @@ class PodNetwork:
     # -- clients ------------------------------------------------------------------------------
 
     async def connect(
-        self, source: str, address: str, port: int, *, timeout_ns: int | None = None
+        self,
+        source: str,
+        address: str,
+        port: int,
+        *,
+        timeout_ns: int | None = None,
+        certificate: bytes = b"",
     ) -> Stream:
         """Open a TCP connection.
 
         Parameters: `source`, the address that connects (a pod's, a node's, the control plane's);
         `address`, an IP address (127.0.0.1 is the source itself); `timeout_ns`, the caller's
-        patience.
+        patience; `certificate`, what a client that speaks TLS shows (PEM).
 
         Returns: the client's end.  Raises: `Refused`, `TimedOut`, `Unreachable`.
         """
@@ -195,6 +201,7 @@ class PodNetwork:
             self.kernel, (flow.source, self._ephemeral()), (flow.address, flow.port)
         )
         client.shown = interface.certificates.get((TCP, flow.port), b"")
+        server.shown = certificate
         cast("Acceptor", accept)(server)
         return client
 

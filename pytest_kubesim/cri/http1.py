@@ -41,6 +41,8 @@ class Request:
     body: bytes = b""
     remote: tuple[str, int] = ("", 0)
     local: tuple[str, int] = ("", 0)
+    certificate: bytes = b""
+    """What the client shows of itself, in PEM."""
 
     @property
     def path(self) -> str:
@@ -113,7 +115,9 @@ async def serve(stream: Stream, handler: Handler) -> None:
             if len(words) != 3 or not words[2].startswith("HTTP/"):
                 raise MessageFault(line)
             body = await _body(stream.incoming, headers, to_end=False)
-            request = Request(words[0], words[1], headers, body, stream.remote, stream.local)
+            request = Request(
+                words[0], words[1], headers, body, stream.remote, stream.local, stream.shown
+            )
             response = await handler(request)
             wish = headers.get("connection", "").lower()
             own = {name.lower(): value for name, value in response.headers.items()}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pytest_kubesim.apimachinery import x509
 from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.applets import names
 from pytest_kubesim.cri.applets.options import Options, parse
@@ -56,7 +57,9 @@ def url_of(text: str) -> Url:
     return Url(scheme, match.group(3), port, target, match.group(2) or "")
 
 
-async def dial(proc: Proc, host: str, port: int, timeout_ns: int | None = None) -> Stream:
+async def dial(
+    proc: Proc, host: str, port: int, timeout_ns: int | None = None, certificate: bytes = b""
+) -> Stream:
     """Connect to a host by name or address.  Raises `Unresolved`, `ConnectError`."""
     found = await names.resolve(proc, host.strip("[]"))
     if not found:
@@ -64,7 +67,9 @@ async def dial(proc: Proc, host: str, port: int, timeout_ns: int | None = None) 
     network = proc.system.network
     if network is None:
         raise Refused
-    return await network.connect(proc.system.address, found[0], port, timeout_ns=timeout_ns)
+    return await network.connect(
+        proc.system.address, found[0], port, timeout_ns=timeout_ns, certificate=certificate
+    )
 
 
 async def get(
@@ -75,9 +80,23 @@ async def get(
     method: str = "GET",
     body: bytes = b"",
     headers: dict[str, str] | None = None,
+    bundle: bytes | None = None,
+    certificate: bytes = b"",
 ) -> http1.Response:
-    """Fetch a URL.  Raises `Unresolved`, `ConnectError`, `http1.MessageFault`."""
-    stream = await dial(proc, url.host, url.port, timeout_ns)
+    """Fetch a URL.
+
+    Parameters: `bundle`, PEM of those who may have signed the certificate of an HTTPS server (None:
+    it is not looked at); `certificate` that is shown to it.
+
+    Raises: `Unresolved`, `ConnectError`, `http1.MessageFault`, `x509.CertificateError`.
+    """
+    stream = await dial(proc, url.host, url.port, timeout_ns, certificate)
+    if bundle is not None and url.scheme == "https" and stream.shown:
+        try:
+            x509.check(stream.shown, bundle, url.host.strip("[]"), proc.system.now_ns())
+        except x509.CertificateError:
+            stream.close()
+            raise
     sent = {"Host": url.authority, **(headers or {})}
     if url.user:
         sent["Authorization"] = "Basic " + base64.b64encode(url.user.encode()).decode()

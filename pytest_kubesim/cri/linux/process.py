@@ -55,7 +55,13 @@ class Network(Protocol):
     """What programs need of the pods' network (`cni.network.PodNetwork`)."""
 
     async def connect(
-        self, source: str, address: str, port: int, *, timeout_ns: int | None = None
+        self,
+        source: str,
+        address: str,
+        port: int,
+        *,
+        timeout_ns: int | None = None,
+        certificate: bytes = b"",
     ) -> Stream:
         """Open a connection."""
         ...

@@ -8,6 +8,7 @@ from pytest_kubesim.cri.applets import network
 from pytest_kubesim.cri.software.agnhost import (
     dns,
     files,
+    identity,
     netexec,
     nettest,
     servers,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, Applet] = {
     **small.COMMANDS, **files.COMMANDS, **netexec.COMMANDS, **servers.COMMANDS, **dns.COMMANDS,
-    **nettest.COMMANDS, **webhooks.COMMANDS,
+    **nettest.COMMANDS, **webhooks.COMMANDS, **identity.COMMANDS,
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.applets import names
 from pytest_kubesim.cri.applets.dates import strftime
 from pytest_kubesim.cri.linux.errors import Fault
-from pytest_kubesim.cri.linux.process import decode
 from pytest_kubesim.cri.software.agnhost.flags import (
     Signals,
     fatal,
@@ -163,31 +160,6 @@ async def connect(proc: Proc, args: list[str]) -> int:
     return 1
 
 
-_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token"
-
-
-async def inclusterclient(proc: Proc, args: list[str]) -> int:
-    """`inclusterclient [--poll-interval s]`: ask the API server's `/healthz` with the token."""
-    flags = await parse(proc, args, {"poll-interval": "30"})
-
-    async def klog(letter: str, text: str) -> None:
-        stamp = strftime(f"{letter}%m%d %H:%M:%S.000000", proc.system.now_ns())
-        await proc.err(f"{stamp}       1 main.go:55] {text}\n")
-
-    await klog("I", "started")
-    while True:
-        await proc.system.sleep(flags.number("poll-interval") * 1_000_000_000)
-        await klog("I", "calling /healthz")
-        try:
-            token = decode(await proc.contents(_TOKEN))
-        except Fault as fault:
-            await klog("E", f"error checking /healthz: open {_TOKEN}: {str(fault).lower()}")
-            continue
-        digest = hashlib.sha256(f"salt|Bearer {token}".encode()).digest()
-        shown = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        await klog("I", f"authz_header={shown}")
-
-
 async def net(proc: Proc, args: list[str]) -> int:
     """`net --serve addr`, `net --runner ...`: nothing but a listener."""
     flags = await parse(proc, args, {"serve": "", "runner": "", "options": "{}"})
@@ -213,6 +185,6 @@ async def nonewprivs(proc: Proc, args: list[str]) -> int:
 
 COMMANDS = {
     "pause": pause, "entrypoint-tester": entrypoint_tester, "logs-generator": logs_generator,
-    "serve-hostname": serve_hostname, "connect": connect, "inclusterclient": inclusterclient,
-    "net": net, "nonewprivs": nonewprivs,
+    "serve-hostname": serve_hostname, "connect": connect, "net": net,
+    "nonewprivs": nonewprivs,
 }

@@ -1,7 +1,8 @@
-"""Whether a server's certificate is good, in the words of Go's `crypto/x509`.
+"""Whether a certificate is good, in the words of Go's `crypto/x509`.
 
-The law: time is the simulation's.  Without the package `cryptography` nobody can tell, and every
-certificate is taken for good.
+The law: nothing is encrypted inside the simulation, but who speaks TLS shows a certificate; time is
+the caller's.  Without the package `cryptography` nobody can tell, and every certificate is taken
+for good.
 
 Follows `crypto/x509` (`Certificate.Verify`): the leaf's dates, then its names, then who signed it.
 """
@@ -13,19 +14,21 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-from pytest_kubesim.apiserver.webhook_client import CallError
-from pytest_kubesim.sim.clock import NS
-
+NS = 1_000_000_000
 UNREADABLE_BUNDLE = "unable to load root certificates: unable to parse bytes as PEM block"
 
 
+class CertificateError(Exception):
+    """Why a certificate is not good."""
+
+
 def check(shown: bytes, bundle: bytes, host: str, now_ns: int) -> None:
-    """Look at what a server shows.
+    """Look at what somebody shows.
 
     Parameters: `shown`, its chain in PEM; `bundle`, those who may have signed it, in PEM; `host`,
-    for whom it must be; `now_ns`, the present.
+    for whom it must be ("": anybody); `now_ns`, the present.
 
-    Raises: `CallError`.
+    Raises: `CertificateError`.
     """
     try:
         x509: Any = import_module("cryptography.x509")
@@ -36,19 +39,33 @@ def check(shown: bytes, bundle: bytes, host: str, now_ns: int) -> None:
         try:
             roots = x509.load_pem_x509_certificates(bundle)
         except ValueError:
-            raise CallError(UNREADABLE_BUNDLE) from None
+            raise CertificateError(UNREADABLE_BUNDLE) from None
     try:
         leaf, *others = x509.load_pem_x509_certificates(shown)
     except ValueError:
-        raise CallError("remote error: tls: internal error") from None
+        raise CertificateError("remote error: tls: internal error") from None
     now = datetime.fromtimestamp(now_ns // NS, UTC)
-    problem = (
-        _date_problem(leaf, now)
-        or _name_problem(x509, leaf, host)
-        or ("" if _is_trusted(leaf, others, roots, now) else _unknown_authority(x509, leaf, roots))
-    )
+    problem = _date_problem(leaf, now)
+    if not problem and host:
+        problem = _name_problem(x509, leaf, host)
+    if not problem and not _is_trusted(leaf, others, roots, now):
+        problem = _unknown_authority(x509, leaf, roots)
     if problem:
-        raise CallError(f"tls: failed to verify certificate: x509: {problem}")
+        raise CertificateError(f"tls: failed to verify certificate: x509: {problem}")
+
+
+def uris(shown: bytes) -> list[str]:
+    """The URIs for which the first certificate of a chain is."""
+    try:
+        x509: Any = import_module("cryptography.x509")
+    except ImportError:
+        return []
+    leaf = x509.load_pem_x509_certificates(shown)[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return list(names.get_values_for_type(x509.UniformResourceIdentifier))
 
 
 def _date_problem(certificate: Any, now: datetime) -> str:
