@@ -35,14 +35,20 @@ MATCHING = {
 MATCHING_VARIATIONS = {
     "autoscaler-bounds": 10,
     "budgets": 29,
+    "cronjob-runs": 14,
     "deployment-recreate": 35,
+    "dra": 19,
+    "job-indexes": 25,
     "job-policies": 30,
     "namespace-stuck": 17,
     "node-taints": 17,
     "owners": 22,
+    "quota-scopes": 27,
     "replicaset-selection": 23,
     "scheduling-messages": 25,
+    "scheduling-more": 30,
     "statefulset-on-delete": 24,
+    "sts-parallel": 21,
     "volumes": 36,
 }
 """The same of further scenarios; what does not match is random in Kubernetes or a template's hash."""
