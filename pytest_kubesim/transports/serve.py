@@ -30,7 +30,7 @@ from pytest_kubesim.cluster.control_plane import MASTERS, WATCH_LATENCY_NS
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.clock import WallClock
 from pytest_kubesim.sim.kernel import to_ns
-from pytest_kubesim.transports import certificates
+from pytest_kubesim.transports import certificates, pod_door
 from pytest_kubesim.transports.control import Control
 from pytest_kubesim.transports.http import Front
 from pytest_kubesim.transports.https_calls import Caller
@@ -67,7 +67,10 @@ def run(options: argparse.Namespace) -> int:
         context = tls_context(*pair, authority.pem.decode())
         proxy_pair = front_proxy(cluster, Path(folder), authority)
         try:
-            loop = open_door(cluster, clock, context, port=options.port, proxy_pair=proxy_pair)
+            loop = open_door(
+                cluster, clock, context, port=options.port, proxy_pair=proxy_pair,
+                certificate=Path(pair[0]).read_bytes(),
+            )  # fmt: skip
         except OSError as error:
             raise UsageError(
                 f"serve: --port {options.port} cannot be had: {os.strerror(error.errno or 0)};",
@@ -98,6 +101,7 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
             "components": options.components,
             "instant": options.instant,
             "start_time": start,
+            "admission_plugins": _plugins(options),
         },
         "serve",
     )
@@ -109,6 +113,14 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
     if options.nodes:
         cluster.add_nodes(options.nodes)
     return cluster, clock
+
+
+def _plugins(options: argparse.Namespace) -> list[str]:
+    """The admission plugins that are switched on and off."""
+    on: str = getattr(options, "enable_admission_plugins", "")
+    off: str = getattr(options, "disable_admission_plugins", "")
+    switched_off = [f"-{name.strip()}" for name in off.split(",") if name.strip()]
+    return [*(name.strip() for name in on.split(",") if name.strip()), *switched_off]
 
 
 def audit(cluster: Cluster, options: argparse.Namespace) -> None:
@@ -174,10 +186,12 @@ def open_door(
     host: str = "127.0.0.1",
     port: int = 0,
     proxy_pair: tuple[str, str] | None = None,
+    certificate: bytes = b"",
 ) -> Loop:
     """The cluster's API server on a socket, and the remote control beside it.  Raises `OSError`.
 
-    `proxy_pair`: the files of the certificate and key that aggregated API servers are shown.
+    `proxy_pair`: the files of the certificate and key that aggregated API servers are shown;
+    `certificate`, what pods are shown.
     """
     timers = WallTimers()
     front = Front(
@@ -192,6 +206,9 @@ def open_door(
     for server in cluster.control_plane.servers:
         server.call_api_server = caller.api_server
         server.call_webhook = webhook_pods.before(server, caller.webhook)
+    pod_door.open_doors(
+        cluster, lambda server: Front(cluster.kernel, server, on_failure=_tell), certificate
+    )
     return loop
 
 
