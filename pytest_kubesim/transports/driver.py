@@ -140,7 +140,9 @@ class Driver:
         self, cluster: Cluster, client_config: Any, path: str, review: Any
     ) -> Any:
         """What a webhook says that listens inside: see `memory_calls`."""
-        return await memory_calls.call_webhook(cluster, client_config, path, review)
+        outside = self._outsides.get(id(cluster))
+        ask = None if outside is None or not outside.commands else outside.call_webhook
+        return await memory_calls.call_webhook(cluster, client_config, path, review, ask)
 
     async def dial(self, cluster: Cluster, target: Target) -> Stream | None:
         """A connection to an API server that listens inside: see `memory_calls`."""

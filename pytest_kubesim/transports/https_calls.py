@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -92,16 +92,25 @@ class Caller:
     """Makes calls in threads.
 
     Parameters: `kernel`; `call_soon`, the way back into the loop; `proxy_pair`, the files of the
-    certificate and key that aggregated API servers are shown.
+    certificate and key that aggregated API servers are shown; `start`, which has a function run in
+    a thread, where that is not `threading`'s affair.
     """
 
     def __init__(
-        self, kernel: Kernel, call_soon: CallSoon, proxy_pair: tuple[str, str] | None = None
+        self,
+        kernel: Kernel,
+        call_soon: CallSoon,
+        proxy_pair: tuple[str, str] | None = None,
+        start: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
+        self._start = start or _in_a_thread
         self._kernel = kernel
         self._proxy_pair = proxy_pair
         self._call_soon = call_soon
-        self._slots = threading.BoundedSemaphore(MAX_THREADS)
+        # Whoever starts threads otherwise counts them otherwise.
+        self._slots: AbstractContextManager[Any] = (
+            nullcontext() if start else threading.BoundedSemaphore(MAX_THREADS)
+        )
 
     async def send(self, call: Call) -> Answer:
         """The answer to a call.  Raises `CallError`."""
@@ -128,8 +137,7 @@ class Caller:
                     failure = CallError(str(error))
             self._call_soon(lambda: done(answer, failure))
 
-        # Daemons: a served cluster that is told to stop does not wait for somebody's answer.
-        threading.Thread(target=work, name="webhook", daemon=True).start()
+        self._start(work)
         return await future
 
     async def api_server(self, server: APIServer, target: Target, outgoing: Outgoing) -> Any:
@@ -209,6 +217,11 @@ class Caller:
             )
         )
         return webhook_client.review_in(answer.code, answer.header("content-type"), answer.body)
+
+
+def _in_a_thread(work: Callable[[], None]) -> None:
+    # Daemons: a served cluster that is told to stop does not wait for somebody's answer.
+    threading.Thread(target=work, name="webhook", daemon=True).start()
 
 
 def bundle_of(text: Any) -> bytes:

@@ -7,6 +7,7 @@ network's: where it is cut, the call hangs.  Nothing is encrypted, so no certifi
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,14 +27,22 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.tasks import Future
     from pytest_kubesim.transports.listeners import Listener
 
+CallPort = Callable[[int, Object, str, Object], Awaitable[Object]]
+"""Carries a review to a port of this machine: port, client configuration, path, review."""
+
 _SERVICES = GroupResource("", "services")
 
 
 async def call_webhook(
-    cluster: Cluster, client_config: Object, path: str, review: Object
+    cluster: Cluster,
+    client_config: Object,
+    path: str,
+    review: Object,
+    outside: CallPort | None = None,
 ) -> Object:
     """The review that a webhook inside sends back.
 
+    Parameters: `outside`, asked with a port where nobody listens inside; None: that is refused.
     Raises: `CallError`, `BadAnswer`, `APIStatus`.
     """
     address = webhook_client.address_of(client_config)
@@ -43,12 +52,21 @@ async def call_webhook(
         where = webhook_pods.endpoint(cluster.server, client_config)
         if where is not None:
             return await webhook_pods.call(cluster.server, where, client_config, path, review)
+        if outside is not None and _is_local(client_config):
+            return await outside(port, client_config, path, review)
         by_ip = address.is_ip or "service" in client_config
         raise CallError(webhook_client.refused(client_config["dialled"], is_ip=by_ip))
     headers = webhook_client.request_headers(urlsplit(address.url).netloc)
     body = webhook_client.encoded(review)
     answer = await exchange(cluster, listener, "POST", path, headers, body)
     return webhook_client.review_in(answer.code, answer.header("content-type"), bytes(answer.body))
+
+
+def _is_local(client_config: Object) -> bool:
+    """Whether it is this machine that would be called: services lead here, URLs may."""
+    if "service" in client_config:
+        return True
+    return urlsplit(client_config.get("url") or "").hostname in listeners.LOOPBACK
 
 
 def _port_of(cluster: Cluster, client_config: Object) -> int:

@@ -9,9 +9,14 @@ passes as `pacing` says.  Where all commands are stopped (SIGSTOP) it jumps.
 
 from __future__ import annotations
 
+import selectors
 import shutil
+import socket
 import tempfile
+from _thread import start_new_thread
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from freezegun import api
 
 from pytest_kubesim.cluster.control_plane import WATCH_LATENCY_NS
+from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.freezes import real_classes
 from pytest_kubesim.transports import certificates, thread_states
 from pytest_kubesim.transports.http import Front
@@ -29,6 +35,7 @@ from pytest_kubesim.transports.wall_timers import WallTimers
 if TYPE_CHECKING:
     import ssl
 
+    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.server import APIServer
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.transports.command_doors import Door
@@ -45,6 +52,8 @@ HOLD_S = 2.0
 BOOT_S = 20.0
 LOOKS = 2
 """So many times in a row all threads have to be asleep."""
+WEBHOOK_NS = 30 * NS
+"""For how long, in real time, a webhook's socket is listened to: the most that one may be given."""
 BUSY_SLICE_S, SLICE_S = 0.001, 0.005
 """For how long the sockets are waited for at once."""
 SESSIONS_S = 0.25
@@ -71,6 +80,13 @@ class Outside:
         self._busy_s: float | None = None
         self._calm = 0
         self._threads_known = thread_states.known()
+        self._calls = 0
+        """How many webhooks outside are being asked."""
+        self._answers: deque[Callable[[], object]] = deque()
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        self.hub.selector.register(self._wake_in, selectors.EVENT_READ, self._answered)
         self._members: list[int] = []
         self._members_s = 0.0
 
@@ -88,6 +104,37 @@ class Outside:
 
     def _failed(self, failure: BaseException) -> None:
         self.kernel.call_soon(_raise, failure)  # the run ends with it, not the connection
+
+    # -- webhooks that commands serve ---------------------------------------------------------
+
+    async def call_webhook(
+        self, port: int, client_config: Object, path: str, review: Object
+    ) -> Object:
+        """Ask a webhook that listens on a port of this machine (a `memory_calls.CallPort`)."""
+        from pytest_kubesim.transports.https_calls import Caller
+
+        # A thread of the real world: the simulation hands it no baton.
+        caller = Caller(
+            self.kernel, self._call_soon, start=lambda work: start_new_thread(work, ())
+        )
+        self._calls += 1
+        self._active_s = wall()
+        try:
+            config = {**client_config, "dialled": f"127.0.0.1:{port}"}
+            return await caller.webhook(config, path, review, WEBHOOK_NS)
+        finally:
+            self._calls -= 1
+
+    def _call_soon(self, callback: Callable[[], object]) -> None:
+        self._answers.append(callback)
+        with suppress(OSError):
+            self._wake_out.send(b"\0")
+
+    def _answered(self) -> None:
+        with suppress(OSError):
+            self._wake_in.recv(1024)
+        while self._answers:
+            self._answers.popleft()()
 
     # -- who is there -------------------------------------------------------------------------
 
@@ -163,7 +210,7 @@ class Outside:
             self._counts = counts
             self._active_s, self._busy_s, self._calm = now_s, None, 0
         quiet_s = now_s - self._active_s
-        if quiet_s < GRACE_S:
+        if quiet_s < GRACE_S or (self._calls and quiet_s < HOLD_S):
             return True
         booting = any(command.booting for command in self.commands)
         if not self._threads_known:
@@ -200,6 +247,8 @@ class Outside:
         for command in list(self.commands):
             command.reap()
         self.kernel.outside = None
+        self._wake_in.close()
+        self._wake_out.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -209,10 +258,10 @@ def _identity(folder: Path) -> tuple[certificates.Authority, ssl.SSLContext]:
     `cryptography` keeps the class of datetimes that it first meets, and takes no other: the real
     one, unless user code has used it while the clocks were frozen.
     """
-    from pytest_kubesim.transports.serve import tls_context
-
     freezegun: Any = api
     with real_classes():
+        from pytest_kubesim.transports.serve import tls_context
+
         try:
             now = freezegun.real_datetime.fromtimestamp(freezegun.real_time(), UTC)
             authority = certificates.Authority(now=now)

@@ -362,3 +362,61 @@ with call("GET", "/api/v1/nodes?watch=true") as stream:
     before_s = outside.wall()
     kubesim.advance("1h")
     assert outside.wall() - before_s < 30
+
+
+WEBHOOK = """
+import http.server, socketserver
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        allowed = review["request"]["name"] != "bad"
+        answer = {"uid": review["request"]["uid"], "allowed": allowed, "status": {"message": "not this one"}}
+        body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *_):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+secured = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+secured.load_cert_chain(sys.argv[1], sys.argv[2])
+server.socket = secured.wrap_socket(server.socket, server_side=True)
+print(server.server_port)
+server.serve_forever()
+"""
+
+
+def test_a_webhook_that_a_command_serves_is_asked(kubesim, script, tmp_path):
+    import base64
+    from datetime import UTC
+
+    from freezegun import api
+
+    from pytest_kubesim.sim.freezes import real_classes
+    from pytest_kubesim.transports import certificates
+
+    with real_classes():
+        authority = certificates.Authority(now=api.real_datetime.fromtimestamp(api.real_time(), UTC))
+        pair = certificates.write(tmp_path, "webhook", authority.server())
+    operator = kubesim.run([*script(WEBHOOK), *pair], name="webhook")
+    kubesim.eventually(lambda: operator.log, within="10m")
+    kubesim.apply({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": {"name": "hook"},
+        "webhooks": [{
+            "name": "hook.example.com", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": {
+                "url": f"https://127.0.0.1:{operator.log[0].text}/check",
+                "caBundle": base64.b64encode(authority.pem).decode(),
+            },
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["*"]}],
+        }],
+    })
+    kubesim.advance("1s")
+    ask(kubesim, "good")
+    with pytest.raises(Exception, match='admission webhook "hook.example.com" denied the request: not this one'):
+        ask(kubesim, "bad")
+    operator.stop()
+    with pytest.raises(Exception, match="connection refused"):
+        ask(kubesim, "other")
