@@ -25,6 +25,9 @@ from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
 from pytest_kubesim.kubelet.stages import definition
 from pytest_kubesim.kubelet.stages.casting import Casting
+from pytest_kubesim.sim import durations
+from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     from pytest_kubesim.kubelet.kubelet import Kubelet
     from pytest_kubesim.kubelet.stages.player import Player
     from pytest_kubesim.kubelet.usage import NodeUsage
+
+POWER_OFF_NS = NS
+"""How long the operating system takes when the kubelet is done."""
 
 OPTIONS = ("name", "cpu", "memory", "pods", "labels", "taints", "zone", "runtime")
 
@@ -89,6 +95,28 @@ class Node:
         """Everything on it ends at once."""
         self._cluster.journal.record("node", self.name, what="power off")
         self.machine.crash()
+
+    def shut_down(
+        self, grace_period: Duration = "30s", *, critical_pods: Duration = "10s"
+    ) -> None:
+        """Shut it down in order: its kubelet ends the pods, then power goes off.
+
+        Parameters: `grace_period`, how long all of it may take; `critical_pods`, how much of that
+        is for critical pods, which end last.
+        """
+        grace_ns, critical_ns = durations.to_ns(grace_period), durations.to_ns(critical_pods)
+        kubelet = self.machine.kubelet
+        self._cluster.journal.record("node", self.name, what="shut down")
+        if kubelet.active is None or not kubelet.process.running:
+            self.power_off()
+            return
+        shutdown = kubelet.active.shutdown
+
+        async def run() -> None:
+            await shutdown.run(grace_ns // NS, critical_ns // NS)
+            self._cluster.kernel.call_later(POWER_OFF_NS, self.power_off)
+
+        kubelet.process.spawn(run(), name="node_shutdown")
 
     def stop_kubelet(self) -> None:
         """Its kubelet ends; containers go on."""

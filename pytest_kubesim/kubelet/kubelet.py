@@ -24,6 +24,7 @@ from pytest_kubesim.kubelet.host import NOTHING, WARNING, Host
 from pytest_kubesim.kubelet.image_manager import ImageManager
 from pytest_kubesim.kubelet.kuberuntime import MINIMUM_GRACE_SECONDS, KubeRuntime
 from pytest_kubesim.kubelet.node_lease import NodeLease
+from pytest_kubesim.kubelet.node_shutdown import NodeShutdown
 from pytest_kubesim.kubelet.node_status import NodeStatus
 from pytest_kubesim.kubelet.pleg import Pleg
 from pytest_kubesim.kubelet.pod_status import StatusGenerator
@@ -156,6 +157,7 @@ class ActiveKubelet:
             self._relist,
             self.allocations,
         ))
+        self.shutdown = NodeShutdown(host, self.workers, self._shutting_down)
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
         self.hand_placed = HandPlaced(host, self._take)
         self.server = KubeletServer(
@@ -290,8 +292,11 @@ class ActiveKubelet:
         if not self.hand_placed.deleted(uid):
             self.workers.remove_pod(uid)
 
+    def _shutting_down(self) -> None:
+        self.node_status.shutting_down()
+
     def _admit(self, pod: Object) -> admission.Rejection | None:
-        pressed = self.eviction.admit(pod)
+        pressed = self.shutdown.admit() or self.eviction.admit(pod)
         if pressed is not None:
             return pressed
         node = self.node_status.node

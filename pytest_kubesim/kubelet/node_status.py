@@ -86,6 +86,7 @@ class NodeStatus:
         self._sending = False
         self._unschedulable = False
         self._created = False
+        self._shutting_down = False
 
     @property
     def name(self) -> str:
@@ -248,6 +249,8 @@ class NodeStatus:
     def _ready(self) -> tuple[str, bool, str, str]:
         host = self._host
         problems = self._runtime_problems()
+        if self._shutting_down:
+            problems.append("node is shutting down")
         if host.now_ns() < host.start_ns + host.config.network_ready_after_ns:
             problems.append(
                 "container runtime network not ready: NetworkReady=false "
@@ -323,6 +326,11 @@ class NodeStatus:
 
     def network_ready(self) -> None:
         """The CNI plugin is initialised: tell at once, as the first fast status updates do."""
+        self._tick()
+
+    def shutting_down(self) -> None:
+        """The node shuts down: tell at once."""
+        self._shutting_down = True
         self._tick()
 
     def _tick(self) -> None:
