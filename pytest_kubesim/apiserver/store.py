@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from pytest_kubesim.apimachinery import go_encoding, meta, objectmeta, status, validation
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, get_path
@@ -194,8 +196,10 @@ class Store:
             problems = problems or self.check_metadata(_NAMES_AS_PATHS, obj)
         else:
             problems = self.check_metadata(strategy, obj)
+            if strategy.declares_name:
+                problems = [_declared_if_of_name(problem) for problem in problems]
             problems += strategy.validate(context, obj)
-            problems = _once(problems)
+            problems = validation.declared_last(_once(problems))
         if problems:
             name = obj["metadata"].get("name") or ""
             problems = as_given.shown(problems, context.given, self.resource.schema)
@@ -487,6 +491,12 @@ def _is_looked_at_again(store: Store, metadata: Object) -> bool:
 _EXTENSIONS = "apiextensions.k8s.io"
 """The group whose own API server repeats complaints: its kinds declare no rules."""
 _NAMES_AS_PATHS: Any = _PathNames()
+
+
+def _declared_if_of_name(problem: FieldError) -> FieldError:
+    if problem.field != "metadata.name" or problem.type != validation.INVALID:
+        return problem
+    return attrs.evolve(problem, declared=True)
 
 
 def _once(problems: list[FieldError]) -> list[FieldError]:

@@ -97,6 +97,9 @@ class Strategy:
     """`validate` and `validate_update` look at the metadata too; what is common to all kinds is
     looked at besides."""
 
+    declares_name: bool = False
+    """The rule for names is a declared one, whose complaints come after those that are written."""
+
     def default(self, obj: Object) -> Object:
         """Fill in what `defaults.go` fills in, at the version served."""
         return obj

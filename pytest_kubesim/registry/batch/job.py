@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_kubesim.apimachinery import formats, labels, timestamps
+from pytest_kubesim.apimachinery import formats, go_encoding, labels, timestamps
 from pytest_kubesim.apimachinery.golang import bracketed
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.schema import schema_named
 from pytest_kubesim.apimachinery.validation import FieldError, Path
 from pytest_kubesim.registry.batch import job_status, job_validation
 from pytest_kubesim.registry.columns import age, layout_containers, printer
@@ -122,8 +123,7 @@ class JobStrategy(WithStatus):
         if not spec.get("manualSelector"):
             spec = _with_selector(spec, obj["metadata"])
         own = obj["metadata"].get("labels")
-        if not own or own is labels_before:
-            # Where there are none, upstream's defaults run once more when the object is read back.
+        if own and own is labels_before:
             found: dict[str, str] = (spec["template"].get("metadata") or EMPTY).get("labels") or {}
             obj = {**obj, "metadata": {**obj["metadata"], "labels": found}}
         return {**obj, "spec": dropped(spec, None)}
@@ -228,7 +228,21 @@ def _row(obj: Object, now_ns: int) -> list[Any]:
     ]
 
 
+def _with_labels(obj: Object) -> Object:
+    """As it is read: without labels it has those of its template, which were added later."""
+    metadata: Object = obj["metadata"]
+    if metadata.get("labels"):
+        return obj
+    template: Object = (obj.get("spec") or EMPTY).get("template") or EMPTY
+    found: dict[str, str] | None = (template.get("metadata") or EMPTY).get("labels")
+    if not found:
+        return obj
+    schema = schema_named("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+    return {**obj, "metadata": go_encoding.roundtrip(schema, {**metadata, "labels": found})}
+
+
 KIND = Kind(
+    decode_stored=_with_labels,
     strategy=JobStrategy(),
     status=JobStatusStrategy(),
     printer=printer("Job", _row),

@@ -36,6 +36,7 @@ _TEMPLATE = SPEC.child("template")
 class ReplicationControllerStrategy(WithStatus):
     """`/replicationcontrollers`."""
 
+    declares_name = True
     generations = True
     default_garbage_collection_policy = "Orphan"
     selectable = ("metadata.name", "metadata.namespace", "status.replicas")
@@ -81,9 +82,10 @@ class ReplicationControllerStrategy(WithStatus):
             errors.append(field.required(_TEMPLATE))
         else:
             errors += _template(template, spec.get("selector") or {}, old)
+        declared = nonnegative(spec, SPEC, "replicas", "minReadySeconds")
         if spec.get("replicas") is None:
-            errors.append(field.required(SPEC.child("replicas")))
-        return errors + nonnegative(spec, SPEC, "replicas", "minReadySeconds")
+            declared.insert(0, field.required(SPEC.child("replicas")))
+        return errors + field.declared(declared)
 
     def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
         """A name that makes no hostname, and what the template deserves."""

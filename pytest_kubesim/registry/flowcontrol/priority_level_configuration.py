@@ -138,7 +138,7 @@ def _spec(name: str, spec: Object) -> tuple[ErrorList, ErrorList]:
     else:
         declared.append(field.required(where))
     if exempt is not None and kind != "Exempt":
-        declared.append(field.forbidden(SPEC.child("exempt"), ""))
+        declared.insert(0, field.forbidden(SPEC.child("exempt"), ""))
     if limited is not None and kind != "Limited":
         declared.append(field.forbidden(SPEC.child("limited"), ""))
         _limited(limited, SPEC.child("limited"), declared)

@@ -32,7 +32,8 @@ class RuntimeClassStrategy(Plain):
     def check(self, obj: Object, old: Object | None) -> list[FieldError]:
         """`ValidateRuntimeClass`; the handler stays."""
         handler = parts.text(obj, "handler")
-        errors: ErrorList = []
+        before = None if old is None else parts.text(old, "handler")
+        errors = [] if before is None else _written(handler, before)
         overhead = obj.get("overhead")
         if overhead is not None:
             limits: Object = {"limits": parts.struct(overhead, "podFixed")}
@@ -41,7 +42,7 @@ class RuntimeClassStrategy(Plain):
         placement: Object | None = obj.get("scheduling")
         if placement is not None:
             errors += _scheduling(placement)
-        return errors + _handler(handler, None if old is None else parts.text(old, "handler"))
+        return errors + _declared(handler, before)
 
     def warnings_on_create(self, ctx: Context, obj: Object) -> list[str]:
         """For labels of nodes that are going away."""
@@ -56,17 +57,23 @@ class RuntimeClassStrategy(Plain):
         return self.warnings_on_create(ctx, obj)
 
 
-def _handler(handler: str, old: str | None) -> ErrorList:
+def _written(handler: str, old: str) -> ErrorList:
+    """What is wrong with another handler, which the declared rules do not look at any more."""
+    if handler in (old, ""):
+        return []
+    return field.invalid_each(_HANDLER, handler, formats.is_dns1123_label(handler))
+
+
+def _declared(handler: str, old: str | None) -> ErrorList:
     if handler == old:
         return []
-    wrong = formats.is_dns1123_label(handler) if handler else []
     missing: ErrorList = [] if handler else [field.required(_HANDLER)]
-    if old is None:
-        # The declared rule counts in bytes, the written one below in characters.
-        counted = [text.replace("63 characters", "63 bytes") for text in wrong]
-        return missing + field.invalid_each(_HANDLER, handler, counted)
-    frozen = [field.invalid(_HANDLER, None, field.FIELD_IMMUTABLE)]
-    return field.invalid_each(_HANDLER, handler, wrong) + frozen + missing
+    if old is not None:
+        return [field.invalid(_HANDLER, None, field.FIELD_IMMUTABLE), *missing]
+    # The declared rule counts in bytes, the written one in characters.
+    wrong = formats.is_dns1123_label(handler) if handler else []
+    counted = [text.replace("63 characters", "63 bytes") for text in wrong]
+    return missing + field.invalid_each(_HANDLER, handler, counted)
 
 
 def _scheduling(placement: Object) -> ErrorList:

@@ -22,6 +22,8 @@ from pytest_kubesim.registry.strategies import SPEC, declared_long_name, semanti
 class DeviceClassStrategy(Generations):
     """`/deviceclasses`."""
 
+    declares_name = True
+
     def validate_name(self, name: str, prefix: bool) -> list[str]:
         """By a declared rule."""
         return declared_long_name(name, prefix)

@@ -88,9 +88,8 @@ def _attacher(name: str) -> ErrorList:
     where = SPEC.child("attacher")
     if not name:
         return [field.required(where)]
-    if len(name) > 63:
-        return [field.too_long_characters(where, 63)]
-    return field.invalid_each(where, name, formats.is_dns1123_subdomain_caseless(name))
+    errors = field.invalid_each(where, name, formats.is_dns1123_subdomain_caseless(name))
+    return [*errors, field.too_long_characters(where, 63)] if len(name) > 63 else errors
 
 
 def _source(source: Object) -> ErrorList:
