@@ -59,6 +59,8 @@ def run(options: argparse.Namespace) -> int:
     token = options.token or secrets.token_urlsafe(24)
     authority = certificates.Authority()
     cluster, clock = make(options)
+    for manager in cluster.control_plane.controller_managers:
+        manager.settings["root-ca-file"] = authority.pem.decode()
     audit(cluster, options)
     cluster.server.authenticators.tokens[token] = ADMIN
     cluster.server.authenticators.signer = Signer.made()
