@@ -37,6 +37,14 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--audit-log-path", metavar="FILE", help="where audit events go, a line of JSON each (-)"
     )
+    serve.add_argument(
+        "--enable-admission-plugins", metavar="NAMES", default="",
+        help="admission plugins that run besides the default ones, with commas between",
+    )
+    serve.add_argument(
+        "--disable-admission-plugins", metavar="NAMES", default="",
+        help="admission plugins of the default ones that don't run",
+    )
     _of_clusters(serve)
 
     envtest = commands.add_parser(

@@ -34,7 +34,9 @@ class ClusterConfig:
     `control_planes` and `etcd_members`, how many of each; `container_runtime` of nodes that say
     nothing else; `start_time`, an aware datetime; `components`: `"apiserver"` alone, with
     `"controllers"` and scheduler, or `"all"`, kubelets too; `instant`: no simulated latencies;
-    `faults` to arm at the beginning: records, as `pytest_kubesim.fault` says them.
+    `faults` to arm at the beginning: records, as `pytest_kubesim.fault` says them;
+    `admission_plugins` that run besides the default ones, by their names (`"NodeRestriction"`),
+    or with a minus before it, that don't (`"-ResourceQuota"`).
     """
 
     nodes: int = 0
@@ -47,6 +49,7 @@ class ClusterConfig:
     components: str = "all"
     instant: bool = False
     faults: tuple[Any, ...] = ()
+    admission_plugins: tuple[str, ...] = ()
 
 
 OPTIONS = tuple(field.name for field in attrs.fields(ClusterConfig))
@@ -66,6 +69,9 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
             )
     if "faults" in options:
         options = {**options, "faults": (*base.faults, *_faults(where, options["faults"]))}
+    if "admission_plugins" in options:
+        plugins = _plugins(where, options["admission_plugins"])
+        options = {**options, "admission_plugins": (*base.admission_plugins, *plugins)}
     config = attrs.evolve(base, **options)
     _whole(where, "nodes", config.nodes, 0, 10_000)
     _whole(where, "control_planes", config.control_planes, 1, 9)
@@ -96,6 +102,33 @@ def _faults(where: str, faults: Any) -> tuple[Any, ...]:
                 "pytest_kubesim.fault: fault.node('node-1').crash(at='5m')"
             )
     return given
+
+
+def switched(plugins: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The admission plugins that are switched on, and those that are switched off."""
+    on = [name for name in plugins if not name.startswith("-")]
+    return on, [name[1:] for name in plugins if name.startswith("-")]
+
+
+def _plugins(where: str, plugins: Any) -> tuple[str, ...]:
+    """Names of admission plugins; anything else is an error."""
+    from pytest_kubesim.apiserver.admission import chain
+
+    if isinstance(plugins, str):
+        plugins = plugins.split(",")
+    if not isinstance(plugins, list | tuple) or not all(
+        isinstance(name, str) for name in cast("Sequence[Any]", plugins)
+    ):
+        raise UsageError(
+            f"{where}: admission_plugins={plugins!r}: give a list of names, such as "
+            "['NodeRestriction', '-ResourceQuota']"
+        )
+    names = tuple(name.strip() for name in cast("Sequence[str]", plugins))
+    try:
+        chain.chosen(*switched(names))
+    except ValueError as error:
+        raise UsageError(f"{where}: admission_plugins: {error}") from None
+    return names
 
 
 def _whole(where: str, name: str, value: Any, least: int, most: int) -> None:

@@ -68,6 +68,8 @@ def node_of(attributes: Attributes) -> str | None:
 class NodeAuthorizer:
     """Decides for the kubelets of one API server."""
 
+    name = "node"
+
     def __init__(self, server: APIServer) -> None:
         self._server = server
         self._references = PodReferences()

@@ -93,6 +93,8 @@ class _Bindings:
 class RBACAuthorizer:
     """Decides for one API server by the roles and bindings that it knows."""
 
+    name = "rbac"
+
     def __init__(self, server: APIServer) -> None:
         self._server = server
         self._caches: tuple[Cacher, ...] = ()

@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_kubesim import config
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver import bootstrap
+from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.endpoint_reconciler import EndpointReconciler
 from pytest_kubesim.apiserver.identity_lease import IdentityLease
 from pytest_kubesim.apiserver.server import APIServer
@@ -116,6 +118,7 @@ class ControlPlane:
             name=name,
             host=host,
             faultpoints=cluster.faultpoints,
+            admission=_admission(cluster.config.admission_plugins),
         )
         address = bootstrap.advertise_address(number)
         # What one that is alone says of itself is there from the beginning.
@@ -431,3 +434,8 @@ def _without_heartbeats(node: Object) -> Object:
     ]
     metadata = {k: v for k, v in node["metadata"].items() if k != "managedFields"}
     return {**node, "metadata": metadata, "status": {**status, "conditions": conditions}}
+
+
+def _admission(plugins: tuple[str, ...]) -> chain.Chain | None:
+    """The admission plugins of an API server; None: those that are on by default."""
+    return chain.load(chain.chosen(*config.switched(plugins))) if plugins else None

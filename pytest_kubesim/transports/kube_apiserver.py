@@ -132,19 +132,18 @@ def authorize(server: APIServer, flags: Flags) -> None:
 
 def admit(server: APIServer, flags: Flags) -> None:
     """Have the plugins run that the flags leave.  Raises: `UsageError`."""
-    on, off = set(flags.all("enable-admission-plugins")), set(
-        flags.all("disable-admission-plugins")
-    )
+    on = flags.all("enable-admission-plugins")
+    off = flags.all("disable-admission-plugins")
     if not on and not off:
         return
-    unknown = sorted((on | off) - set(chain.ORDER))
-    if unknown:
-        option = "enable" if set(unknown) & on else "disable"
-        raise UsageError(f"{option}-admission-plugins plugin {unknown[0]!r} is unknown")
+    try:
+        chosen = chain.chosen(on, off)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     before = {name for name, _ in server.admission.plugins}
-    server.admission = chain.load((set(chain.DEFAULT_ON) - off) | on)
+    server.admission = chain.load(chosen)
     here = {name for name, _ in server.admission.plugins}
-    for name in sorted(on - here):
+    for name in sorted(set(on) - here):
         sys.stderr.write(f"kubesim: the admission plugin {name} is not simulated\n")
     for name, plugin in server.admission.plugins:
         if name not in before:

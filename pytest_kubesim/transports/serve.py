@@ -103,6 +103,7 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
             "components": options.components,
             "instant": options.instant,
             "start_time": start,
+            "admission_plugins": _plugins(options),
         },
         "serve",
     )
@@ -114,6 +115,14 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
     if options.nodes:
         cluster.add_nodes(options.nodes)
     return cluster, clock
+
+
+def _plugins(options: argparse.Namespace) -> list[str]:
+    """The admission plugins that are switched on and off."""
+    on: str = getattr(options, "enable_admission_plugins", "")
+    off: str = getattr(options, "disable_admission_plugins", "")
+    switched_off = [f"-{name.strip()}" for name in off.split(",") if name.strip()]
+    return [*(name.strip() for name in on.split(",") if name.strip()), *switched_off]
 
 
 def audit(cluster: Cluster, options: argparse.Namespace) -> None:

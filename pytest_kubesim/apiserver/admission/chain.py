@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import (
     GroupResource,
     GroupVersionKind,
@@ -108,6 +109,17 @@ DEFAULT_ON = (
     "ResourceQuota",
 )
 """Those that are on unless told otherwise (`DefaultOffAdmissionPlugins`, inverted)."""
+
+
+UNCONFIGURED = {
+    "EventRateLimit": (
+        "limits: Invalid value: null: must not be empty (a configuration file is not simulated)"
+    ),
+    "ImagePolicyWebhook": (
+        "it needs a configuration file, which is not simulated; take a validating webhook"
+    ),
+}
+"""The plugins that cannot be without `--admission-control-config-file`, and why."""
 
 
 class Reinvocation(msgspec.Struct, eq=False):
@@ -228,6 +240,36 @@ async def _admitted(
     return obj
 
 
+_FILES = {"DenyServiceExternalIPs": "deny_service_external_ips"}
+"""Names that do not say their file by themselves."""
+
+
+def chosen(enable: Iterable[str] = (), disable: Iterable[str] = ()) -> tuple[str, ...]:
+    """The plugins that run when some are switched on and off besides the default, in order.
+
+    Raises `ValueError`, in the words of kube-apiserver, for unknown names and for contradictions.
+    """
+    on, off = list(enable), list(disable)
+    for option, names in (("enable", on), ("disable", off)):
+        unknown = [name for name in names if name not in ORDER]
+        if unknown:
+            raise ValueError(
+                f"{option}-admission-plugins plugin {quote(unknown[0])} is unknown; the plugins "
+                f"are {', '.join(sorted(ORDER))}"
+            )
+    both = sorted(set(on) & set(off))
+    if both:
+        raise ValueError(
+            f"[{' '.join(both)}] in enable-admission-plugins and disable-admission-plugins "
+            "overlapped"
+        )
+    for name in on:
+        if name in UNCONFIGURED:
+            raise ValueError(f"couldn't init admission plugin {quote(name)}: {UNCONFIGURED[name]}")
+    wanted = (set(DEFAULT_ON) | set(on)) - set(off)
+    return tuple(name for name in ORDER if name in wanted)
+
+
 def load(names: Iterable[str] = DEFAULT_ON) -> Chain:
     """The chain of those plugins that have a file here, in the order of `ORDER`."""
     wanted = set(names)
@@ -235,7 +277,8 @@ def load(names: Iterable[str] = DEFAULT_ON) -> Chain:
     for name in ORDER:
         if name not in wanted:
             continue
-        module = f"pytest_kubesim.apiserver.admission.plugins.{snake_case(name)}"
+        file = _FILES.get(name) or snake_case(name)
+        module = f"pytest_kubesim.apiserver.admission.plugins.{file}"
         if importlib.util.find_spec(module) is not None:
             found.append((name, importlib.import_module(module).PLUGIN))
     return Chain(found)

@@ -81,7 +81,7 @@ def _selected(scope: RequestScope) -> tuple[fields.Requirement, ...]:
 
 
 class Authorizer(Protocol):
-    """Who decides."""
+    """Who decides; what it says against something stands behind its `name`, if it has one."""
 
     async def authorize(self, attributes: Attributes) -> tuple[Decision, str]:
         """Whether it may be done, and why."""
@@ -117,7 +117,8 @@ class Union:
         for authorizer in self.authorizers:
             decision, reason = await authorizer.authorize(attributes)
             if reason:
-                reasons.append(reason)
+                name: str = getattr(authorizer, "name", "")
+                reasons.append(f"{name}: {reason}" if name else reason)
             if decision != "no-opinion":
                 return decision, reason
         return "no-opinion", "\n".join(reasons)

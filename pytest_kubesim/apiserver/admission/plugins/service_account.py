@@ -49,6 +49,7 @@ class ServiceAccount(Plugin):
         if obj is None or not _concerns(attributes) or attributes.operation != CREATE:
             return obj
         if MIRROR_ANNOTATION in (obj["metadata"].get("annotations") or {}):
+            _check_mirror(attributes, obj["spec"])
             return obj
         spec: Object = obj["spec"]
         name = spec.get("serviceAccountName") or DEFAULT
