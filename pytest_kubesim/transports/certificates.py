@@ -27,7 +27,7 @@ NAMES = (
     "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local",
 )
-ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1")
+ADDRESSES = ("127.0.0.1", "::1", "10.96.0.1", "172.18.0.2")
 VALID_FOR = timedelta(days=3650)
 
 
