@@ -1,8 +1,8 @@
 """Several members that agree: their processes, disks, and what they say to each other.
 
 Law of calm: heartbeats are sent only while they could matter. A group is *calm* when one leader is
-followed by a majority, itself included, over ways and with disks that are quick compared to an
-election, nothing that was sent to them is missing, and whoever is not of them is dead, frozen, or
+followed by a majority, itself included, over ways that lose nothing and with disks, both quick
+compared to an election, nothing that was sent to them is missing, and whoever is not of them is dead, frozen, or
 cut off from all of them in both directions. Of a calm group heartbeats change nothing: each resets
 the followers' election timeouts long before they pass, each is answered long before the leader
 checks its quorum, and what is proposed or asked is sent at once and not with heartbeats. So no
@@ -409,6 +409,8 @@ class Group:
             and self._reaches(leader, member)
             and network.latency(leader.host, member.host)[1] <= QUICK_NS
             and network.latency(member.host, leader.host)[1] <= QUICK_NS
+            and not network.loses(leader.host, member.host)
+            and not network.loses(member.host, leader.host)
         )
 
     def _is_quick(self, member: MemberProcess) -> bool:

@@ -165,6 +165,12 @@ class GroupClient(Client):
                 KEEP_ALIVE_NS, self._gave_up, periodic=True, label=f"{self.name}: etcd keep-alive"
             )
 
+    def _lost(self, connection: int, entry: Entry) -> None:
+        """The connection has ended before an entry came."""
+        del entry
+        if connection == self._connections and self._connected is not None:
+            self._gave_up()
+
     def _gave_up(self) -> None:
         self._disconnect(ErrKeepAlive())
         self._dial()
@@ -204,7 +210,7 @@ class GroupClient(Client):
             member.host,
             self.host,
             patience_ns=KEEP_ALIVE_NS,
-            lost=lambda *_: None,
+            lost=self._lost,
         )
         member.followers[self] = self._follow
         self.resync(member)

@@ -110,21 +110,26 @@ class Network:
             self._sent += 1
             delay_ns = self.kernel.rng.between_ns(low, high, "net", source, target, self._sent)
             await self.kernel.sleep(delay_ns)
-        if self._loss:
-            await self._retransmitted(source, target)
+        if self._loss and (again_ns := self.retransmission_ns(source, target)):
+            await self.kernel.sleep(again_ns)
 
-    async def _retransmitted(self, source: str, target: str) -> None:
+    def loses(self, source: str, target: str) -> bool:
+        """Whether messages on the way from `source` to `target` are lost now."""
+        return (source, target) in self._loss
+
+    def retransmission_ns(self, source: str, target: str) -> int:
+        """How much later the next message arrives for what is lost of it, in nanoseconds."""
         probability = self._loss.get((source, target), 0.0)
         if not probability:
-            return
+            return 0
         self._sent += 1
         event = ("net-loss", source, target, self._sent)
         attempt = 0
         while attempt < MOST_RETRANSMISSIONS and (
             self.kernel.rng.uniform(0, 1, *event, attempt) < probability
         ):
-            await self.kernel.sleep(RETRANSMISSION_NS << attempt)
             attempt += 1
+        return RETRANSMISSION_NS * ((1 << attempt) - 1)
 
     def _changed(self) -> None:
         for callback in list(self.on_change):

@@ -41,6 +41,7 @@ class Groups(RuleBasedStateMachine):
         self.values = 0
         self.leaders: dict[int, str] = {}
         self.cuts: list[tuple[str, str]] = []
+        self.lossy: list[tuple[str, str]] = []
 
     def member(self, i: int):
         return self.members[i % len(self.members)]
@@ -120,8 +121,19 @@ class Groups(RuleBasedStateMachine):
             self.network.cut(*way)
             self.cuts.append(way)
 
+    @rule(i=MEMBERS, j=st.integers(0, 7), probability=st.sampled_from([0.1, 0.5, 1.0]))
+    def a_way_loses(self, i: int, j: int, probability: float) -> None:
+        host = self.member(i).host
+        other = f"host-{j - 5}" if j >= 5 else self.member(j).host
+        for way in ((host, other), (other, host)) if host != other else ():
+            self.network.lose(*way, probability)
+            self.lossy.append(way)
+
     @rule()
     def ways_heal(self) -> None:
+        for way in self.lossy:
+            self.network.lose(*way, 0)
+        self.lossy = []
         for way in self.cuts:
             self.network.heal(*way)
         self.cuts = []

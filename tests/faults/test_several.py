@@ -59,3 +59,51 @@ def test_etcd_loses_its_leader_a_member_and_its_quorum(kubesim):
     f.etcd().move_leader("etcd-3")
     kubesim.advance("20s")
     assert kubesim.get("configmap/a")["data"] == {"n": "2"}
+
+
+@pytest.mark.kubesim(etcd_members=3)
+def test_members_that_lose_messages_agree_still(kubesim):
+    group = kubesim.control_plane.group
+    kubesim.advance("5s")
+    assert group.calm
+    for one, other in (("etcd-1", "etcd-2"), ("etcd-2", "etcd-3"), ("etcd-1", "etcd-3")):
+        kubesim.faults.loss(one, other, 0.1).for_("3m")
+    kubesim.advance("2s")
+    assert not group.calm
+    for number in range(20):
+        kubesim.apply({**CONFIG_MAP, "data": {"n": str(number)}})
+        kubesim.advance("5s")
+    kubesim.advance("5m")
+    assert group.calm
+    assert kubesim.get("configmap/a")["data"] == {"n": "19"}
+    assert len({each.hash for each in group.hash_kv(encode=lambda value: repr(value).encode()).values()}) == 1
+
+
+@pytest.mark.kubesim(etcd_members=3)
+def test_a_leader_that_loses_everything_leads_no_longer(kubesim):
+    group = kubesim.control_plane.group
+    kubesim.advance("5s")
+    first = group.leader
+    for other in group.members:
+        if other != first.name:
+            kubesim.faults.loss(first.name, other, 1).for_("1m")
+    kubesim.advance("20s")
+    assert group.leader is not first
+    assert not first.is_leader
+    kubesim.advance("2m")
+    kubesim.apply(CONFIG_MAP)
+    kubesim.advance("1s")
+    assert len({member.applied_index for member in group.members.values()}) == 1
+
+
+@pytest.mark.kubesim(etcd_members=3)
+def test_slow_ways_between_members_make_writes_slow(kubesim):
+    group = kubesim.control_plane.group
+    kubesim.advance("5s")
+    leader = group.leader.name
+    for other in group.members:
+        if other != leader:
+            kubesim.faults.latency(leader, other, "250ms").for_("1m")
+    before = kubesim.clock.time
+    kubesim.apply(CONFIG_MAP)
+    assert kubesim.clock.time - before >= 0.5
