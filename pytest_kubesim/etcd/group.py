@@ -2,15 +2,15 @@
 
 Law of calm: heartbeats are sent only while they could matter. A group is *calm* when one leader is
 followed by a majority, itself included, over ways that lose nothing and with disks, both quick
-compared to an election, nothing that was sent to them is missing, and whoever is not of them is dead, frozen, or
-cut off from all of them in both directions. Of a calm group heartbeats change nothing: each resets
-the followers' election timeouts long before they pass, each is answered long before the leader
-checks its quorum, and what is proposed or asked is sent at once and not with heartbeats. So no
-ticks come. Every event that can end the calm (a process, a way or a disk changes, leadership moves)
-is told to the group, which then puts each member where the ticks that did not come would have put
-it: a follower has counted what ticks came since the leader's last heartbeat, the leader those since
-its last check of the quorum, and ticks come again at the times at which they would have come. The
-next tick of the leader finds out whether it is calm again.
+compared to an election, nothing that was sent to them is missing, and whoever is not of them is
+dead, frozen, or cut off from all of them in both directions. Of a calm group heartbeats change
+nothing: each resets the followers' election timeouts long before they pass, each is answered long
+before the leader checks its quorum, and what is proposed or asked is sent at once and not with
+heartbeats. So no ticks come. Every event that can end the calm (a process, a way or a disk changes,
+leadership moves) is told to the group, which then puts each member where the ticks that did not
+come would have put it: a follower has counted what ticks came since the leader's last heartbeat,
+the leader those since its last check of the quorum, and ticks come again at the times at which they
+would have come. The next tick of the leader finds out whether it is calm again.
 
 For example, three members and nothing to do: no event in an hour. The leader crashes: ticks of the
 two others, 10 to 20 of them, then an election.
