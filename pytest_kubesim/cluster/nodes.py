@@ -13,6 +13,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.cluster import manifests
 from pytest_kubesim.cni.network import PodNetwork
 from pytest_kubesim.cri.images import Images
 from pytest_kubesim.cri.linux.files import FileSystem
@@ -31,6 +32,7 @@ from pytest_kubesim.sim.durations import Duration
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cluster.cluster import Cluster
     from pytest_kubesim.faults.node import NodeFaults
     from pytest_kubesim.kubelet.kubelet import Kubelet
@@ -118,6 +120,28 @@ class Node:
 
         kubelet.process.spawn(run(), name="node_shutdown")
 
+    def put_static_pod(self, *manifests_: Any) -> None:
+        """Put manifests of pods into the folder from which its kubelet runs static pods.
+
+        Parameters: what `kubesim.apply` takes.  One of the same name and namespace is replaced.
+        """
+        for manifest in manifests.load(*manifests_):
+            self.machine.kubelet.manifests[_file_of(manifest)] = manifest
+        self._look_at_manifests()
+
+    def remove_static_pod(self, name: str, namespace: str = "default") -> None:
+        """Take the manifest of a static pod (by its name there) away: the pod ends.
+
+        Raises: `KeyError` if there is none.
+        """
+        del self.machine.kubelet.manifests[f"{namespace}/{name}"]
+        self._look_at_manifests()
+
+    def _look_at_manifests(self) -> None:
+        kubelet = self.machine.kubelet
+        if kubelet.active is not None and kubelet.process.running:
+            kubelet.process.call_later(0, kubelet.active.static.look)
+
     def stop_kubelet(self) -> None:
         """Its kubelet ends; containers go on."""
         self.machine.stop_kubelet()
@@ -130,6 +154,10 @@ class Node:
         return f"<Node {self.name} {'up' if self.powered else 'down'}>"
 
 
+def _file_of(manifest: Object) -> str:
+    return f"{meta.namespace(manifest) or 'default'}/{meta.name(manifest)}"
+
+
 class Nodes(Mapping[str, Node]):
     """All machines of a cluster by name."""
 
@@ -140,7 +168,7 @@ class Nodes(Mapping[str, Node]):
         self._count = 0
         self.images = Images()
         """What images, pods and containers run, on all nodes."""
-        self.pod_network = PodNetwork(cluster.kernel)
+        self.pod_network = PodNetwork(cluster.kernel, cluster.network)
         """The network of all pods."""
         self.pod_network.measure = self._measure
         self._join_network()

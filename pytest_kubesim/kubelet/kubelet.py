@@ -33,6 +33,7 @@ from pytest_kubesim.kubelet.prober import Prober
 from pytest_kubesim.kubelet.reason_cache import ReasonCache
 from pytest_kubesim.kubelet.references import References
 from pytest_kubesim.kubelet.server import KubeletServer
+from pytest_kubesim.kubelet.static_pods import StaticPods
 from pytest_kubesim.kubelet.status_manager import StatusManager
 from pytest_kubesim.kubelet.volume_contents import VolumeContents
 from pytest_kubesim.kubelet.volume_manager import VolumeManager
@@ -79,6 +80,8 @@ class Kubelet:
         self.pressures: dict[str, int | None] = {}
         """`MemoryPressure`, `DiskPressure`, `PIDPressure`: the host's, with what is left; they
         outlive the kubelet."""
+        self.manifests: dict[str, Object] = {}
+        """Static pods: the manifests in a folder of the node, which outlive the kubelet."""
         self.allocations: Checkpoint = {}
         """What pods were allocated: a file of the node, which outlives the kubelet."""
         self._client = client
@@ -158,6 +161,10 @@ class ActiveKubelet:
             self.allocations,
         ))
         self.shutdown = NodeShutdown(host, self.workers, self._shutting_down)
+        self.static = StaticPods(
+            host, kubelet.manifests, lambda: self.node_status.node, self.statuses, self._take,
+            self._remove_static,
+        )
         self.pleg = Pleg(host, self._container_changed, self.prober.notify)
         self.hand_placed = HandPlaced(host, self._take)
         self.server = KubeletServer(
@@ -192,6 +199,7 @@ class ActiveKubelet:
         )
         self.informers.start()
         await pods.synced.wait()
+        self.static.look()
         self._kill_orphans({pod["metadata"]["uid"] for pod in pods.store.list()})
         await host.kernel.future()
 
@@ -212,7 +220,13 @@ class ActiveKubelet:
 
     # -- pods ---------------------------------------------------------------------------------
 
+    def _remove_static(self, uid: str) -> None:
+        self.workers.remove_pod(uid)
+
     def _pod_added(self, pod: Object) -> None:
+        if self.static.is_mirror(pod):
+            self.static.shown(pod)
+            return
         if not self._host.casting.takes_pod(pod) and not self.hand_placed.added(pod):
             self._take(pod)
 
@@ -252,6 +266,9 @@ class ActiveKubelet:
 
     def _pod_updated(self, old: Object, pod: Object) -> None:
         before, meta = old["metadata"], pod["metadata"]
+        if self.static.is_mirror(pod):
+            self.static.shown(pod)
+            return
         if before["uid"] != meta["uid"]:
             self._pod_deleted(old)
             self._pod_added(pod)
@@ -288,6 +305,9 @@ class ActiveKubelet:
         )
 
     def _pod_deleted(self, pod: Object) -> None:
+        if self.static.is_mirror(pod):
+            self.static.gone(pod)
+            return
         uid = pod["metadata"]["uid"]
         if not self.hand_placed.deleted(uid):
             self.workers.remove_pod(uid)

@@ -56,6 +56,8 @@ class StatusManager:
         self._dirty: dict[str, None] = {}
         self._sending = False
         self._retry: Timer | None = None
+        self.mirrors: dict[str, str] = {}
+        """By the UID of a static pod that of its mirror pod; empty while there is none."""
 
     # -- what the kubelet knows ---------------------------------------------------------------
 
@@ -90,6 +92,12 @@ class StatusManager:
         """The newest that is known of a pod, or None."""
         entry = self._entries.get(uid)
         return None if entry is None else entry.pod
+
+    def send(self, uid: str) -> None:
+        """Send the status of a pod (again)."""
+        entry = self._entries.get(uid)
+        if entry is not None and entry.status is not None:
+            self._mark(entry)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
@@ -251,6 +259,9 @@ class StatusManager:
     async def _send(self, entry: _Entry) -> None:
         status, version = entry.status, entry.version
         assert status is not None
+        uid = self.mirrors.get(entry.uid, entry.uid)
+        if not uid:
+            return
         shown: Object = entry.pod.get("status") or _NO_STATUS
         hollow = self._host.config.hollow
         merged = merge_pod_status(entry.pod, shown, status, self._could_run(entry.uid))
@@ -262,11 +273,11 @@ class StatusManager:
                 PODS,
                 entry.namespace,
                 entry.name,
-                {"metadata": {"uid": entry.uid}, "status": patch},
+                {"metadata": {"uid": uid}, "status": patch},
                 subresource="status",
             )
             if _version(pod) > _version(entry.pod):
-                entry.pod = pod
+                entry.pod = pod if uid == entry.uid else _under(pod, entry.uid)
         entry.sent = max(entry.sent, version)
         meta = entry.pod["metadata"]
         if (
@@ -278,9 +289,13 @@ class StatusManager:
             )
         ):
             await self._host.client.delete(
-                PODS, entry.namespace, entry.name, grace_period_seconds=0, uid=entry.uid
+                PODS, entry.namespace, entry.name, grace_period_seconds=0, uid=uid
             )
             self.forget(entry.uid)
+
+
+def _under(pod: Object, uid: str) -> Object:
+    return {**pod, "metadata": {**pod["metadata"], "uid": uid}}
 
 
 def merge_pod_status(pod: Object, old: Object, new: Object, could_run: bool) -> Object:
