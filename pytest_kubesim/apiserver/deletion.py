@@ -37,10 +37,6 @@ FOREGROUND_FINALIZER = "foregroundDeletion"
 class _DeleteNow(Exception):
     """Nothing keeps the object: delete it instead of marking it."""
 
-    def __init__(self, obj: Object) -> None:
-        super().__init__()
-        self.obj = obj
-
 
 class _AlreadyDeleting(Exception):
     """It is on its way already, and nothing is to change."""
@@ -115,8 +111,8 @@ class Deletion:
             out = await store.storage.guaranteed_update(
                 key, self._marked, preconditions=self.preconditions, dry_run=self.dry_run
             )
-        except _DeleteNow as now:
-            return now.obj, True, False
+        except _DeleteNow:
+            return self._nothing() if self.dry_run else first, True, False
         except _AlreadyDeleting:
             return self._answer(first, gone=False, hooks=True), False, False
         except (StorageError, EtcdError) as error:
@@ -124,6 +120,12 @@ class Deletion:
         if self.pending_finalizers or self.options.get("gracePeriodSeconds"):
             return out, False, False
         return out, True, True
+
+    def _nothing(self) -> Object:
+        """What a dry run answers of what it would have deleted now: an object with nothing in it."""
+        resource = self.store.storage_resource
+        empty: Object = {"apiVersion": resource.api_version, "kind": resource.kind}
+        return self.store.printed(empty, resource)
 
     async def _marked(self, existing: Object | None) -> Object:
         assert existing is not None
@@ -140,7 +142,7 @@ class Deletion:
             self.last_existing = obj
             return obj
         if not self.pending_finalizers:
-            raise _DeleteNow(obj)
+            raise _DeleteNow
         return self._terminating(obj)
 
     def _terminating(self, obj: Object) -> Object:
