@@ -122,7 +122,7 @@ class Deletion:
         return out, True, True
 
     def _nothing(self) -> Object:
-        """What a dry run answers of what it would have deleted now: an object with nothing in it."""
+        """What a dry run answers where it would have deleted: an object with nothing in it."""
         resource = self.store.storage_resource
         empty: Object = {"apiVersion": resource.api_version, "kind": resource.kind}
         return self.store.printed(empty, resource)
