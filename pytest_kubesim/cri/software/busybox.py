@@ -67,8 +67,3 @@ DNSUTILS = Software(
     programs=PROGRAMS,
     paths={**DEBIAN_PATHS, "usr/bin/dig": "dig", "usr/bin/nslookup": "nslookup"},
 )
-
-KITTEN = Software(
-    name="kitten",
-    texts={"etc/os-release": _OS, "data.json": '{"image": "kitten.jpg"}\n', "kitten.jpg": "meow"},
-)

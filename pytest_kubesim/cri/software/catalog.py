@@ -40,9 +40,15 @@ def _dnsutils() -> Software:
 
 
 def _kitten() -> Software:
-    from pytest_kubesim.cri.software.busybox import KITTEN
+    from pytest_kubesim.cri.software.agnhost.main import KITTEN
 
     return KITTEN
+
+
+def _nautilus() -> Software:
+    from pytest_kubesim.cri.software.agnhost.main import NAUTILUS
+
+    return NAUTILUS
 
 
 def _agnhost() -> Software:
@@ -93,6 +99,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "jessie-dnsutils": _dnsutils,
     "kitten": _kitten,
     "metrics-server": _metrics_server,
+    "nautilus": _nautilus,
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,

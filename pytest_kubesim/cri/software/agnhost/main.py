@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pytest_kubesim.cri.applets import network
 from pytest_kubesim.cri.software.agnhost import (
     dns,
@@ -71,3 +73,12 @@ AGNHOST = Software(
     },
     texts=_TEXTS,
 )
+
+
+def _picture(name: str) -> Software:
+    """An image of the update demo: agnhost that shows a picture."""
+    texts = {**_TEXTS, "data.json": f'{{\n  "image": "{name}.jpg"\n}}\n', f"{name}.jpg": name}
+    return attrs.evolve(AGNHOST, name=name, command=("test-webserver",), texts=texts)
+
+
+KITTEN, NAUTILUS = _picture("kitten"), _picture("nautilus")

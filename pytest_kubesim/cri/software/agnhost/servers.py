@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 from pytest_kubesim.cri import http1
-from pytest_kubesim.cri.applets.network import get, url_of
+from pytest_kubesim.cri.applets.network import Unresolved, get, url_of
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.files import DIRECTORY
 from pytest_kubesim.cri.software.agnhost.flags import forever, log, parse
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.process import Proc, System
 
 HEALTHY_NS = 10_000_000_000
+ASK_NS = 5_000_000_000
+_PROBLEMS = (ConnectError, Unresolved, http1.MessageFault)
 
 
 async def liveness(proc: Proc, args: list[str]) -> int:
@@ -138,59 +140,91 @@ async def grpc_health_checking(proc: Proc, args: list[str]) -> int:
     return await forever(proc)
 
 
+def _json(value: object) -> http1.Response:
+    return http1.Response(200, json.dumps(value, separators=(",", ":"), sort_keys=True).encode())
+
+
+class _Guestbook:
+    """A node that keeps what is written, and the page that asks such nodes."""
+
+    def __init__(self, proc: Proc, backend_port: int) -> None:
+        self.store: dict[str, str] = {}
+        self._proc = proc
+        self._port = backend_port
+        self._replicas: list[str] = []
+
+    async def ask(self, host: str, target: str) -> str:
+        """What another node answers.  Raises `ConnectError`, `Unresolved`, `MessageFault`."""
+        url = url_of(f"http://{host}:{self._port}/{target}")
+        return (await get(self._proc, url, timeout_ns=ASK_NS)).body.decode()
+
+    async def answer(self, request: http1.Request) -> http1.Response:
+        query = request.query
+        key, value = query.get("key", ""), query.get("value", "")
+        match request.path:
+            case "/register":
+                self._replicas.append(query.get("host", ""))
+                return _json({"data": self.store})
+            case "/get":
+                return _json({"data": self.store.get(key, "") if key else self.store})
+            case "/set":
+                return await self._set(key, value)
+            case "/guestbook":
+                return await self._page(query.get("cmd", "").lower(), key, value)
+            case _:
+                return http1.Response(404, b"404 page not found\n")
+
+    async def _set(self, key: str, value: str) -> http1.Response:
+        if not key:
+            return http1.Response(400, b"cannot set with empty key.\n")
+        self.store[key] = value
+        for replica in self._replicas:
+            try:
+                await self.ask(replica, f"set?key={key}&value={value}")
+            except _PROBLEMS as problem:
+                said = f"encountered error while propagating to replica '{replica}': {problem}\n"
+                return http1.Response(417, said.encode())
+        return _json({"message": "Updated"})
+
+    async def _page(self, command: str, key: str, value: str) -> http1.Response:
+        if command not in ("get", "set"):
+            return http1.Response(400, f"unsupported cmd: '{command}'\n".encode())
+        if command == "set" and not key:
+            return http1.Response(400, b"cannot set with empty key.\n")
+        host = "agnhost-replica" if command == "get" else "agnhost-primary"
+        try:
+            said = await self.ask(host, f"{command}?key={key}&value={value}")
+        except _PROBLEMS as problem:
+            return http1.Response(417, f"encountered error: {problem}\n".encode())
+        return http1.Response(200, said.encode())
+
+    async def register(self, primary: str) -> None:
+        """Get what the primary has, and hear of what it will be told."""
+        while True:
+            target = f"register?host={self._proc.system.address}"
+            await log(self._proc, f"Registering to primary: {primary}:{self._port}/{target}")
+            try:
+                self.store = json.loads(await self.ask(primary, target))["data"]
+            except _PROBLEMS as problem:
+                await log(
+                    self._proc,
+                    f"encountered error while registering to primary: {problem}. Retrying in 1s.",
+                )
+                await self._proc.system.sleep(1_000_000_000)
+            else:
+                await log(self._proc, f"Registered to node: {primary}")
+                return
+
+
 async def guestbook(proc: Proc, args: list[str]) -> int:
     """`guestbook [--http-port n] [--backend-port n] [--replicaof host]`."""
-    flags = await parse(proc, args, {"http-port": "8080", "backend-port": "6379", "replicaof": ""})
-    store: dict[str, str] = {}
-    peers: list[str] = []
-    port = flags.number("backend-port")
-
-    async def ask(host: str, target: str) -> str:
-        response = await get(proc, url_of(f"http://{host}:{port}{target}"))
-        return response.body.decode()
-
-    async def backend(request: http1.Request) -> http1.Response:
-        query = request.query
-        if request.path == "/register":
-            peers.append(query.get("host", ""))
-            return http1.Response(200, json.dumps({"data": json.dumps(store)}).encode())
-        if request.path == "/set":
-            store[query.get("key", "")] = query.get("value", "")
-            for peer in peers:
-                await ask(peer, request.target)
-            return http1.Response(200, b'{"data": "Updated"}')
-        data = {"data": store.get(query.get("key", ""), "")}
-        return http1.Response(200, json.dumps(data).encode())
-
-    async def frontend(request: http1.Request) -> http1.Response:
-        query = request.query
-        key = query.get("key", "")
-        if request.path != "/guestbook":
-            return http1.Response(200, b"<html><body>Guestbook</body></html>")
-        try:
-            if query.get("cmd") == "set":
-                await ask("agnhost-primary", f"/set?key={key}&value={query.get('value', '')}")
-                return http1.Response(200, b'{"message": "Updated"}')
-            data = await ask("agnhost-replica", f"/get?key={key}")
-            return http1.Response(200, data.encode())
-        except (ConnectError, http1.MessageFault) as problem:
-            return http1.Response(417, f"request failed: {problem}".encode())
-
+    flags = await parse(proc, args, {"http-port": "80", "backend-port": "6379", "replicaof": ""})
+    node = _Guestbook(proc, flags.number("backend-port"))
     if flags["replicaof"]:
-        while True:
-            try:
-                answer = json.loads(
-                    await ask(flags["replicaof"], f"/register?host={proc.system.address}")
-                )
-                store.update(json.loads(answer.get("data") or "{}"))
-                break
-            except Exception as problem:  # noqa: BLE001 - whatever it was: try again
-                await log(proc, f"unable to register with primary: {problem}. Retrying 1 second")
-                await proc.system.sleep(1_000_000_000)
-        await log(proc, f"responded to register: {len(store)}")
-    proc.system.serve(port, lambda stream: http1.serve(stream, backend))
-    if flags.number("http-port") != port:
-        proc.system.serve(flags.number("http-port"), lambda stream: http1.serve(stream, frontend))
+        proc.system.thread(node.register(flags["replicaof"]), "registers")
+    proc.system.serve(
+        flags.number("http-port"), lambda stream: http1.serve(stream, node.answer)
+    )
     return await forever(proc)
 
 
