@@ -90,7 +90,7 @@ def test_a_role_gives_rights_until_it_changes(world: World) -> None:
     world.ok("DELETE", role)
     refused = world.call("GET", f"{PODS}/p", user=ANN)
     assert message(refused).endswith(
-        'in the namespace "default": RBAC: role.rbac.authorization.k8s.io "r" not found'
+        'in the namespace "default": rbac: RBAC: role.rbac.authorization.k8s.io "r" not found'
     )
 
 
