@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Run tests of Kubernetes' conformance suite against simulated clusters.
 
-    python tests/conformance/run.py --e2e PATH/e2e.test                  those recorded as passing
-    python tests/conformance/run.py --e2e PATH/e2e.test --tests FILE     those named in FILE
-    python tests/conformance/run.py --e2e PATH/e2e.test --record         write those that pass down
+    python tests/conformance/run.py --e2e PATH/e2e.test -- --clock-scale 5     those recorded
+    ... --tests FILE                                                           those in FILE
+    ... --record                                                 write those that pass down
 
 `e2e.test` is the suite of Kubernetes 1.37.2.  Go builds it from the module:
 
@@ -16,8 +16,9 @@ with the columns `class`, `file` and `test`: `--class D` then runs those whose c
 the summary counts by class.
 
 Tests are given to workers in batches; each batch has a `kubesim serve` of its own, to which what
-follows `--` is given, `--clock-scale 10` say, which shortens waits for what is simulated.  The exit
-status is 1 if a test that is recorded as passing does not pass.
+follows `--` is given: `--clock-scale 5` shortens waits for what is simulated (above 9, watches
+that a test wants to last for ten minutes end too early).  The exit status is 1 if a test that is
+recorded as passing does not pass.
 """
 
 from __future__ import annotations
