@@ -16,6 +16,7 @@ is in ``strategicdiff``.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -145,7 +146,7 @@ def strategy(node: Node) -> tuple[bool, str]:
 
 
 def merge_map(original: Object | None, patch: Object, schema: Node | None) -> Object:
-    """One map with its patch merged into it."""
+    """One map with its patch merged into it; the map itself where that changes nothing."""
     if DIRECTIVE in patch:
         return _directed(patch)
     result = dict(original or {})
@@ -162,10 +163,21 @@ def merge_map(original: Object | None, patch: Object, schema: Node | None) -> Ob
         elif value is None:
             result.pop(key, None)
         elif key in result and _kind(result[key]) == _kind(value):
-            result[key] = _merged(result[key], value, schema, key, deletes=False)
+            merged = _merged(result[key], value, schema, key, deletes=False)
+            if isinstance(merged, (dict, list)) or merged != result[key]:
+                result[key] = merged
         else:
             _put(result, key, value)
-    return result
+    return original if original is not None and _is_unchanged(result, original) else result
+
+
+def _is_unchanged(result: Object, original: Object) -> bool:
+    if len(result) != len(original):
+        return False
+    for key, value in result.items():
+        if key not in original or value is not original[key]:
+            return False
+    return True
 
 
 def _directed(patch: Object) -> Object:
@@ -243,7 +255,9 @@ def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> N
             merged = changes
         ours, others = _partitioned(merged, order, merge_key)
         maps = elements_are_maps(original or [], changes or [])
-        result[key] = _ordered(ours, others, order, original or [], merge_key if maps else None)
+        ordered = _ordered(ours, others, order, original or [], merge_key if maps else None)
+        if original is None or not _are_the_same(ordered, original):
+            result[key] = ordered
         patch.pop(key, None)
 
 
@@ -276,6 +290,7 @@ def _merge_list(
 ) -> list[Any]:
     if not original and not patch:
         return original
+    before = original
     maps = elements_are_maps(original, patch)
     if not maps:
         if deletes:
@@ -288,7 +303,8 @@ def _merge_list(
         original, patch = _special_elements(original, patch, merge_key)
         merged = _merge_maps(original, patch, merge_key, item)
     ours, others = _partitioned(merged, patch, merge_key)
-    return _ordered(ours, others, patch, original, merge_key if maps else None)
+    ordered = _ordered(ours, others, patch, original, merge_key if maps else None)
+    return before if _are_the_same(ordered, before) else ordered
 
 
 def _special_elements(
@@ -319,15 +335,42 @@ def _merge_maps(
     original: list[Any], patch: list[Any], merge_key: str, item: Node | None
 ) -> list[Any]:
     merged = list(original)
+    places = _places(merged, merge_key)
     for entry in patch:
         if merge_key not in entry:
             raise no_merge_key(entry, merge_key)
-        position = _find(merged, merge_key, entry[merge_key])
+        wanted = entry[merge_key]
+        if places is not None and type(wanted) is str:
+            position = places.get(wanted)
+        else:
+            position = _find(merged, merge_key, wanted)
         if position is None:
+            if places is not None and type(wanted) is str:
+                places[wanted] = len(merged)
             merged.append(entry)
         else:
             merged[position] = merge_map(merged[position], entry, item)
     return merged
+
+
+def _places(items: list[Any], merge_key: str) -> dict[str, int] | None:
+    """Where each key stands first, if all entries are maps whose keys are text: else None.
+
+    Nearly all lists are such; in others entries are looked for one by one.
+    """
+    found: dict[str, int] = {}
+    for position, entry in enumerate(items):
+        if type(entry) is not dict:
+            return None
+        value = cast("Object", entry).get(merge_key)
+        if type(value) is not str:
+            return None
+        found.setdefault(value, position)
+    return found
+
+
+def _are_the_same(left: list[Any], right: list[Any]) -> bool:
+    return len(left) == len(right) and all(map(operator.is_, left, right))
 
 
 def _find(items: list[Any], merge_key: str, value: Any) -> int | None:
@@ -346,6 +389,7 @@ def _partitioned(
     """The entries that ``order`` mentions, and the others."""
     ours: list[Any] = []
     others: list[Any] = []
+    places = _places(order, merge_key) if merge_key else None
     for value in merged:
         if not merge_key:
             mentioned = _contains(order, value)
@@ -353,7 +397,11 @@ def _partitioned(
             fields = _map(value)
             if merge_key not in fields:
                 raise no_merge_key(fields, merge_key)
-            mentioned = _find(order, merge_key, fields[merge_key]) is not None
+            wanted = fields[merge_key]
+            if places is not None and type(wanted) is str:
+                mentioned = wanted in places
+            else:
+                mentioned = _find(order, merge_key, wanted) is not None
         (ours if mentioned else others).append(value)
     return ours, others
 
@@ -368,6 +416,8 @@ def _ordered(
     """The patch's entries in its order, between them the server's where they stood before."""
     ours = sort_like(ours, order, merge_key)
     others = sort_like(others, server_order, merge_key)
+    if not others or not ours:
+        return others + ours
     result: list[Any] = []
     i = j = 0
     while i < len(others) and j < len(ours):
@@ -390,7 +440,12 @@ def sort_like(items: list[Any], order: list[Any], merge_key: str | None) -> list
             if merge_key not in _map(entry):
                 raise no_merge_key(entry, merge_key)
         items, deleted = _split_deleted(items)
-    positions = [_index(order, item, merge_key) for item in items]
+    places = _places(order, merge_key) if merge_key is not None else None
+    if places is None:
+        positions = [_index(order, item, merge_key) for item in items]
+    else:
+        wanted = [item.get(merge_key) for item in items]
+        positions = [places.get(each, -1) if type(each) is str else -1 for each in wanted]
     pairs = list(zip(positions, items, strict=True))
     if -1 not in positions:
         pairs.sort(key=lambda pair: pair[0])
