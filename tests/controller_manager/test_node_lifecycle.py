@@ -76,6 +76,17 @@ def deleted(w, name):
     ) or all(p["metadata"]["name"] != name for p in w.pods())
 
 
+def test_a_node_that_goes_before_anybody_has_looked_at_it_is_forgotten():
+    w = nodes_world()
+    w.settle(1)
+    w.create(r.NODES, {"metadata": {"name": "short"}}, namespace="")
+    w.settle(1)
+    w.do(w.admin.delete(r.NODES, "", "short"))
+    before = w.kernel.events
+    w.settle(90)
+    assert w.kernel.events - before < 1000
+
+
 def test_a_node_is_registered_and_removed_with_events():
     w = nodes_world()
     add(w, "n1")

@@ -291,12 +291,18 @@ class NodeLifecycleController(Controller):
 
     def _maybe_silent(self) -> None:
         self._silence = None
+        if self._has_silent():
+            self._maybe_look_now()
+        else:
+            self._await_silence()
+
+    def _has_silent(self) -> bool:
+        """Whether a node that is not Unknown yet has been silent for too long."""
         now_ns = self.kernel.now_ns
-        for name, health in self.health.items():
-            if health.ready != "Unknown" and health.probe_ns + self._grace_of(name) <= now_ns:
-                self._maybe_look_now()
-                return
-        self._await_silence()
+        return any(
+            health.ready != "Unknown" and health.probe_ns + self._grace_of(name) <= now_ns
+            for name, health in self.health.items()
+        )
 
     def _maybe_look_now(self) -> None:
         if self._next_look_ns() == self.kernel.now_ns:
@@ -333,6 +339,8 @@ class NodeLifecycleController(Controller):
             if verdict.recovered:
                 for health in self.health.values():
                     health.probe_ns = self.kernel.now_ns
+        if self._has_silent():
+            self._look_soon()  # The look has left it as it was, for whatever reason.
         if self._look is None:
             # Otherwise the next look is at the next fifth second, and no silence ends before that.
             self._await_silence()
@@ -351,6 +359,9 @@ class NodeLifecycleController(Controller):
             node = self.known.pop(name)
             self.health.pop(name, None)
             self._node_event(node, "RemovingNode", f"Removing Node {name} from Controller")
+        # One that goes before anybody has looked at it has never been known.
+        for name in [name for name in self.health if name not in present]:
+            del self.health[name]
 
     def _node_event(self, node: Object, reason: str, text: str) -> None:
         self.event(
