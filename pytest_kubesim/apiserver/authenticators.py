@@ -2,8 +2,8 @@
 
 A service account's token has the shape of a JWT (header, claims, signature); the signature is an
 HMAC with a key that all API servers of a cluster share, or (where others are to check it, outside
-this process) a `TokenSigner`'s.  It is good while its time runs and while
-the service account, and the pod it is bound to, exist under the same UIDs.
+this process) a `TokenSigner`'s.  Whether it is good `service_account_tokens` says, and is believed
+for ten seconds.
 
 Follows `pkg/serviceaccount/{claims,jwt}.go`.
 """
@@ -18,7 +18,10 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pytest_kubesim.apimachinery.meta import GroupResource, Object
+from pytest_kubesim.apimachinery.meta import Object, labels
+from pytest_kubesim.apimachinery.timestamps import format_time
+from pytest_kubesim.apiserver import service_account_tokens
+from pytest_kubesim.apiserver.service_account_tokens import LEGACY_ISSUER, InvalidToken
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.wire import UserInfo
 
@@ -26,17 +29,15 @@ if TYPE_CHECKING:
     from pytest_kubesim.registry.rest import Reader
 
 ISSUER = "https://kubernetes.default.svc"
-LEGACY_ISSUER = "kubernetes/serviceaccount"
-SERVICE_ACCOUNTS = GroupResource("", "serviceaccounts")
-PREFIX = "system:serviceaccount:"
+LAST_USED = "kubernetes.io/legacy-token-last-used"
+DAY_NS = 24 * 3600 * NS
+KEPT_NS = 10 * NS
+"""How long it is believed that a token is good (`TokenSuccessCacheTTL`)."""
+MOST_KEPT = 4096
+_NOTHING: tuple[int, UserInfo | None] = (0, None)
 
 
-def service_account_user(
-    namespace: str, name: str, uid: str = "", extra: Mapping[str, tuple[str, ...]] | None = None
-) -> UserInfo:
-    """The identity of a service account."""
-    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
-    return UserInfo(f"{PREFIX}{namespace}:{name}", groups, uid, dict(extra or {}))
+service_account_user = service_account_tokens.user
 
 
 class TokenSigner(Protocol):
@@ -77,17 +78,42 @@ class Authenticators:
         self.signer: TokenSigner | None = None
         self.anonymous = True
         """Whether one may ask without saying who one is (`--anonymous-auth`)."""
+        self.on_use: Callable[[Object, str], object] | None = None
+        """Called with a secret whose token is in use, and today."""
+        self._kept: dict[tuple[str, tuple[str, ...]], tuple[int, UserInfo | None]] = {}
         self._reader = reader
         self._now_ns = now_ns
         self._key = key
 
     def user_of(self, token: str, audiences: tuple[str, ...] = ()) -> UserInfo | None:
         """Whose token it is; None if it is nobody's."""
+        try:
+            return self.authenticate(token, audiences)
+        except InvalidToken:
+            return None
+
+    def authenticate(self, token: str, audiences: tuple[str, ...] = ()) -> UserInfo | None:
+        """Whose token it is, as it was found out at most ten seconds ago.
+
+        None where no authenticator knows it.  Raises `InvalidToken` where one refuses it.
+        """
         found = self.tokens.get(token)
         if found is not None:
             return found
-        claims = self.claims(token)
-        return None if claims is None else self._service_account(claims, audiences)
+        now_ns, key = self._now_ns(), (token, audiences)
+        until_ns, user = self._kept.get(key, _NOTHING)
+        if user is not None and now_ns < until_ns:
+            return user
+        user = self._service_account(token, audiences)
+        if user is not None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[key] = (now_ns + KEPT_NS, user)
+        return user
+
+    def forget(self) -> None:
+        """Forget what was found out: the process has ended."""
+        self._kept.clear()
 
     def sign(self, claims: Object) -> str:
         """A token that says so."""
@@ -115,37 +141,27 @@ class Authenticators:
             return None
         return cast("Object", found) if isinstance(found, dict) else None
 
-    def _service_account(self, claims: Object, audiences: tuple[str, ...]) -> UserInfo | None:
-        now = self._now_ns() // NS
-        if claims.get("exp", 0) < now or claims.get("nbf", 0) > now:
+    def _service_account(self, token: str, audiences: tuple[str, ...]) -> UserInfo | None:
+        """Whose token it is; None: nobody's of whom we know.  Raises `InvalidToken`."""
+        claims = self.claims(token)
+        if claims is None or claims.get("iss") not in (*self.issuers, LEGACY_ISSUER):
             return None
-        if claims.get("iss") not in (*self.issuers, LEGACY_ISSUER):
-            return None
-        given: list[str] = claims.get("aud") or []
-        if not set(given) & set(audiences or self.audiences or self.issuers):
-            return None
-        private: Object = claims.get("kubernetes.io") or {}
-        namespace: str = private.get("namespace") or ""
-        account: Object = private.get("serviceaccount") or {}
-        name: str = account.get("name") or ""
-        there = self._reader.get(SERVICE_ACCOUNTS, namespace, name)
-        if there is None or there["metadata"].get("uid") != account.get("uid"):
-            return None
-        extra: dict[str, tuple[str, ...]] = {}
-        if claims.get("jti"):
-            extra["authentication.kubernetes.io/credential-id"] = (f"JTI={claims['jti']}",)
-        for kind, resource in (("pod", "pods"), ("secret", "secrets"), ("node", "nodes")):
-            bound: Object | None = private.get(kind)
-            if bound is None:
-                continue
-            where = "" if kind == "node" else namespace
-            found = self._reader.get(GroupResource("", resource), where, bound["name"])
-            if found is None or found["metadata"].get("uid") != bound.get("uid"):
-                if kind != "node":
-                    return None
-            extra[f"authentication.kubernetes.io/{kind}-name"] = (bound["name"],)
-            extra[f"authentication.kubernetes.io/{kind}-uid"] = (bound.get("uid") or "",)
-        return service_account_user(namespace, name, account.get("uid") or "", extra)
+        own = self.audiences or self.issuers
+        legacy = claims["iss"] == LEGACY_ISSUER
+        given: list[str] = list(own) if legacy else claims.get("aud") or []
+        service_account_tokens.check_audiences(given, audiences or own)
+        if not legacy:
+            return service_account_tokens.checked(claims, self._reader, self._now_ns())
+        user, secret = service_account_tokens.checked_legacy(claims, token, self._reader)
+        self._note_use(secret)
+        return user
+
+    def _note_use(self, secret: Object) -> None:
+        """Have it written on a secret that its token is in use, once a day."""
+        now_ns = self._now_ns()
+        today, tomorrow = (format_time(now_ns + days * DAY_NS)[:10] for days in (0, 1))
+        if self.on_use is not None and labels(secret).get(LAST_USED) not in (today, tomorrow):
+            self.on_use(secret, today)
 
 
 def _part(value: Object) -> str:

@@ -5,8 +5,10 @@ They pass the same filters and handlers as anybody's, but no network, and no fau
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver import handler_chain
 from pytest_kubesim.apiserver.request_info import resolve
 from pytest_kubesim.apiserver.scope import RequestScope
@@ -34,6 +36,13 @@ async def apply(server: APIServer, path: str, obj: Object, *, manager: str) -> O
     return await _send(
         server, "PATCH", path, obj, query, (("content-type", "application/apply-patch+yaml"),)
     )
+
+
+async def patch(server: APIServer, path: str, change: Object) -> None:
+    """Merge a change into an object; what goes wrong is let be."""
+    headers = (("content-type", "application/merge-patch+json"),)
+    with suppress(APIStatus):
+        await _send(server, "PATCH", path, change, (), headers)
 
 
 async def _send(

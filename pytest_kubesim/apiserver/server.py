@@ -23,12 +23,13 @@ from pytest_kubesim.apiserver import (
     fault_point,
     flow_control,
     handler_chain,
+    loopback,
     responses,
     shutdown,
 )
 from pytest_kubesim.apiserver.admission import chain
 from pytest_kubesim.apiserver.apiextensions.deletion import delete_definition
-from pytest_kubesim.apiserver.authenticators import Authenticators
+from pytest_kubesim.apiserver.authenticators import LAST_USED, Authenticators
 from pytest_kubesim.apiserver.authorizer_node import NodeAuthorizer
 from pytest_kubesim.apiserver.authorizer_rbac import RBACAuthorizer
 from pytest_kubesim.apiserver.cluster_ips import SERVICES
@@ -131,6 +132,7 @@ class APIServer:
         self.authenticators = Authenticators(
             self.reader, self.process.now_ns, tokens=tokens or {}, key=signing_key
         )
+        self.authenticators.on_use = self._token_used
         self._rbac: RBACAuthorizer | None = None
         if authorizers is None:
             self._rbac = RBACAuthorizer(self)
@@ -214,6 +216,7 @@ class APIServer:
         self._cachers.clear()
         self._stores.clear()
         self.state.clear()
+        self.authenticators.forget()
         self._draws.clear()
         self.under_way.clear()
         self.stopping = self.shutting_down = False
@@ -266,6 +269,14 @@ class APIServer:
             return responses.refusal(scope, error)
         except NotSimulated as gap:
             return responses.refusal(scope, status.APIStatus(501, "NotSimulated", str(gap)))
+
+    def _token_used(self, secret: Object, today: str) -> None:
+        """Write on a secret that its token is in use."""
+        metadata: Object = secret["metadata"]
+        path = f"/api/v1/namespaces/{metadata['namespace']}/secrets/{metadata['name']}"
+        change: Object = {"metadata": {"uid": metadata["uid"], "labels": {LAST_USED: today}}}
+        work = loopback.patch(self, path, change)
+        self.process.spawn(work, name="legacy token", daemon=True)
 
     def _record(self, scope: RequestScope, answer: Response | WatchStream) -> None:
         info = scope.info

@@ -190,7 +190,9 @@ def test_a_service_account_token_is_who_it_says_until_its_time_is_up(world: Worl
         world.ok("GET", f"{path}/sa")["metadata"]["uid"],
         {"authentication.kubernetes.io/credential-id": (f"JTI={_jti(world, token)}",)},
     )
-    world.wait(601)
+    world.wait(660)
+    assert world.call("GET", "/api", user=None, headers=header).status == 200
+    world.wait(11)
     assert world.call("GET", "/api", user=None, headers=header).status == 401
 
 

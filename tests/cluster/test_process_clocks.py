@@ -112,7 +112,7 @@ def test_a_token_ends_early_for_a_server_whose_clock_is_ahead(kubesim: Any) -> N
     token = answer["status"]["token"]
     authenticators = kubesim.server.authenticators
     assert authenticators.user_of(token) is not None
-    kubesim.server.process.own_clock().jump(601 * NS)
+    kubesim.server.process.own_clock().jump(661 * NS)
 
     assert authenticators.user_of(token) is None
 

@@ -21,9 +21,9 @@ from pytest_kubesim.apimachinery import status, validation
 from pytest_kubesim.apimachinery.formats import name_is_dns_subdomain
 from pytest_kubesim.apimachinery.golang import bracketed, quote, strings
 from pytest_kubesim.apimachinery.validation import Path
-from pytest_kubesim.apiserver.authenticators import PREFIX
 from pytest_kubesim.apiserver.filters.authentication import ANONYMOUS, AUTHENTICATED
 from pytest_kubesim.apiserver.filters.authorization import MASTERS, Attributes, forbidden
+from pytest_kubesim.apiserver.service_account_tokens import PREFIX
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from pytest_kubesim.apiserver.filters.authorization import Attributes
 from pytest_kubesim.apiserver.handlers import binding, review_selectors, write
 from pytest_kubesim.apiserver.handlers.create import prepared
 from pytest_kubesim.apiserver.options import field_validation, write_options
+from pytest_kubesim.apiserver.service_account_tokens import InvalidToken
 from pytest_kubesim.apiserver.store import Store
 from pytest_kubesim.errors import NotSimulated
 from pytest_kubesim.wire import UserInfo
@@ -231,15 +232,15 @@ async def token(scope: RequestScope) -> Response:
     authenticators = scope.server.authenticators
     own = authenticators.audiences or authenticators.issuers
     audiences: list[str] = spec.get("audiences") or list(own)
-    user = authenticators.user_of(spec["token"], tuple(audiences))
-    answer: Object = {"user": {}}
-    if user is None:
-        answer["error"] = "[invalid bearer token, Token has been invalidated]"
-        if authenticators.claims(spec["token"]) is None:
-            answer["error"] = "invalid bearer token"
-    else:
-        claims = authenticators.claims(spec["token"])
-        given: list[str] = audiences if claims is None else claims["aud"]
+    answer: Object = {"user": {}, "error": "invalid bearer token"}
+    user: UserInfo | None = None
+    try:
+        user = authenticators.authenticate(spec["token"], tuple(audiences))
+    except InvalidToken as error:
+        answer["error"] = f"[invalid bearer token, {error}]"
+    if user is not None:
+        claims = authenticators.claims(spec["token"]) or {}
+        given: list[str] = claims.get("aud") or list(own if claims else audiences)
         answer = {
             "authenticated": True,
             "user": user_info(with_group(user)),

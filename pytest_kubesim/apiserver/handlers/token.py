@@ -27,7 +27,7 @@ KIND = GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")
 DEFAULT_SECONDS = 3600
 LEAST_SECONDS = 600
 MOST_SECONDS = 1 << 32
-_BOUND = {"Pod": ("v1", "pods"), "Secret": ("v1", "secrets"), "Node": ("v1", "nodes")}
+_BOUND = {"Pod": "pods", "Secret": "secrets", "Node": "nodes"}
 
 
 async def create(scope: RequestScope) -> Response:
@@ -138,11 +138,11 @@ def _bound(scope: RequestScope, reference: Object) -> tuple[str, Object]:
     """The object that the token is bound to.  Raises `APIStatus`."""
     kind = reference.get("kind") or ""
     api_version = reference.get("apiVersion") or ""
-    if _BOUND.get(kind, ("", ""))[0] != api_version:
-        group, _, version = api_version.rpartition("/")
+    group, _, version = api_version.rpartition("/")
+    if kind not in _BOUND or group:
         shown = f"{group}/{version}, Kind={kind}"
         raise status.new_bad_request(f"cannot bind token to object of type {shown}")
-    resource = GroupResource("", _BOUND[kind][1])
+    resource = GroupResource("", _BOUND[kind])
     name = reference.get("name") or ""
     where = "" if kind == "Node" else scope.namespace
     found = scope.server.reader.get(resource, where, name)
