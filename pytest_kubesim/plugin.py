@@ -179,6 +179,10 @@ def pytest_runtest_makereport(
             outcome.sections.append((title, text))
     if clusters and (outcome.when == "call" or outcome.failed):
         _write_pages(item, outcome, clusters)
+    if outcome.when == "teardown":
+        # A session keeps its items: with them it would keep the clusters of all tests.
+        item.stash[_clusters] = []
+        item.stash[_recordings] = []
     return outcome
 
 
