@@ -15,6 +15,7 @@ heartbeats): `idle()` and `Cluster.settle` look only at the others.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from datetime import UTC, datetime, timedelta
@@ -80,12 +81,14 @@ class Timer:
 
     def describe(self) -> str:
         """What it is for, for people."""
-        if self.label:
-            return self.label
-        owner = getattr(self.fn, "__self__", None)
-        if isinstance(owner, Task):
-            return owner.name
-        return getattr(self.fn, "__qualname__", repr(self.fn))
+        return self.label or _named(self.fn)
+
+
+def _named(fn: Callable[..., object]) -> str:
+    owner = getattr(fn, "__self__", None)
+    if isinstance(owner, Task):
+        return owner.name
+    return getattr(fn, "__qualname__", repr(fn))
 
 
 class HotLoop(Exception):
@@ -292,6 +295,7 @@ class Kernel:
         """
         if self.outside is not None and not self._ready and self._hear(self.outside, until_ns):
             return True
+        timer: Timer | None = None
         if self._ready:
             fn, args = self._ready.popleft()
         else:
@@ -306,15 +310,24 @@ class Kernel:
                 self.pending -= 1
             fn, args = timer.fn, timer.args
         self.events += 1
-        if self.events - self.moved_at > INSTANT_LIMIT:
-            self.moved_at = self.events
-            raise HotLoop(f"{INSTANT_LIMIT} events ran and time did not pass")
         fn(*args)
         if self._failures:
             task, failure = self._failures.pop(0)
             failure.add_note(f"in the task {task.name!r}")
             raise failure
+        if self.events - self.moved_at > INSTANT_LIMIT:
+            raise self._hot_loop(timer.describe() if timer is not None else _named(fn))
         return True
+
+    def _hot_loop(self, last: str) -> HotLoop:
+        """Every event has run that was due, so that whoever goes on goes on with all of them."""
+        self.moved_at = self.events
+        ready = [_named(fn) for fn, _ in itertools.islice(self._ready, 5)]
+        due = [name for at_ns, name in self.timers(5, periodic=True) if at_ns <= self.now_ns]
+        return HotLoop(
+            f"{INSTANT_LIMIT} events ran and time did not pass; the last was {last!r}, what comes "
+            f"next is {', '.join(map(repr, ready + due)) or 'nothing'}"
+        )
 
     def _hear(self, outside: Outside, until_ns: int | None) -> bool:
         """Let those outside have their say before time moves.  True: it came part of the way."""

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_kubesim.sim import kernel as kernel_module
 from pytest_kubesim.sim.clock import NS
-from pytest_kubesim.sim.kernel import LATE, URGENT, Deadlock, Kernel
+from pytest_kubesim.sim.kernel import LATE, URGENT, Deadlock, HotLoop, Kernel
 from pytest_kubesim.sim.tasks import Cancelled, Event, Future, Queue
 
 
@@ -102,6 +103,23 @@ def test_waiting_for_what_cannot_come_is_a_deadlock() -> None:
     kernel = Kernel()
     with pytest.raises(Deadlock):
         kernel.run_until(kernel.future())
+
+
+def test_a_hot_loop_is_named_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_module, "INSTANT_LIMIT", 10)
+    kernel = Kernel()
+    ran: list[int] = []
+
+    def again() -> None:
+        ran.append(len(ran))
+        if len(ran) < 15:
+            kernel.call_later(0, again, label="looks once more")
+
+    kernel.call_later(1, again, label="looks")
+    with pytest.raises(HotLoop, match="10 events ran .* the last was 'looks once more', what comes next is 'looks once"):
+        kernel.run()
+    kernel.run()
+    assert ran == list(range(15))
 
 
 def test_the_first_of_several_futures_or_the_timeout_ends_a_wait() -> None:
