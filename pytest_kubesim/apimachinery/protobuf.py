@@ -480,6 +480,11 @@ def message_of(api_version: str, kind: str) -> str | None:
     return name if name in messages else None
 
 
+NO_MESSAGE = (
+    "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+)
+
+
 def encode(obj: Object) -> bytes:
     """An object on the wire.  Raises `ProtobufError` for a kind without a message."""
     api_version, kind = obj.get("apiVersion") or "", obj.get("kind") or ""
@@ -505,9 +510,7 @@ def encode_event(type_: str, obj: Object) -> bytes:
 def decode(data: bytes) -> Object:
     """The object in bytes from the wire.  Raises `ProtobufError`."""
     if not data.startswith(MAGIC):
-        raise ProtobufError(
-            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
-        )
+        raise ProtobufError(NO_MESSAGE)
     api_version = kind = ""
     raw = b""
     for number, _, value in _fields(data[4:]):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_kubesim.apimachinery import go_decoding, go_encoding, protobuf, status
 from pytest_kubesim.apimachinery.golang import json_kind, json_text, quote
 from pytest_kubesim.apimachinery.meta import GroupVersionKind, Object, parse_api_version
+from pytest_kubesim.apimachinery.protobuf import NO_MESSAGE
 from pytest_kubesim.apimachinery.schema import schema_for
 from pytest_kubesim.apiserver import json_syntax, known_kinds, negotiation, yaml_syntax
 
@@ -151,6 +152,10 @@ def _value(
     media = negotiation.input_type(request.header("content-type"), offers)
     body = body_of(scope)
     if media == negotiation.PROTOBUF:
+        if not body:
+            raise _unrecognized(kind, "empty data", body)
+        if not body.startswith(protobuf.MAGIC):
+            raise _unrecognized(kind, NO_MESSAGE, body)
         return from_protobuf(body), b"", []
     try:
         if media == negotiation.YAML:

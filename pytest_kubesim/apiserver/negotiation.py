@@ -19,9 +19,10 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 CBOR = "application/cbor"
 BUILT_IN = (JSON, YAML, PROTOBUF)
 CUSTOM = (JSON, YAML)
-"""What custom resources speak."""
+"""What custom resources speak; of their metadata alone there are messages too."""
 
 _META_VERSIONS = frozenset({"v1", "v1beta1"})
+_PARTIAL = frozenset({"PartialObjectMetadata", "PartialObjectMetadataList"})
 _TRANSFORMS = frozenset({"Table", "PartialObjectMetadata", "PartialObjectMetadataList"})
 
 
@@ -95,12 +96,14 @@ def output_for(
     if not header:
         return Output(offers[0])
     for clause in parse_accept(header):
-        for offer in offers:
+        for offer in (*offers, PROTOBUF) if offers == CUSTOM else offers:
             type_, _, subtype = offer.partition("/")
             if clause.type not in (type_, "*") or clause.subtype not in (subtype, "*"):
                 continue
             accepted = _with_params(offer, clause, transforms=transforms)
-            if accepted is not None and (tables or accepted.kind != "Table"):
+            if accepted is None or (accepted.kind == "Table" and not tables):
+                continue
+            if offer in offers or accepted.kind in _PARTIAL:
                 return accepted
     return None
 
