@@ -4,7 +4,7 @@ The law: an address is a network namespace; all containers of a pod share its ad
 host's network share the node's.  Who connects is known by its address alone.  A destination is
 translated first (services, `translators`), then asked whether it may be reached (policies,
 `filters`), then dialled: refused where nobody listens, without an answer where there is no such
-address.  Nothing here knows the API server.
+address, or while the network between the two hosts is cut.  Nothing here knows the API server.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pytest_kubesim.sim.pipes import Refused, Stream, TimedOut, Unreachable, con
 
 if TYPE_CHECKING:
     from pytest_kubesim.sim.kernel import Kernel
+    from pytest_kubesim.sim.network import Network
 
 TCP, UDP, SCTP = "TCP", "UDP", "SCTP"
 CONTROL_PLANE = "172.18.0.2"
@@ -91,8 +92,10 @@ class PodNetwork:
     address as a pod with that address would have it resolved.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, between: Network | None = None) -> None:
         self.kernel = kernel
+        self.between = between
+        """The network of the hosts; None: nothing comes between them."""
         self.translators: list[Translator] = []
         self.filters: list[Filter] = []
         self._interfaces: dict[str, Interface] = {}
@@ -184,16 +187,18 @@ class PodNetwork:
         *,
         timeout_ns: int | None = None,
         certificate: bytes = b"",
+        host: str = "",
     ) -> Stream:
         """Open a TCP connection.
 
         Parameters: `source`, the address that connects (a pod's, a node's, the control plane's);
         `address`, an IP address (127.0.0.1 is the source itself); `timeout_ns`, the caller's
-        patience; `certificate`, what a client that speaks TLS shows (PEM).
+        patience; `certificate`, what a client that speaks TLS shows (PEM); `host`, that of the
+        source where its address does not say it.
 
         Returns: the client's end.  Raises: `Refused`, `TimedOut`, `Unreachable`.
         """
-        flow, interface = await self._reach(source, address, port, TCP, timeout_ns)
+        flow, interface = await self._reach(source, address, port, TCP, timeout_ns, host)
         accept = interface.listeners.get((TCP, flow.port))
         if accept is None:
             raise Refused
@@ -223,7 +228,13 @@ class PodNetwork:
         return answer
 
     async def _reach(
-        self, source: str, address: str, port: int, protocol: str, timeout_ns: int | None
+        self,
+        source: str,
+        address: str,
+        port: int,
+        protocol: str,
+        timeout_ns: int | None,
+        host: str = "",
     ) -> tuple[Flow, Interface]:
         patience_ns = CONNECT_TIMEOUT_NS if timeout_ns is None else timeout_ns
         if address in LOOPBACK or address == source:
@@ -247,12 +258,31 @@ class PodNetwork:
         if interface is None:
             await self.kernel.sleep(min(patience_ns, 3_000_000_000))
             raise Unreachable if patience_ns > 3_000_000_000 else TimedOut
+        near = self._interfaces.get(source)
+        host = host or ("" if near is None else near.node)
+        if host and interface.node and host != interface.node:
+            await self._cross(host, interface.node, patience_ns)
         sleepers, interface.sleepers = interface.sleepers, []
         for wake in sleepers:
             wake()
         if sleepers:
             await self.kernel.sleep(WAKE_NS)
         return flow, interface
+
+    async def _cross(self, near: str, far: str, patience_ns: int) -> None:
+        """Go from host to host and back, as a connection begins.  Raises: `TimedOut`."""
+        way = self.between
+        if way is None or (way.instant(near, far) and way.instant(far, near)):
+            return
+        until_ns = self.kernel.now_ns + patience_ns
+        for source, target in ((near, far), (far, near)):
+            message = self.kernel.spawn(
+                way.transit(source, target), name=f"dial {target}", eager=True, daemon=True
+            )
+            left_ns = max(0, until_ns - self.kernel.now_ns)
+            if not await self.kernel.wait_any(message, timeout_ns=left_ns):
+                message.cancel()
+                raise TimedOut
 
     def _ephemeral(self) -> int:
         self._next_port += 1

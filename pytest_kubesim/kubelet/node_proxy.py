@@ -160,7 +160,7 @@ class KubeletProxy:
         if self._network is None:
             raise Unreachable
         return await self._network.connect(
-            CONTROL_PLANE, address, port, timeout_ns=CONNECT_TIMEOUT_NS
+            CONTROL_PLANE, address, port, timeout_ns=CONNECT_TIMEOUT_NS, host=self._host
         )
 
     async def _server(self, node: Object, refused: str) -> KubeletServer:

@@ -125,3 +125,34 @@ def test_the_kubelet_itself_behind_the_proxy(kubesim, core):
         core.connect_get_node_proxy_with_path("node-1", "healthz")
     assert told.value.status == 503
     assert "i/o timeout" in told.value.body
+
+
+def test_a_pod_behind_the_proxy(kubesim, core):
+    assert "nginx" in core.connect_get_namespaced_pod_proxy_with_path("web", "default", "/")
+    cut(kubesim)
+    with pytest.raises(ApiException) as told:
+        core.connect_get_namespaced_pod_proxy_with_path("web", "default", "/")
+    assert told.value.status == 503
+    assert "i/o timeout" in told.value.body
+
+
+def test_pods_of_two_nodes_that_do_not_reach_each_other(kubesim, core):
+    kubesim.add_nodes(1)
+    kubesim.apply({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "far"},
+        "spec": {"nodeName": "node-2", "containers": [{"name": "c", "image": "busybox:1", "command": ["sleep", "360000"]}]},
+    })
+    kubesim.eventually("pod/far", {"status": {"phase": "Running"}}, within="2m")
+    address = kubesim.get("pod/web")["status"]["podIP"]
+
+    def fetched():
+        return stream(
+            core.connect_get_namespaced_pod_exec, "far", "default",
+            command=["wget", "-q", "-O", "-", "-T", "5", f"http://{address}/"], stdout=True, stderr=True,
+        )
+
+    assert "nginx" in fetched()
+    kubesim.faults.partition("node-1", "node-2").for_("1m")
+    assert "timed out" in fetched()
+    kubesim.advance("1m")
+    assert "nginx" in fetched()
