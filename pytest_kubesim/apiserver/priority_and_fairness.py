@@ -66,7 +66,10 @@ class Level:
     name: str
     exempt: bool
     seats: int = 0
-    queues: list[deque[Future[Any]]] = attrs.field(factory=list[deque["Future[Any]"]])
+    queues: list[deque[Future[Any]] | None] = attrs.field(
+        factory=list[deque["Future[Any]"] | None]
+    )
+    """A queue is made when somebody first waits in it: there are hundreds."""
     hand_size: int = 0
     queue_length: int = 0
     served: int = 0
@@ -102,13 +105,14 @@ class FlowControl:
         self._levels: dict[str, Level] = {}
         self._schemas: list[Object] | None = None
         self._flows: dict[tuple[Any, ...], Flow | None] = {}
+        self._concerning: dict[tuple[Any, ...], list[tuple[Object, list[Object]]]] = {}
         server.on_start.append(lambda _server: self._begin())
 
     def _begin(self) -> None:
         """A new life of the server: nobody is served yet."""
         server = self._server
-        self._levels, self._schemas = {}, None
-        self._flows.clear()
+        self._levels = {}
+        self._changed()
         store = server.etcd.member.store
         watchers = [
             store.watch(prefix, prefix_end(prefix), 0, lambda _response: self._changed())
@@ -125,6 +129,7 @@ class FlowControl:
     def _changed(self) -> None:
         self._schemas = None
         self._flows.clear()
+        self._concerning.clear()
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -152,7 +157,10 @@ class FlowControl:
         if not level.queues:
             return too_many()
         hand = dealt(f"{flow.schema}/{flow.distinguisher}", len(level.queues), level.hand_size)
-        queue = level.queues[min(hand, key=lambda index: len(level.queues[index]))]
+        chosen = min(hand, key=lambda index: len(level.queues[index] or ()))
+        queue = level.queues[chosen]
+        if queue is None:
+            queue = level.queues[chosen] = deque()
         if len(queue) >= level.queue_length:
             return too_many()
         kernel = self._server.kernel
@@ -201,11 +209,10 @@ class FlowControl:
         return flow
 
     def _classified(self, user: UserInfo, info: RequestInfo) -> Flow | None:
-        schemas = self._read() if self._schemas is None else self._schemas
-        for schema in schemas:
+        for schema, rules in self._about(user):
             spec: Object = schema["spec"]
             level = self._levels.get(spec["priorityLevelConfiguration"]["name"])
-            if level is None or not any(matches(r, user, info) for r in spec.get("rules") or ()):
+            if level is None or not any(_covers(rule, info) for rule in rules):
                 continue
             method = get_path(spec, "distinguisherMethod", "type")
             distinguisher = {"ByUser": user.name, "ByNamespace": info.namespace}.get(method, "")
@@ -216,6 +223,21 @@ class FlowControl:
             )
             return Flow(meta.name(schema), level, distinguisher, headers)
         return None
+
+    def _about(self, user: UserInfo) -> list[tuple[Object, list[Object]]]:
+        """The schemas with the rules in them that are about a user, in the order they are tried."""
+        schemas = self._read() if self._schemas is None else self._schemas
+        key = (user.name, user.groups)
+        found = self._concerning.get(key)
+        if found is None:
+            if len(self._concerning) >= MAX_FLOWS:
+                self._concerning.clear()
+            found = self._concerning[key] = [
+                (schema, rules)
+                for schema in schemas
+                if (rules := [r for r in schema["spec"].get("rules") or () if _is_about(r, user)])
+            ]
+        return found
 
     def _read(self) -> list[Object]:
         reader = self._server.reader
@@ -231,10 +253,9 @@ class FlowControl:
             response: Object = get_path(each, "spec", "limited", "limitResponse") or {}
             queuing: Object = response.get("queuing") or {}
             count = queuing.get("queues") or 0 if response.get("type") == "Queue" else 0
-            while len(level.queues) < count:
-                level.queues.append(deque())
+            level.queues += [None] * (count - len(level.queues))
             del level.queues[count:]
-            level.waiting = sum(map(len, level.queues))
+            level.waiting = sum(len(queue) for queue in level.queues if queue)
             level.hand_size = queuing.get("handSize") or 1
             level.queue_length = queuing.get("queueLengthLimit") or 0
             kept[name] = level
@@ -279,10 +300,13 @@ def dealt(flow: str, queues: int, hand_size: int) -> list[int]:
 # -- rules -----------------------------------------------------------------------------------------
 
 
-def matches(rule: Object, user: UserInfo, info: RequestInfo) -> bool:
-    """Whether a rule of a FlowSchema matches a request."""
-    if not any(_is_subject(each, user) for each in rule.get("subjects") or ()):
-        return False
+def _is_about(rule: Object, user: UserInfo) -> bool:
+    """Whether a rule of a FlowSchema is about a user."""
+    return any(_is_subject(each, user) for each in rule.get("subjects") or ())
+
+
+def _covers(rule: Object, info: RequestInfo) -> bool:
+    """Whether a rule that is about its user matches a request."""
     if info.is_resource:
         return any(_matches_resource(each, info) for each in rule.get("resourceRules") or ())
     return any(_matches_path(each, info) for each in rule.get("nonResourceRules") or ())
