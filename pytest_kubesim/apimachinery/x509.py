@@ -10,11 +10,12 @@ Follows `crypto/x509` (`Certificate.Verify`): the leaf's dates, then its names, 
 from __future__ import annotations
 
 import ipaddress
-from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-NS = 1_000_000_000
+from pytest_kubesim.apimachinery.timestamps import format_time
+
+VERSION_TAG, UTC_TIME_TAG = 0xA0, 0x17
 UNREADABLE_BUNDLE = "unable to load root certificates: unable to parse bytes as PEM block"
 
 
@@ -44,7 +45,7 @@ def check(shown: bytes, bundle: bytes, host: str, now_ns: int) -> None:
         leaf, *others = x509.load_pem_x509_certificates(shown)
     except ValueError:
         raise CertificateError("remote error: tls: internal error") from None
-    now = datetime.fromtimestamp(now_ns // NS, UTC)
+    now = format_time(now_ns)
     problem = _date_problem(leaf, now)
     if not problem and host:
         problem = _name_problem(x509, leaf, host)
@@ -68,20 +69,46 @@ def uris(shown: bytes) -> list[str]:
     return list(names.get_values_for_type(x509.UniformResourceIdentifier))
 
 
-def _date_problem(certificate: Any, now: datetime) -> str:
-    start = f"certificate has expired or is not yet valid: current time {_shown(now)} is "
-    if now < certificate.not_valid_before_utc:
-        return f"{start}before {_shown(certificate.not_valid_before_utc)}"
-    if now > certificate.not_valid_after_utc:
-        return f"{start}after {_shown(certificate.not_valid_after_utc)}"
-    return ""
+def _date_problem(certificate: Any, now: str) -> str:
+    # The library would give datetimes: of the class that it has met first, a frozen one maybe.
+    first, last = _validity(certificate.tbs_certificate_bytes)
+    start = f"certificate has expired or is not yet valid: current time {now} is "
+    if now < first:
+        return f"{start}before {first}"
+    return f"{start}after {last}" if now > last else ""
 
 
-def _shown(when: datetime) -> str:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _validity(signed: bytes) -> tuple[str, str]:
+    """From when to when a certificate is good, read of what is signed of it (DER)."""
+    at, end = _content(signed, 0)
+    if signed[at] == VERSION_TAG:
+        at = _content(signed, at)[1]
+    for _ in ("serial number", "algorithm", "issuer"):
+        at = _content(signed, at)[1]
+    at, _ = _content(signed, at)
+    found: list[str] = []
+    for _ in range(2):
+        short = signed[at] == UTC_TIME_TAG
+        begin, end = _content(signed, at)
+        digits = signed[begin:end].decode("ascii")
+        if short:
+            digits = ("19" if digits >= "50" else "20") + digits
+        y, mo, d, h, mi, s = digits[:4], *(digits[i : i + 2] for i in range(4, 14, 2))
+        found.append(f"{y}-{mo}-{d}T{h}:{mi}:{s}Z")
+        at = end
+    return found[0], found[1]
 
 
-def _is_trusted(leaf: Any, others: list[Any], roots: list[Any], now: datetime) -> bool:
+def _content(data: bytes, at: int) -> tuple[int, int]:
+    """Where the content of an element of DER begins, and where it ends."""
+    length, at = data[at + 1], at + 2
+    if length & 0x80:
+        size = length & 0x7F
+        length, at = int.from_bytes(data[at : at + size], "big"), at + size
+    return at, at + length
+
+
+def _is_trusted(leaf: Any, others: list[Any], roots: list[Any], now: str) -> bool:
     """Whether a chain leads from the leaf to one of the roots."""
     if leaf in roots:
         return True

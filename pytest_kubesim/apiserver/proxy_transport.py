@@ -59,7 +59,7 @@ _LINKS = {
 class Location:
     """Where a request goes: `host` and `port`, and the `path` there (encoded, without query).
 
-    `secure`: by HTTPS, which no program speaks.
+    `secure`: by HTTPS, to a program that shows a certificate, whichever.
     """
 
     host: str
@@ -110,7 +110,7 @@ async def send(
         stream: Stream = await connect(location.host, location.port)
     except ConnectError as error:
         raise _unreachable(f"dial tcp {location.address}: {_dialed(error)}", upgrade) from None
-    if location.secure:
+    if location.secure and not stream.shown:
         stream.close()
         raise _unreachable("tls: first record does not look like a TLS handshake", upgrade)
     reader = AnswerReader(stream)

@@ -160,7 +160,8 @@ class PodCertificates:
             if kind in ("Denied", "Failed"):
                 words = "was denied" if kind == "Denied" else "failed"
                 message = f"PodCertificateRequest {namespace}/{record.asked} {words}, {said}"
-                host.pod_event(pod, WARNING, kind, message)
+                # Upstream takes the reason for the format of the message.
+                host.pod_event(pod, WARNING, kind, f"{reason}%!(EXTRA string={message})")
                 record.refused = (
                     f"PodCertificateRequest was permanently {kind.lower()}: "
                     f"{said.replace(', message', ' message')}"

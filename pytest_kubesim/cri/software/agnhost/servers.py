@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HEALTHY_NS = 10_000_000_000
 ASK_NS = 5_000_000_000
+OWN_CERTIFICATE = b"localhost.crt"
+"""What the image has: good for nobody who looks at it."""
 _PROBLEMS = (ConnectError, Unresolved, http1.MessageFault)
 
 
@@ -73,7 +75,9 @@ async def porter(proc: Proc, args: list[str]) -> int:
     for name, value in proc.env.items():
         for prefix in ("SERVE_PORT_", "SERVE_TCP_PORT_", "SERVE_TLS_PORT_"):
             if name.startswith(prefix):
-                _page(proc.system, int(name[len(prefix) :]), value, flags.truth("json-response"))
+                shown = OWN_CERTIFICATE if "TLS" in prefix else b""
+                port = int(name[len(prefix) :])
+                _page(proc.system, port, value, flags.truth("json-response"), shown)
         for prefix, protocol in (("SERVE_UDP_PORT_", "UDP"), ("SERVE_SCTP_PORT_", "SCTP")):
             if name.startswith(prefix):
                 port = int(name[len(prefix) :])
@@ -89,14 +93,14 @@ def _constant(data: bytes) -> Callable[[bytes, tuple[str, int]], bytes]:
     return answer
 
 
-def _page(system: System, port: int, value: str, as_json: bool) -> None:
+def _page(system: System, port: int, value: str, as_json: bool, certificate: bytes) -> None:
     async def answer(request: http1.Request) -> http1.Response:
         if as_json:
             body = json.dumps({"Method": request.method, "Body": value}, separators=(",", ":"))
             return http1.Response(200, body.encode(), {"Content-Type": "application/json"})
         return http1.Response(200, value.encode())
 
-    system.serve(port, lambda stream: http1.serve(stream, answer))
+    system.serve(port, lambda stream: http1.serve(stream, answer), certificate)
 
 
 class _Health:
