@@ -6,6 +6,7 @@ otherwise.  Bodies have a length or come in chunks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, unquote
@@ -140,13 +141,32 @@ def _answer(response: Response, own: Mapping[str, str], *, keep: bool, head: boo
     lines = [f"HTTP/1.1 {response.status} {reason}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
     if "content-type" not in own and response.body:
-        lines.append("Content-Type: text/plain; charset=utf-8")
+        lines.append(f"Content-Type: {sniffed(response.body)}")
     if response.status != 204:
         lines.append(f"Content-Length: {len(response.body)}")
     if not keep and "connection" not in own:
         lines.append("Connection: close")
     text = "\r\n".join(lines) + "\r\n\r\n"
     return text.encode("latin-1") + (b"" if head else response.body)
+
+
+_HTML = re.compile(
+    rb"[\t\n\x0c\r ]*<(?:!DOCTYPE HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY"
+    rb"|BR|P)[ >]|[\t\n\x0c\r ]*<!--",
+    re.IGNORECASE,
+)
+_BINARY = frozenset((*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)))
+SNIFFED_BYTES = 512
+
+
+def sniffed(body: bytes) -> str:
+    """What Go's `http.DetectContentType` takes a text for; all else is bytes."""
+    head = body[:SNIFFED_BYTES]
+    if _HTML.match(head):
+        return "text/html; charset=utf-8"
+    if head.lstrip(b"\t\n\x0c\r ").startswith(b"<?xml"):
+        return "text/xml; charset=utf-8"
+    return "application/octet-stream" if _BINARY.intersection(head) else "text/plain; charset=utf-8"
 
 
 async def fetch(stream: Stream, request: Request) -> Response:
