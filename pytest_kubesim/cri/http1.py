@@ -151,8 +151,8 @@ def _answer(response: Response, own: Mapping[str, str], *, keep: bool, head: boo
 
 
 _HTML = re.compile(
-    rb"[\t\n\x0c\r ]*<(?:!DOCTYPE HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B|BODY"
-    rb"|BR|P)[ >]|[\t\n\x0c\r ]*<!--",
+    rb"[\t\n\x0c\r ]*<(?:!DOCTYPE HTML|HTML|HEAD|SCRIPT|IFRAME|H1|DIV|FONT|TABLE|A|STYLE|TITLE|B"
+    rb"|BODY|BR|P)[ >]|[\t\n\x0c\r ]*<!--",
     re.IGNORECASE,
 )
 _BINARY = frozenset((*range(9), 0x0B, *range(0x0E, 0x1B), *range(0x1C, 0x20)))
