@@ -106,6 +106,7 @@ class FlowControl:
         self._schemas: list[Object] | None = None
         self._flows: dict[tuple[Any, ...], Flow | None] = {}
         self._concerning: dict[tuple[Any, ...], list[tuple[Object, list[Object]]]] = {}
+        self._named: dict[str, tuple[tuple[str, str], ...]] = {}
         server.on_start.append(lambda _server: self._begin())
 
     def _begin(self) -> None:
@@ -130,6 +131,7 @@ class FlowControl:
         self._schemas = None
         self._flows.clear()
         self._concerning.clear()
+        self._named.clear()
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -216,13 +218,20 @@ class FlowControl:
                 continue
             method = get_path(spec, "distinguisherMethod", "type")
             distinguisher = {"ByUser": user.name, "ByNamespace": info.namespace}.get(method, "")
+            return Flow(meta.name(schema), level, distinguisher, self._headers(schema, level))
+        return None
+
+    def _headers(self, schema: Object, level: Level) -> tuple[tuple[str, str], ...]:
+        """What answers to requests of a schema say of it and its level."""
+        name = meta.name(schema)
+        headers = self._named.get(name)
+        if headers is None:
             found = self._server.reader.get(_LEVELS, "", level.name)
-            headers = (
+            headers = self._named[name] = (
                 (LEVEL_HEADER, "" if found is None else meta.uid(found)),
                 (SCHEMA_HEADER, meta.uid(schema)),
             )
-            return Flow(meta.name(schema), level, distinguisher, headers)
-        return None
+        return headers
 
     def _about(self, user: UserInfo) -> list[tuple[Object, list[Object]]]:
         """The schemas with the rules in them that are about a user, in the order they are tried."""
