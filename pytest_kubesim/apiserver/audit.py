@@ -11,6 +11,7 @@ Follows `apiserver/pkg/audit/{request,policy/checker}.go` and `endpoints/filters
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -24,15 +25,17 @@ from pytest_kubesim.errors import UsageError
 from pytest_kubesim.wire import Response
 
 if TYPE_CHECKING:
+    from pytest_kubesim.apimachinery.status import APIStatus
     from pytest_kubesim.apiserver.request_info import RequestInfo
     from pytest_kubesim.apiserver.scope import RequestScope
-    from pytest_kubesim.wire import UserInfo, WatchStream
+    from pytest_kubesim.wire import Request, UserInfo, WatchStream
 
 API_VERSION = "audit.k8s.io/v1"
 LEVELS = ("None", "Metadata", "Request", "RequestResponse")
 RECEIVED, STARTED, COMPLETE = "RequestReceived", "ResponseStarted", "ResponseComplete"
 STAGES = (RECEIVED, STARTED, COMPLETE, "Panic")
 
+LOOPBACK = "127.0.0.1"
 _PATCHES = frozenset({"patch"})
 
 
@@ -98,6 +101,19 @@ class Auditor:
         self._records[scope] = record
         self._tell(scope, record, RECEIVED)
 
+    def not_believed(self, scope: RequestScope, error: APIStatus) -> None:
+        """Somebody is not who he says that he is (`WithFailedAuthenticationAudit`)."""
+        rule = self._rule(scope)
+        if rule is None or rule["level"] == LEVELS[0]:
+            return
+        stages: list[str] = [*(self._policy.get("omitStages") or ())]
+        omitted = frozenset([*stages, *(rule.get("omitStages") or ())])
+        begun = _begun(scope, rule["level"])
+        record = _Record(LEVELS.index(rule["level"]), omitted, False, begun, scope.user)
+        obj = error.to_object()
+        _complete(scope, record, Response(error.code, obj))
+        self._tell(scope, record, STARTED)
+
     def answered(self, scope: RequestScope, answer: Response | WatchStream) -> None:
         """The request is answered, or its watch has begun."""
         record = self._records.pop(scope, None)
@@ -129,8 +145,9 @@ class Auditor:
 
 _ORDER = (
     "kind", "apiVersion", "level", "auditID", "stage", "requestURI", "verb", "user",
-    "impersonatedUser", "sourceIPs", "userAgent", "objectRef", "responseStatus", "requestObject",
-    "responseObject", "requestReceivedTimestamp", "stageTimestamp", "annotations",
+    "impersonatedUser", "authenticationMetadata", "sourceIPs", "userAgent", "objectRef",
+    "responseStatus", "requestObject", "responseObject", "requestReceivedTimestamp",
+    "stageTimestamp", "annotations",
 )
 
 
@@ -193,7 +210,7 @@ def _begun(scope: RequestScope, level: str) -> Object:
         "requestURI": _uri(scope),
         "verb": info.verb,
         "user": _user(scope.user),
-        "sourceIPs": ["127.0.0.1"],
+        "sourceIPs": _source_ips(request),
         "requestReceivedTimestamp": timestamps.format_micro_time(scope.server.process.now_ns()),
     }
     agent = request.header("user-agent")
@@ -209,6 +226,29 @@ def _begun(scope: RequestScope, level: str) -> Object:
             subresource=info.subresource,
         )
     return event
+
+
+def _source_ips(request: Request) -> list[str]:
+    """Where a request comes from, as it says itself, and as we know (`SourceIPs`)."""
+    found = [
+        text
+        for part in request.header("x-forwarded-for").split(",")
+        if _is_ip(text := part.strip())
+    ]
+    real = request.header("x-real-ip")
+    if _is_ip(real) and real not in found:
+        found.append(real)
+    if not found or found[-1] != LOOPBACK:
+        found.append(LOOPBACK)
+    return found
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _present(**fields: Any) -> Object:
@@ -230,19 +270,22 @@ def _complete(scope: RequestScope, record: _Record, answer: Response | WatchStre
     event = record.event
     if scope.user is not record.user and scope.user != record.user:
         event["impersonatedUser"] = _user(scope.user)
+        if scope.constraint:
+            event["authenticationMetadata"] = {"impersonationConstraint": scope.constraint}
     obj = answer.obj if isinstance(answer, Response) else None
     if obj is not None and obj.get("kind") == "Status":
         kept = ("metadata", "status", "message", "reason", "details", "code")
         event["responseStatus"] = {key: obj[key] for key in kept if key in obj}
+        event["responseStatus"].setdefault("code", answer.status)
     else:
         event["responseStatus"] = {"metadata": {}, "code": answer.status}
     sent = _sent(scope)
     if sent is not None and "objectRef" in event and scope.info.verb not in _PATCHES:
         _name(event["objectRef"], sent)
     if record.level >= LEVELS.index("Request") and sent is not None:
-        event["requestObject"] = _without(sent, record)
+        event["requestObject"] = _without(_named(sent, scope), record)
     if record.level >= LEVELS.index("RequestResponse") and obj is not None:
-        event["responseObject"] = _without(obj, record)
+        event["responseObject"] = _without(_plain(obj, scope), record)
     if scope.audit:
         event["annotations"] = dict(sorted(scope.audit.items()))
 
@@ -265,9 +308,39 @@ def _sent(scope: RequestScope) -> Any:
     if not scope.request.body:
         return None
     try:
-        return msgspec.json.decode(scope.request.body)
+        found: Any = msgspec.json.decode(scope.request.body)
     except msgspec.DecodeError:
         return None
+    # A patch is told as it came; what could not be decoded as an object is not told.
+    is_told = isinstance(found, dict) or scope.info.verb in _PATCHES
+    return cast("Any", found) if is_told else None
+
+
+def _named(sent: Any, scope: RequestScope) -> Any:
+    """An object as it was decoded: its kind is that of the path, whether it says so or not."""
+    if scope.info.verb in ("delete", "deletecollection") and isinstance(sent, dict):
+        # Options are told as the server has them inside.
+        kind = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/__internal"}
+        return {**cast("Object", sent), **kind}
+    resource = scope.resource
+    if resource is None or not isinstance(sent, dict) or scope.info.verb in _PATCHES:
+        return cast("Any", sent)
+    if scope.subresource not in ("", "status") or scope.info.verb not in ("create", "update"):
+        return cast("Object", sent)
+    kind = {"kind": resource.kind, "apiVersion": resource.api_version}
+    return {**kind, **cast("Object", sent)}
+
+
+def _plain(obj: Object, scope: RequestScope) -> Object:
+    """An answer as it is written: the items of a list of a built-in kind don't name it."""
+    items: Any = obj.get("items")
+    if not isinstance(items, list) or scope.resource is None or scope.resource.custom:
+        return obj
+    kept = [
+        {key: value for key, value in item.items() if key not in ("kind", "apiVersion")}
+        for item in cast("list[Object]", items)
+    ]
+    return {**obj, "items": kept}
 
 
 def _without(obj: Any, record: _Record) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
+from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.apiserver.filters.authentication import with_authentication
 from pytest_kubesim.apiserver.filters.authorization import with_authorization
 from pytest_kubesim.apiserver.filters.impersonation import with_impersonation
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from pytest_kubesim.wire import Response, WatchStream
 
 Filter: TypeAlias = "Callable[[RequestScope], Awaitable[Response | None]]"
+
+
+async def with_audited_authentication(scope: RequestScope) -> Response | None:
+    """Finds out who asks; those who audit are told whom it did not believe."""
+    try:
+        return await with_authentication(scope)
+    except APIStatus as error:
+        for auditor in scope.server.audit:
+            auditor.not_believed(scope, error)
+        raise
 
 
 async def with_audit(scope: RequestScope) -> Response | None:
@@ -35,7 +46,7 @@ async def with_priority_and_fairness(scope: RequestScope) -> Response | None:
 
 
 CHAIN: tuple[Filter, ...] = (
-    with_authentication,
+    with_audited_authentication,
     with_audit,
     with_impersonation,
     with_priority_and_fairness,

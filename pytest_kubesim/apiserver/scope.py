@@ -40,6 +40,8 @@ class RequestScope:
     warnings: list[str] = attrs.field(factory=list[str])
     audit: dict[str, str] = attrs.field(factory=dict[str, str])
     """Audit annotations, as plugins leave them."""
+    constraint: str = ""
+    """The right by which somebody is impersonated, where it is one of the newer ones."""
     sent: Object | None = None
     """The object that the client sent, as it was decoded."""
     flow: Flow | None = None

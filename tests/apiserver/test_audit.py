@@ -90,3 +90,47 @@ def test_managed_fields_can_be_left_out() -> None:
 def test_a_policy_that_is_none_is_refused() -> None:
     with pytest.raises(UsageError, match="the levels are None, Metadata"):
         Auditor({"rules": [{"level": "Everything"}]}, print)
+
+
+@pytest.mark.kubesim(components="apiserver")
+def test_events_tell_what_came_as_it_came(kubesim: Any) -> None:
+    events: list[Any] = []
+    policy = {"omitStages": ["RequestReceived"], "rules": [{"level": "RequestResponse"}]}
+    kubesim.server.audit.append(Auditor(policy, events.append))
+    client = kubesim.client("httpx")
+    path = "/api/v1/namespaces/default/configmaps"
+
+    def ask(method: str, target: str, **options: Any) -> Any:
+        answer = client.request(method, target, **options)
+        return answer, events[-1]
+
+    answer, event = ask("POST", path, json={"metadata": {"name": "c"}})
+    assert answer.headers["Audit-Id"] == event["auditID"]
+    assert event["requestObject"]["kind"] == "ConfigMap"
+    answer, event = ask("GET", path, headers={"Audit-ID": "mine", "X-Forwarded-For": "1.2.3.4"})
+    assert (answer.headers["Audit-Id"], event["auditID"]) == ("mine", "mine")
+    assert event["sourceIPs"] == ["1.2.3.4", "127.0.0.1"]
+    assert "kind" not in event["responseObject"]["items"][0]
+    patch: Any = [{"op": "add", "path": "/data", "value": {}}]
+    headers = {"Content-Type": "application/json-patch+json"}
+    _, event = ask("PATCH", f"{path}/c", json=patch, headers=headers)
+    assert event["requestObject"] == patch
+    _, event = ask("POST", path, json=[1])
+    assert "requestObject" not in event
+    _, event = ask("DELETE", f"{path}/c", json={"propagationPolicy": "Background"})
+    assert event["requestObject"] == {
+        "propagationPolicy": "Background",
+        "kind": "DeleteOptions",
+        "apiVersion": "meta.k8s.io/__internal",
+    }
+    assert event["responseStatus"]["code"] == 200
+    _, event = ask("GET", path, headers={"Authorization": "Bearer nobodys"})
+    assert (event["stage"], event["user"]) == ("ResponseStarted", {})
+    assert event["responseStatus"]["code"] == 401
+    _, event = ask("GET", path, headers={"Impersonate-User": "eve"})
+    assert event["authenticationMetadata"] == {"impersonationConstraint": "impersonate:user-info"}
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "a:1"}]}}
+    kubesim.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}})
+    _, event = ask("POST", "/api/v1/namespaces/default/pods", json=pod)
+    notes = event["annotations"]
+    assert notes["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest"

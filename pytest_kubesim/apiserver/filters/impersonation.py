@@ -60,6 +60,7 @@ async def with_impersonation(scope: RequestScope) -> Response | None:
         except status.APIStatus as error:
             refusal = refusal or error
         else:
+            scope.constraint = f"impersonate:{mode}" if mode else ""
             return None
     assert refusal is not None
     raise refusal

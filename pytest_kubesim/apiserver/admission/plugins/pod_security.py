@@ -147,6 +147,7 @@ def _policy(attributes: Attributes) -> tuple[Policy, list[FieldError]]:
 def _check_pod(attributes: Attributes, pod: Object) -> None:
     policy, problems = _policy(attributes)
     if not problems and policy == Policy():
+        attributes.scope.audit[f"{PREFIX}enforce-policy"] = str(policy.enforce)
         return
     levels = {policy.enforce.level, policy.audit.level, policy.warn.level}
     if not problems and levels == {standards.PRIVILEGED}:
