@@ -125,6 +125,9 @@ class Deletion:
         """What a dry run answers where it would have deleted: an object with nothing in it."""
         resource = self.store.storage_resource
         empty: Object = {"apiVersion": resource.api_version, "kind": resource.kind}
+        if resource.scale is not None and resource.group == "apps":
+            # No pointer in the internal type: none is none at all.
+            empty["spec"] = {"replicas": 0}
         return self.store.printed(empty, resource)
 
     async def _marked(self, existing: Object | None) -> Object:

@@ -100,7 +100,10 @@ class ServiceStrategy(Plain):
 
     def prepare_for_create(self, ctx: Context, obj: Object) -> Object:
         """With addresses and ports, without a status."""
-        return {**service_allocation.for_create(ctx, obj), "status": {}}
+        if not ctx.subresource:
+            # Who makes one by way of its status gets none of them.
+            obj = service_allocation.for_create(ctx, obj)
+        return {**obj, "status": {}}
 
     def prepare_for_update(self, ctx: Context, obj: Object, old: Object) -> Object:
         """With what it had and needs, and the old status."""
