@@ -149,6 +149,15 @@ def test_a_log_begins_with_an_empty_message(kubesim):
 
 
 @pytest.mark.kubesim(components="all")
+def test_a_log_that_is_not_followed_is_said_and_goes(kubesim):
+    target = pod(kubesim).partition("?")[0]
+    client = Client(kubesim, target, "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: binary.k8s.io")
+    *messages, end = client.messages()
+    assert [bytes(message) for message in messages] == [b"", b"one\n"]
+    assert isinstance(end, events.CloseConnection)
+
+
+@pytest.mark.kubesim(components="all")
 def test_a_log_in_base64_is_text(kubesim):
     client = Client(
         kubesim, pod(kubesim), "Sec-WebSocket-Version: 13", "Sec-WebSocket-Protocol: unknown, base64.binary.k8s.io"
