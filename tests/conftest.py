@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings
+
+import pytest_kubesim
+
+# Pytest parses each module of a plugin when it is imported first.  CPython 3.11 may fail at that ("AST
+# constructor recursion depth mismatch") while a hook on garbage collection runs, and Hypothesis has one.
+for _module in pkgutil.walk_packages(pytest_kubesim.__path__, "pytest_kubesim."):
+    importlib.import_module(_module.name)
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
