@@ -73,10 +73,12 @@ def is_namespace_terminating(error: BaseException | None) -> bool:
 class Result:
     """What `reconcile` may ask for: to be called again.
 
-    `requeue_after_ns`: when, in nanoseconds from now.
+    `requeue_after_ns`: when, in nanoseconds from now; `periodic`: it comes back for ever, so that
+    nothing need wait for it.
     """
 
     requeue_after_ns: int
+    periodic: bool = False
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -196,9 +198,9 @@ class Controller:
         """The same, as a handler of updates."""
         self.queue.add(key_of(obj))
 
-    def enqueue_after(self, obj: Object, delay_ns: int) -> None:
-        """Have `obj`'s key worked on after `delay_ns`."""
-        self.queue.add_after(key_of(obj), delay_ns)
+    def enqueue_after(self, obj: Object, delay_ns: int, *, periodic: bool = False) -> None:
+        """Have `obj`'s key worked on after `delay_ns`; `periodic` as in `Result`."""
+        self.queue.add_after(key_of(obj), delay_ns, periodic=periodic)
 
     def event(self, obj: Object, type_: str, reason: str, message: str) -> None:
         """Record an event about `obj`; `type_` is `Normal` or `Warning`."""
@@ -245,7 +247,9 @@ class Controller:
             else:
                 queue.forget(key)
                 if result is not None:
-                    queue.add_after(key, result.requeue_after_ns)
+                    queue.add_after(
+                        key, result.requeue_after_ns, periodic=result.periodic
+                    )
             finally:
                 queue.done(key)
 

@@ -218,8 +218,8 @@ def test_settle_waits_for_controllers_and_for_clients_outside(server):
 
     client = threading.Thread(target=slowly)
     client.start()
-    status, _ = server.ask("POST", f"{ROOT}/settle", {"timeout": "30m"}, timeout=60)
-    assert status == 200
+    status, said = server.ask("POST", f"{ROOT}/settle", {"timeout": "30m"}, timeout=60)
+    assert status == 200, said.get("message")
     assert not client.is_alive()
     assert len(server.ask("GET", "/api/v1/namespaces/default/pods?labelSelector=app%3Dweb")[1]["items"]) == 3
 

@@ -93,7 +93,8 @@ class CronJobController(Controller):
             message = f"unparseable schedule for cronjob: {after['schedule']}"
             self.event(new, "Warning", "UnParseableCronJobSchedule", message)
             return
-        self.enqueue_after(new, cron_schedule.until_next_ns(new, self.now_ns(), schedule))
+        delay_ns = cron_schedule.until_next_ns(new, self.now_ns(), schedule)
+        self.enqueue_after(new, delay_ns, periodic=True)
 
     # -- the sync -----------------------------------------------------------------------------
 
@@ -115,7 +116,7 @@ class CronJobController(Controller):
                 CRONJOBS, meta.namespace(cron_job), sync.cron_job, subresource="status"
             )
         if sync.again_ns is not None:
-            return Result(max(sync.again_ns, 1))
+            return Result(max(sync.again_ns, 1), periodic=True)
         if failure is not None:
             raise failure
         return None
