@@ -36,14 +36,16 @@ PATHS = {f"bin/{name}": name for name in PROGRAMS if name not in _NOT_IN_BUSYBOX
 
 BUSYBOX = Software(name="busybox", command=("sh",), programs=PROGRAMS, paths=PATHS)
 
-_OS = 'NAME="Alpine Linux"\nID=alpine\nVERSION_ID=3.21.3\nPRETTY_NAME="Alpine Linux v3.21"\n'
+ALPINE_RELEASE = (
+    'NAME="Alpine Linux"\nID=alpine\nVERSION_ID=3.21.3\nPRETTY_NAME="Alpine Linux v3.21"\n'
+)
 
 ALPINE = Software(
     name="alpine",
     command=("/bin/sh",),
     programs=PROGRAMS,
     paths={**PATHS, "usr/bin/getent": "getent"},
-    texts={"etc/os-release": _OS, "etc/alpine-release": "3.21.3\n"},
+    texts={"etc/os-release": ALPINE_RELEASE, "etc/alpine-release": "3.21.3\n"},
 )
 
 _DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nID=debian\n'

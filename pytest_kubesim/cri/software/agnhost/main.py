@@ -18,7 +18,7 @@ from pytest_kubesim.cri.software.agnhost import (
     webhooks,
 )
 from pytest_kubesim.cri.software.agnhost.flags import go_program
-from pytest_kubesim.cri.software.busybox import PATHS, PROGRAMS
+from pytest_kubesim.cri.software.busybox import ALPINE_RELEASE, PATHS, PROGRAMS
 from pytest_kubesim.cri.software.rootfs import GROUP, PASSWD, Software, program
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ _TEXTS = {
     "etc/passwd": PASSWD + "user-defined-in-image:x:1000:1000::/home/u:/bin/sh\n",
     "etc/group": GROUP
     + "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n",
-    "etc/os-release": "ID=alpine\n",
+    "etc/os-release": ALPINE_RELEASE,
     "localhost.crt": "",
     "localhost.key": "",
     "uploads/.keep": "",
