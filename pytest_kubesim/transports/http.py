@@ -4,9 +4,9 @@
 
 Law: requests of one connection are served one after the other, each as a kernel task, so that a
 fault that holds, resets or refuses acts as on a wire.  A request that nothing holds is answered
-within `feed`.  Every watch event is a chunk of its own, sent when it comes.  A body is taken in
-only as far as the API server reads it: with the first byte too much the request is answered, and
-the connection ends.
+within `feed`, unless the client is behind with reading what it has been answered.  Every watch
+event is a chunk of its own, sent when it comes.  A body is taken in only as far as the API server
+reads it: with the first byte too much the request is answered, and the connection ends.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ class Connection:
         self._body: list[bytes] = []
         self._header_bytes = self._fed_bytes = self._body_bytes = 0
         self._deaf = False
+        self._advancing = False
         self.begun = 0
         """How many requests have begun."""
         self.receiving = ""
@@ -159,6 +160,8 @@ class Connection:
             self._room.set()
         if self.upgraded is not None:
             self.upgraded.pump()
+        elif self._queue:
+            self._next()
 
     def feed(self, data: bytes) -> None:
         """Bytes from the client; may call `output` before it returns."""
@@ -278,7 +281,18 @@ class Connection:
     # -- serving ------------------------------------------------------------------------------
 
     def _next(self) -> None:
+        if self._advancing:
+            return  # sending an answer has made room: whoever sends goes on with the next request
+        self._advancing = True
+        try:
+            self._serve_queue()
+        finally:
+            self._advancing = False
+
+    def _serve_queue(self) -> None:
         while self._queue and self._task is None and not self.closed:
+            if self.backlog() >= HIGH_BYTES:
+                return  # `room` comes back to it
             request, keep_alive, modern = self._queue.popleft()
             name = f"{request.client}: {request.method} {request.path}"
             task = self.front.kernel.spawn(

@@ -42,6 +42,8 @@ MAX_STREAMS = 100
 WINDOW_BYTES = 256 * 1024
 """For a stream; a connection has one for all its streams."""
 MAX_HEADER_BYTES = 1 << 20
+HELD_BYTES = 4 * 1024 * 1024
+"""While a client has left so much of its answers unread its further requests wait."""
 MAX_UNSENT_BYTES = 64 * 1024 * 1024
 
 
@@ -94,6 +96,9 @@ class Connection2:
         self._streams: dict[int, _Stream] = {}
         self._count = 0
         self._feeding = False
+        self._held = 0
+        """How many bytes of answers wait for the client's windows."""
+        self._drained: Event | None = None
         # What h2 checks of headers costs more than all else; what matters of it `_begin` checks.
         config = H2Configuration(
             client_side=False,
@@ -212,6 +217,7 @@ class Connection2:
         if stream is None:
             return
         stream.answered = True
+        self._release(len(stream.unsent))
         if stream.watch is not None:
             stream.watch.close()
         if stream.task is not None and not stream.task.done():
@@ -264,6 +270,11 @@ class Connection2:
         self._flush()
 
     async def _serve(self, stream: _Stream, request: Request) -> None:
+        while self._held >= HELD_BYTES:
+            if self._drained is None:
+                self._drained = Event(self.front.kernel)
+            self._drained.clear()
+            await self._drained.wait()
         try:
             answer = await answers.ask(self.front, request)
         except ConnectionLost:
@@ -353,6 +364,7 @@ class Connection2:
             self._reset(stream, ErrorCodes.ENHANCE_YOUR_CALM)
             return
         stream.unsent += data
+        self._held += len(data)
         with suppress(ProtocolError):
             self._push(stream)
 
@@ -371,6 +383,7 @@ class Connection2:
                 return
             self._h2.send_data(stream.id, bytes(unsent[:size]))
             del unsent[:size]
+            self._release(size)
             if stream.room is not None:
                 stream.room.set()
         if stream.ending:
@@ -378,6 +391,11 @@ class Connection2:
             del self._streams[stream.id]
             if not stream.whole:
                 self._h2.reset_stream(stream.id, ErrorCodes.NO_ERROR)
+
+    def _release(self, size: int) -> None:
+        self._held -= size
+        if self._drained is not None and self._held < HELD_BYTES:
+            self._drained.set()
 
     def _reset(self, stream: _Stream, why: ErrorCodes = ErrorCodes.INTERNAL_ERROR) -> None:
         if stream.id in self._streams:

@@ -8,6 +8,7 @@ nobody else notices.  Who does not read is not read from.  The limits are those 
 
 from __future__ import annotations
 
+import errno
 import math
 import selectors
 import socket
@@ -40,6 +41,7 @@ LINGER_S = 0.5
 SWEEP_S = 0.5
 BACKLOG = 1024
 ACCEPTED_AT_ONCE = 64
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 PLAIN = (
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 )
@@ -89,6 +91,11 @@ class Peer:
     def _wire(self) -> None:
         self._connection.backlog = lambda: len(self._unsent)
         self._connection.resumed = self.writable
+
+    @property
+    def shaken(self) -> bool:
+        """Whether the handshake is over."""
+        return self._shaken
 
     def overdue(self, now_s: float) -> bool:
         """Whether what is under way has taken too long."""
@@ -275,7 +282,9 @@ class Hub:
         for _ in range(ACCEPTED_AT_ONCE):
             try:
                 sock, _address = listener.accept()
-            except OSError:
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self.exhausted(listener)
                 break
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -285,6 +294,9 @@ class Hub:
             self.selector.register(sock, selectors.EVENT_READ, peer)
             admitted.append(peer)
         return admitted
+
+    def exhausted(self, listener: socket.socket) -> None:
+        """No more files can be opened: who wants to come in waits until somebody has gone."""
 
     def attend(self, peer: Peer, mask: int) -> None:
         """A client's socket can give or take."""

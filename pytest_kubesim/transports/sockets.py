@@ -3,6 +3,8 @@
 Law: the loop does three things in turn, none of which blocks for long: it runs what is due in the
 simulation (for at most 20 ms at a time), it takes in what has come on the sockets, it sends what is
 to be sent.  It sleeps only in `select`, until the next event of the simulation is due on the wall.
+Handshakes are what costs most: those who are connected come first, and who shakes hands when 10 ms
+have gone into that waits for the next turn.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
 TURN_S = 0.02
 """For how long the simulation may run before the sockets are looked at."""
+HANDSHAKES_S = 0.01
+"""How much of a turn may go into handshakes."""
 LONGEST_SLEEP_S = 1.0
+FULL_S = 0.1
+"""For how long nobody is let in when no more files can be opened."""
 
 
 class Loop(Hub):
@@ -73,6 +79,7 @@ class Loop(Hub):
 
     def run(self) -> None:
         """Serve until `stop()`."""
+        raise_file_limit()
         while not self._stopping:
             self._turn()
         self.close()
@@ -97,18 +104,40 @@ class Loop(Hub):
     # -- a turn -------------------------------------------------------------------------------
 
     def _turn(self) -> None:
+        shaking: list[tuple[Peer, int]] = []
         for key, mask in self.selector.select(self._sleep_s()):
             peer: Peer | Callable[[], None] | None = key.data
             if peer is None:
                 self.accept(self._listener, self.front)
-            elif isinstance(peer, Peer):
+            elif not isinstance(peer, Peer):
+                peer()
+            elif peer.shaken:
                 self._kernel.catch_up_to(self._clock)
                 self.attend(peer, mask)
             else:
-                peer()
+                shaking.append((peer, mask))
+        if shaking:
+            self._shake(shaking)
         self.timers.run_due()
         self._run_due()
         self.sweep()
+
+    def _shake(self, peers: list[tuple[Peer, int]]) -> None:
+        self._kernel.catch_up_to(self._clock)
+        until_s = time.monotonic() + HANDSHAKES_S
+        for peer, mask in peers:
+            self.attend(peer, mask)
+            if time.monotonic() > until_s:
+                return
+
+    def exhausted(self, listener: socket.socket) -> None:
+        """Let nobody in for a moment, as Go's `net/http` does."""
+        self.selector.unregister(listener)
+
+        def again() -> None:
+            self.selector.register(listener, selectors.EVENT_READ, None)
+
+        self.timers.call_later(FULL_S, again)
 
     def _sleep_s(self) -> float:
         kernel = self._kernel
@@ -139,3 +168,14 @@ class Loop(Hub):
             self._kernel.catch_up_to(self._clock)
         while self._called:
             self._called.popleft()()
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: Go programs do so when they start."""
+    try:
+        import resource
+    except ImportError:
+        return  # such a system has no limit of that kind
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
