@@ -54,7 +54,8 @@ async def sync(server: APIServer, remote: Remote) -> bool:
         remote.entry = {"version": remote.version, "freshness": "Stale"}
         return False
     if remote.obj is obj or remote.entry is None:
-        remote.entry = {**entry, "freshness": "Current"}
+        told = {key: value for key, value in entry.items() if key != "freshness"}
+        remote.entry = {**told, "freshness": "Current"}
     return True
 
 
