@@ -3,8 +3,9 @@
 Law: what comes from outside becomes an event of the kernel, and is looked for whenever time is
 about to move.  Time stands while somebody outside has something to do: for 2 ms after bytes went
 either way, and for as long as one of its threads runs (where Linux tells so; elsewhere for 20 ms);
-but for 2 s at most, since some never rest, and for 20 s until a command first connects.  Then it
-passes as `pacing` says.  Where all commands are stopped (SIGSTOP) it jumps.
+but for 2 s of work at most, since some never rest, and for 20 s of the wall, which a machine with
+better things to do may need for it.  Then it passes as `pacing` says.  Where all commands are
+stopped (SIGSTOP) it jumps.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ GRACE_S = 0.002
 """Since bytes went either way: for so long nobody's threads are looked at."""
 BLIND_GRACE_S = 0.02
 """The same where nothing is known of threads."""
-HOLD_S = 2.0
-BOOT_S = 20.0
+HOLD_S, MOST_HOLD_S = 2.0, 20.0
+"""For how long a thread may run before it is taken for one that never rests: on a processor, and on
+the wall.  Until a command has first connected only the wall counts."""
 LOOKS = 2
 """So many times in a row all threads have to be asleep."""
 WEBHOOK_NS = 30 * NS
@@ -78,6 +80,9 @@ class Outside:
         self._counts = (0, 0)
         self._active_s = wall()
         self._busy_s: float | None = None
+        """Since when there was always somebody with something to do."""
+        self._spent_s = 0.0
+        """How much work there had been until then."""
         self._calm = 0
         self._threads_known = thread_states.known()
         self._calls = 0
@@ -220,9 +225,11 @@ class Outside:
             self._busy_s = None
             return self._calm < LOOKS
         self._calm = 0
+        spent_s = sum(map(thread_states.spent_s, self._members))
         if self._busy_s is None:
-            self._busy_s = now_s
-        return now_s - self._busy_s < (BOOT_S if booting else HOLD_S)
+            self._busy_s, self._spent_s = now_s, spent_s
+        worked_s = 0.0 if booting else spent_s - self._spent_s
+        return worked_s < HOLD_S and now_s - self._busy_s < MOST_HOLD_S
 
     def _session_members(self, now_s: float) -> list[int]:
         if now_s - self._members_s >= SESSIONS_S:

@@ -53,3 +53,11 @@ def busy(pid: int) -> bool:
         if fields and fields[0] in _BUSY:
             return True
     return False
+
+
+def spent_s(pid: int) -> float:
+    """Seconds for which it has had a processor; 0.0 where it is not there any more."""
+    fields = _stat(f"/proc/{pid}/stat")
+    if len(fields) < 13:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

