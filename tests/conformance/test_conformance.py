@@ -22,7 +22,7 @@ def test_what_is_recorded_as_passing_passes() -> None:
     run = [sys.executable, str(HERE / "run.py"), "--e2e", os.environ["KUBESIM_E2E"]]
     if "KUBESIM_KUBECTL" in os.environ:
         run += ["--kubectl", os.environ["KUBESIM_KUBECTL"]]
-    run += ["--", "--clock-scale", "5"]
+    run += ["--", "--clock-scale", "2"]
     done = subprocess.run(run, check=False)  # noqa: S603 - our own script
     assert done.returncode == 0
 
