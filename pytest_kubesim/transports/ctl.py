@@ -131,7 +131,7 @@ class Server:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         certificate, key = _data(user, "client-certificate"), _data(user, "client-key")
-        if certificate and key:
+        if certificate and key and not options.token:
             with tempfile.NamedTemporaryFile() as pem:
                 pem.write(certificate + b"\n" + key)
                 pem.flush()
@@ -164,7 +164,10 @@ class Server:
             answer = connection.getresponse()
             found = answer.read()
         except OSError as error:
-            raise UsageError(f"ctl: {self._url.geturl()} does not answer: {error}") from None
+            raise UsageError(
+                f"ctl: {self._url.geturl()} does not answer: {error};",
+                "does `kubesim serve` run there, and is the kubeconfig the one that it wrote?",
+            ) from None
         finally:
             connection.close()
         try:
@@ -172,8 +175,18 @@ class Server:
         except ValueError:
             decoded = {"message": found.decode("utf-8", "replace")}
         if answer.status >= 400:
-            raise Refused(f"ctl: {answer.status}: {decoded.get('message')}")
+            remedy = _REMEDIES.get((answer.status, path.partition("/")[0]), "")
+            remedy = remedy or _REMEDIES.get((answer.status, ""), "")
+            raise Refused(f"ctl: {answer.status}: {decoded.get('message')}{remedy}")
         return decoded
+
+
+_REMEDIES = {
+    (401, ""): "; give the kubeconfig that `kubesim serve --kubeconfig` wrote, or its --token",
+    (403, ""): "; the remote control is for system:masters, as the kubeconfig's admin is",
+    (404, "snapshots"): "; first keep one: kubesim ctl snapshot NAME",
+    (404, "faults"): "; kubesim ctl faults list shows the ids",
+}
 
 
 def _entries(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -185,8 +198,12 @@ def _entries(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             _named(config["clusters"], context["cluster"], "cluster"),
             _named(config["users"], context["user"], "user"),
         )
-    except (OSError, KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
-        raise UsageError(f"ctl: --kubeconfig {path} cannot be read: {error}") from None
+    except OSError as error:
+        raise UsageError(f"ctl: --kubeconfig {path} cannot be read: {error.strerror}") from None
+    except (KeyError, TypeError, StopIteration, yaml.YAMLError) as error:
+        raise UsageError(
+            f"ctl: --kubeconfig {path} names no cluster and user in its current context: {error!r}"
+        ) from None
 
 
 def _named(entries: list[dict[str, Any]], name: str, kind: str) -> dict[str, Any]:

@@ -20,7 +20,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     which.add_parser("list", help="every fault that was armed")
     add = which.add_parser("add", help="arm a fault")
     add.add_argument("fault", help="as Python: kubesim.faults.api(client='manager').reset()")
-    which.add_parser("remove", help="end a fault").add_argument("id", type=int)
+    which.add_parser("remove", help="end a fault").add_argument(
+        "id", type=int, help="its number in the list"
+    )
     which.add_parser("clear", help="end all faults")
 
     clock = actions.add_parser("clock", help="get, advance, freeze, thaw, scale the clock")
@@ -29,7 +31,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     which.add_parser("advance", help="let time pass").add_argument("duration", help="90s, 1h30m")
     which.add_parser("freeze", help="have it stand")
     which.add_parser("thaw", help="have it go on")
-    which.add_parser("scale", help="have it go faster").add_argument("scale", type=float)
+    which.add_parser("scale", help="have it go faster").add_argument(
+        "scale", type=float, help="virtual seconds per real second, such as 60"
+    )
 
     settle = actions.add_parser("settle", help="let time pass until nothing changes any more")
     settle.add_argument("--timeout", default="10m", help="virtual time at most (10m)")

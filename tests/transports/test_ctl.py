@@ -61,6 +61,18 @@ def test_what_is_stored_is_kept_and_brought_back(server):
     assert "give a name, or --file" in ctl(server, "snapshot", code=2)
 
 
+def test_what_is_refused_is_told_with_a_remedy(server):
+    assert "first keep one: kubesim ctl snapshot NAME" in ctl(server, "restore", "nobody", code=2)
+    assert "kubesim ctl faults list shows the ids" in ctl(server, "faults", "remove", "999", code=2)
+    assert "401: Unauthorized; give the kubeconfig" in ctl(server, "--token", "wrong", "clock", "get", code=2)
+    assert "does `kubesim serve` run there" in ctl(server, "--server", "https://127.0.0.1:1", "clock", "get", code=2)
+    assert "'5x' is not a duration" in ctl(server, "clock", "advance", "5x", code=2)
+    assert "scale: 0.0: give a number above 0" in ctl(server, "clock", "scale", "0", code=2)
+    config = server.folder / "broken"
+    config.write_text("contexts: []")
+    assert "names no cluster and user" in ctl(server, "--kubeconfig", str(config), "clock", "get", code=2)
+
+
 def test_the_journal_is_read(server):
     server.ask("GET", "/api/v1/namespaces/default/configmaps/x", headers={"User-Agent": "reader/1"})
     entries = ctl(server, "journal", "--actor", "reader", "--kind", "request", "--limit", "1")["items"]
