@@ -29,7 +29,11 @@ def test_all_blocks_are_of_a_kind_that_runs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", PYTHON, ids=name_of)
-def test_the_tests_of_the_readme_pass(block: str, pytester: pytest.Pytester) -> None:
+def test_the_tests_of_the_readme_pass(
+    block: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The command `kubesim` of this environment, activated or not.
+    monkeypatch.setenv("PATH", os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
     if "kubernetes" in block:
         pytest.importorskip("kubernetes")
     pytester.makepyfile(block)
