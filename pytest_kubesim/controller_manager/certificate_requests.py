@@ -264,8 +264,10 @@ class Authority:
             .serial_number(serial)
             .not_valid_before(now - timedelta(microseconds=BACKDATE_NS // 1000))
             .not_valid_after(min(now + timedelta(microseconds=length_ns // 1000), signer_end))
-            .add_extension(_key_usage(x509, usages), critical=True)
         )
+        if any(usage in _KEY_USAGES for usage in usages):
+            # Without a bit in it the extension is left out, as Go does: it would not be valid.
+            builder = builder.add_extension(_key_usage(x509, usages), critical=True)
         extended = [
             x509.ObjectIdentifier(_EXTENDED_USAGES[usage])
             for usage in usages

@@ -83,6 +83,11 @@ class Authority:
         """Its certificate in PEM."""
         return _pem(self._certificate)
 
+    @property
+    def key_pem(self) -> bytes:
+        """Its key in PEM."""
+        return _key(self._key)
+
     def server(self) -> KeyPair:
         """A certificate for loopback and the names of the `kubernetes` service."""
         x509 = self._x509

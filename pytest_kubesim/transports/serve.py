@@ -61,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
     cluster, clock = make(options)
     for manager in cluster.control_plane.controller_managers:
         manager.settings["root-ca-file"] = authority.pem.decode()
+        # Client certificates that are requested open the door that trusts this authority.
+        manager.settings["cluster-signing-cert-file"] = authority.pem.decode()
+        manager.settings["cluster-signing-key-file"] = authority.key_pem.decode()
     audit(cluster, options)
     cluster.server.authenticators.tokens[token] = ADMIN
     cluster.server.authenticators.signer = Signer.made()
