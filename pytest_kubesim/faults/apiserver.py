@@ -151,6 +151,10 @@ class APIFaults(Speech):
             raise UsageError(
                 f"faults: times={times!r}: a fault strikes at least once; None: always"
             )
+        if after < 0:
+            raise UsageError(
+                f"faults: after={after!r}: give how many matching requests pass before, from 0 on"
+            )
         call = Call.of(effect, *args, defaults=_USUAL, times=times, after=after, **options)
         return self._fault(call, timing)
 

@@ -304,7 +304,10 @@ class Faults(Words):
 
         Parameters: `kinds`, of what (default: everything); `key`, another one for other draws in
         the same run.  All of them end: after that the cluster should heal.
+        Raises: `UsageError` for fewer than one.
         """
+        if count < 1:
+            raise UsageError(f"faults: random({count!r}): give how many, from 1 on")
         kernel = self._ground.kernel
         if self.replayed is not None:
             drawn, self.replayed = self.replayed[:count], self.replayed[count:]

@@ -172,7 +172,10 @@ class _Views:
             return None
         found = self._copies.get(store.cacher)
         if found is None:
-            found = self._copies[store.cacher] = store.cacher.fork(self._revision)
+            found = self._copies[store.cacher] = store.cacher.fork(
+                # It began after the view froze: what it has is too new.
+                self._revision, anew=True
+            )
         armed = self._armed
         armed.seen += 1
         if found.behind:

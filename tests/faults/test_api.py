@@ -175,6 +175,8 @@ def test_watches_are_cut_expired_held_late_and_coalesced(kubesim):
 @pytest.mark.parametrize(("say", "words"), [
     (lambda f: f.api(resource="statefulset").fail(409), "did you mean 'statefulsets'"),
     (lambda f: f.node("node-9").crash(), "there is no node 'node-9'; there are: none"),
+    (lambda f: f.api().fail(500, after=-1), "after=-1: give how many matching requests pass"),
+    (lambda f: f.random(-1), "random(-1): give how many, from 1 on"),
     (lambda f: f.operator("nobody").crash(), "there is no process 'nobody'; there are: kube-apiserver-1"),
     (lambda f: f.api_server("kube-apiserver-2").stop(), "there is no process 'kube-apiserver-2'"),
     (lambda f: f.etcd("etcd-4").crash(), "there is no member 'etcd-4' of etcd; there are: etcd"),

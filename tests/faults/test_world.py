@@ -77,6 +77,40 @@ def test_a_stale_view_is_that_of_one_client_and_thaws_event_by_event(kubesim):
     assert seen["one"][-3:] == ["0", "1", "2"]
 
 
+def test_a_view_that_froze_before_anybody_read_stays_at_that_moment(kubesim):
+    kubesim.faults.view(client="stale", kind="configmaps").freeze()
+    kubesim.create(config_map("later"))
+    kubesim.list("configmaps")
+    kubesim.advance("10s")
+    seen = []
+
+    def stale():
+        from kubernetes import client, config
+
+        config.load_incluster_config()
+        core = client.CoreV1Api()
+        for options in ({"resource_version": "0"}, {}):
+            found = core.list_namespaced_config_map("default", **options).items
+            seen.append("later" in {each.metadata.name for each in found})
+
+    kubesim.run(stale, name="stale")
+    kubesim.advance("1s")
+    assert seen == [False, True]
+
+
+@pytest.mark.kubesim(faults=[fault.operator("op").crash(at_write=1, restart_after="10s")])
+def test_a_mark_crashes_an_operator_that_is_started_later(kubesim):
+    def op():
+        from kubernetes import client, config
+
+        config.load_incluster_config()
+        client.CoreV1Api().create_namespaced_config_map("default", {"metadata": {"generateName": "a-"}})
+
+    kubesim.run(op, name="op")
+    kubesim.advance("1m")
+    assert len([each for each in kubesim.list("configmaps") if each["metadata"]["name"].startswith("a-")]) == 2
+
+
 def test_a_whole_cache_is_kept_behind(kubesim):
     http = kubesim.client("httpx")
     kubesim.apply(config_map("a", n="1"))

@@ -193,10 +193,11 @@ class Cacher:
         """Whether there are changes that it is kept from seeing."""
         return any(response.events for response in self._held or ())
 
-    def fork(self, revision: int) -> Cacher:
+    def fork(self, revision: int, *, anew: bool = False) -> Cacher:
         """A copy that stands still at this moment until it is released (one client's stale view).
 
-        Where this cache has not begun yet, the copy begins at `revision`.
+        Where this cache has not begun yet, or `anew` (it began after that moment), the copy begins
+        at `revision` by itself.
         """
         copy = Cacher(
             self.kernel, self.storage, api_version=self.api_version, kind=self.kind,
@@ -205,7 +206,7 @@ class Cacher:
         copy.hold()
         self._copies.append(copy)
         copy._origin = self
-        if not self.ready:
+        if anew or not self.ready:
             copy._begins_at = revision
             return copy
         copy.objects, copy.changed_at = dict(self.objects), dict(self.changed_at)
