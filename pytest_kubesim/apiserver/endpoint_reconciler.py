@@ -5,6 +5,9 @@ makes the endpoints of the service `default/kubernetes` list the addresses of al
 that is stopped in an orderly way takes its key away; one that crashed is found missing by another,
 or by itself when it comes back.  Service and endpoints come back when somebody deletes them.
 
+One that is alone looks every ten seconds whether somebody has touched them, and does no more: its
+key could die unseen.
+
 Follows `pkg/controlplane/controller/kubernetesservice/controller.go` and
 `pkg/controlplane/reconcilers/lease.go`.
 """
@@ -36,6 +39,11 @@ _NAME, _NAMESPACE = "kubernetes", "default"
 _SERVICES = "/api/v1/namespaces/default/services"
 _ENDPOINTS = "/api/v1/namespaces/default/endpoints"
 _SLICES = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
+_DIRECTORIES = (
+    "/registry/services/specs/default",
+    "/registry/services/endpoints/default",
+    "/registry/endpointslices/default",
+)
 _SKIP_MIRROR = "endpointslice.kubernetes.io/skip-mirror"
 _PORTS: list[Object] = [{"name": "https", "port": PORT, "protocol": "TCP"}]
 
@@ -44,11 +52,14 @@ class EndpointReconciler:
     """The endpoints of one API server.
 
     Parameters: `server`; `address` at which it says that it can be reached; `known`: whether what
-    is stored when it first starts says so already.
+    is stored when it first starts says so already; `alone`: whether there is no other server.
     """
 
-    def __init__(self, server: APIServer, address: str, *, known: bool = False) -> None:
+    def __init__(
+        self, server: APIServer, address: str, *, known: bool = False, alone: bool = False
+    ) -> None:
         self.address = address
+        self._alone = alone
         self._server = server
         self._known = known
         self._stopped = False
@@ -65,13 +76,22 @@ class EndpointReconciler:
 
     async def _run(self, *, known: bool) -> None:
         sleep = self._server.kernel.sleep
+        seen: tuple[int, ...] | None = None
         if known:
+            seen = self._touched()
             await sleep(INTERVAL_NS, periodic=True)
         else:
             await self._tried(self._remove())
         while not self._stopped:
-            await self._tried(self._update())
+            if not self._alone or self._touched() != seen:
+                await self._tried(self._update())
+                seen = self._touched()
             await sleep(INTERVAL_NS, periodic=True)
+
+    def _touched(self) -> tuple[int, ...]:
+        """Numbers that differ after every change of what it looks after."""
+        store = self._server.etcd.member.store
+        return tuple(store.touched(directory) for directory in _DIRECTORIES)
 
     async def _stop(self) -> None:
         self._stopped = True

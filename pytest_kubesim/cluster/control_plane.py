@@ -31,7 +31,7 @@ from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
 from pytest_kubesim.etcd.messages import DeleteRangeRequest, Event, WatchResponse, prefix_end
 from pytest_kubesim.registry.generic import Catalog
-from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.clock import NS, VirtualClock
 from pytest_kubesim.sim.process import Process
 from pytest_kubesim.wire import ConnectionLost, UserInfo
 
@@ -122,8 +122,13 @@ class ControlPlane:
         )
         address = bootstrap.advertise_address(number)
         # What one that is alone says of itself is there from the beginning.
-        EndpointReconciler(server, address, known=not several)
-        IdentityLease(server, f"{address}:{bootstrap.PORT}", known=not several)
+        EndpointReconciler(server, address, known=not several, alone=not several)
+        IdentityLease(
+            server,
+            f"{address}:{bootstrap.PORT}",
+            known=not several,
+            renewed=several or not isinstance(self._kernel.clock, VirtualClock),
+        )
         if several and not self._instant:
             server.delivery.latency_ns = ETCD_WATCH_LATENCY_NS
         return server
