@@ -8,6 +8,7 @@ end of the timeline.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -245,8 +246,11 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
     limit_ns = durations.to_ns(timeout, "timeout")
     kernel = cluster.kernel
     deadline_ns = kernel.now_ns + limit_ns
+    hot = _HotLoop(cluster)
     while True:
-        cluster.run_kernel(kernel.idle, until_ns=deadline_ns)
+        cluster.run_kernel(lambda: kernel.idle() or hot.found(), until_ns=deadline_ns)
+        if hot.culprit:
+            break
         before = cluster.meaningful_writes
         quiet_until_ns = min(kernel.now_ns + QUIET_NS, deadline_ns)
         busy = cluster.run_kernel(
@@ -263,13 +267,53 @@ def settle(cluster: Cluster, timeout: Duration) -> None:
             if not busy and kernel.idle() and rested:
                 return
             break
+    problem = f"the cluster did not settle within {durations.text(limit_ns)}"
+    if hot.culprit:
+        problem = f"the cluster does not settle, {hot.culprit}"
     raise NeverSettled(
         cluster.explain(
-            f"the cluster did not settle within {durations.text(limit_ns)}: write only what has "
-            "changed, or let time pass with advance() where something never rests",
+            f"{problem}: write only what has changed, or let time pass with advance() where "
+            "something never rests",
             [("what kept it busy", cluster.busy_report())],
         )
     )
+
+
+class _HotLoop:
+    """Tells whether somebody does nothing but write one object again and again.
+
+    It looks whenever there were `WRITES` more: where half of them are one actor's to one object
+    nobody needs to wait for the end of the time.
+    """
+
+    WRITES = 4_000
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.culprit = ""
+        """Who writes what how often, when that has been found."""
+        self._cluster = cluster
+        self._looked_at = cluster.meaningful_writes
+
+    def found(self) -> bool:
+        """Whether there is one."""
+        written = self._cluster.meaningful_writes
+        if written - self._looked_at < self.WRITES:
+            return bool(self.culprit)
+        self._looked_at = written
+        counts: Counter[tuple[str, str, str, str]] = Counter()
+        left = self.WRITES
+        for entry in reversed(self._cluster.journal.entries("request")):
+            fields = entry.fields
+            if "version" in fields:
+                counts[entry.actor, fields["resource"], fields["namespace"], fields["name"]] += 1
+                left -= 1
+                if not left:
+                    break
+        (actor, resource, namespace, name), most = counts.most_common(1)[0]
+        if most > self.WRITES // 2:
+            path = "/".join(filter(None, (resource, namespace, name)))
+            self.culprit = f"{actor} wrote {path} {most} times in a row of {self.WRITES} writes"
+        return bool(self.culprit)
 
 
 def condition_of(
