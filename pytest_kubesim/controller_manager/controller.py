@@ -73,8 +73,8 @@ def is_namespace_terminating(error: BaseException | None) -> bool:
 class Result:
     """What `reconcile` may ask for: to be called again.
 
-    `requeue_after_ns`: when, in nanoseconds from now; `periodic`: it comes back for ever, so that
-    nothing need wait for it.
+    `requeue_after_ns`: when, in nanoseconds from now; `periodic`: it comes back for ever, or only
+    looks whether a deadline has passed, so that nothing need wait for it.
     """
 
     requeue_after_ns: int

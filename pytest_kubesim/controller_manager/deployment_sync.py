@@ -325,7 +325,8 @@ class DeploymentSync:
         if after_ns < NS:
             controller.queue.add_rate_limited(f"{self.namespace}/{meta.name(self.d)}")
             return None
-        return Result(after_ns + NS)
+        # A look at the clock and no work: a rollout that is through has it before it all the same.
+        return Result(after_ns + NS, periodic=True)
 
     # -- rolling.go ---------------------------------------------------------------------------
 
