@@ -109,7 +109,7 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
 def _hold(
     servers: list[APIServer], armed: Armed, resource: Resource | None
 ) -> Callable[[], None]:
-    """Hold the caches themselves, those that are there and those that come."""
+    """Hold the caches themselves; that of the kind begins now, where nobody has asked for it."""
 
     def held(cacher: Cacher) -> None:
         if not armed.struck:
@@ -121,6 +121,11 @@ def _hold(
         cacher for server in servers for cacher in server.caches()
         if cacher.ready and kind in (None, cacher.kind)
     ]
+    if resource is not None:
+        caches += [
+            _begun(server, resource) for server in servers
+            if server.process.running and not server.cacher(resource).ready
+        ]
     for cacher in caches:
         held(cacher)
 
@@ -129,6 +134,15 @@ def _hold(
             cacher.release()
 
     return end
+
+
+def _begun(server: APIServer, resource: Resource) -> Cacher:
+    cacher = server.cacher(resource)
+    server.kernel.spawn(
+        server.started(cacher), name=f"{server.process.name}/cache of {resource.plural}",
+        process=server.process, daemon=True, eager=True,
+    )
+    return cacher
 
 
 def _freeze_watches(

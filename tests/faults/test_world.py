@@ -47,6 +47,19 @@ def test_a_stale_view_serves_lists_and_watches_of_the_past_and_quorum_reads_of_n
     assert armed.struck
 
 
+def test_a_view_that_nobody_has_looked_at_yet_freezes_too(kubesim):
+    client = pytest.importorskip("kubernetes").client
+    frozen = kubesim.faults.view(kind="Pod").freeze()
+    kubesim.apply(pod())
+    kubesim.advance("10s")
+    core = client.CoreV1Api(kubesim.client("kubernetes"))
+    assert core.list_namespaced_pod("default", resource_version="0").items == []
+    assert frozen.struck
+    frozen.disarm()
+    kubesim.advance("1s")
+    assert len(core.list_namespaced_pod("default", resource_version="0").items) == 1
+
+
 def test_a_stale_view_is_that_of_one_client_and_thaws_event_by_event(kubesim):
     seen = {"one": [], "two": []}
 
