@@ -43,7 +43,7 @@ def test_helm(toolchain, server):
 def test_kube_rs(toolchain, server):
     toolchain.need("cargo")
     folder = toolchain.copy(HERE / "kube_rs")
-    toolchain.build(folder, "cargo", "build", "--locked", "--quiet")
+    toolchain.build(folder, "cargo", "build", "--quiet")
     toolchain.check(folder, "target/debug/interop", KUBECONFIG=server.kubeconfig)
 
 
