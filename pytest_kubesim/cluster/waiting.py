@@ -309,8 +309,9 @@ class _HotLoop:
                 left -= 1
                 if not left:
                     break
-        (actor, resource, namespace, name), most = counts.most_common(1)[0]
-        if most > self.WRITES // 2:
+        for (actor, resource, namespace, name), most in counts.most_common(1):
+            if most <= self.WRITES // 2:
+                break
             path = "/".join(filter(None, (resource, namespace, name)))
             self.culprit = f"{actor} wrote {path} {most} times in a row of {self.WRITES} writes"
         return bool(self.culprit)
