@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pytest_kubesim.apiserver import effects
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults.fault import Call, Speech
+from pytest_kubesim.faults import counted
 from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.wire import Response, to_json
 
@@ -23,28 +23,22 @@ if TYPE_CHECKING:
 
     from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.faults.fault import Fault
-    from pytest_kubesim.sim.faultpoints import FaultPoints
-    from pytest_kubesim.sim.kernel import Kernel
 
 PASSIVE = True
 CALL, CONNECT = "external.call", "external.connect"
 
-_USUAL = {"times": 1, "after": 0}
 _TEXT = "text/plain; charset=utf-8"
 
 
-class Ground(Protocol):
+class Ground(counted.Ground, Protocol):
     """What a fault of external systems needs of the cluster."""
-
-    kernel: Kernel
-    faultpoints: FaultPoints
 
     def external_hosts(self) -> tuple[str, ...]:
         """The systems that the test has declared."""
         ...
 
 
-class ExternalFaults(Speech):
+class ExternalFaults(counted.CountedSpeech):
     """What can happen to requests to a declared system.
 
     Every method takes also `at=`, `until=`, `when=` and `for_=`; `times` is how often it strikes
@@ -53,7 +47,7 @@ class ExternalFaults(Speech):
 
     def time_out(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Never answer; the request is not looked at."""
-        return self._call("time_out", (), times, after, timing)
+        return self._counted("time_out", (), times, after, timing)
 
     def refuse(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Refuse the connection.  A connection that is open already goes on."""
@@ -63,30 +57,30 @@ class ExternalFaults(Speech):
                 f"faults: external(...).refuse(): a connection has no {named[0]}; leave "
                 f"{named[0]}= out, or say reset()"
             )
-        return self._call("refuse", (), times, after, timing)
+        return self._counted("refuse", (), times, after, timing)
 
     def reset(self, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Reset the connection before the request is looked at."""
-        return self._call("reset", (), times, after, timing)
+        return self._counted("reset", (), times, after, timing)
 
     def apply_but_drop_answer(
         self, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Let the system do what it is asked for, and lose its answer."""
-        return self._call("apply_but_drop_answer", (), times, after, timing)
+        return self._counted("apply_but_drop_answer", (), times, after, timing)
 
     def delay(
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Look at the request later, and answer then."""
         to_ns(duration)
-        return self._call("delay", (duration,), times, after, timing)
+        return self._counted("delay", (duration,), times, after, timing)
 
     def fail(self, status: int, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Answer with that HTTP status; the request is not looked at."""
         if not 400 <= status <= 599:
             raise UsageError(f"faults: fail({status!r}): give an HTTP status from 400 to 599")
-        return self._call("fail", (status,), times, after, timing)
+        return self._counted("fail", (status,), times, after, timing)
 
     def answer(
         self, body: Any, *, times: int | None = 1, after: int = 0, **timing: Any
@@ -94,19 +88,7 @@ class ExternalFaults(Speech):
         """Answer this: an object or a list as JSON, or a text; the request is not looked at."""
         if not isinstance(body, dict | list | str):
             raise UsageError(f"faults: answer({body!r}): give an object, a list or a text")
-        return self._call("answer", (cast("object", body),), times, after, timing)
-
-    def _call(
-        self,
-        effect: str,
-        args: tuple[Any, ...],
-        times: int | None,
-        after: int,
-        timing: dict[str, Any],
-    ) -> Any:
-        return self._fault(
-            Call.of(effect, *args, defaults=_USUAL, times=times, after=after), timing
-        )
+        return self._counted("answer", (cast("object", body),), times, after, timing)
 
 
 def check(ground: Ground, fault: Fault) -> None:
@@ -129,7 +111,6 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
     fault = armed.fault
     _declared(ground, fault)
     target, host = fault.target, fault.target.args[0]
-    times, after = fault.option("times", 1), fault.option("after", 0)
 
     def meant(attributes: dict[str, Any]) -> bool:
         method: str | None = target.get("method")
@@ -141,18 +122,11 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
             and (path is None or fnmatchcase(attributes["path"], path))
         )
 
-    def consulted(attributes: dict[str, Any]) -> Any:
-        if not meant(attributes):
-            return None
-        armed.seen += 1
-        if armed.seen <= after or (times is not None and armed.struck >= times):
-            return None
+    def strike(attributes: dict[str, Any]) -> None:
         armed.strike(attributes["client"], host=host, path=attributes.get("path") or "")
-        if times is not None and armed.struck >= times:
-            ground.kernel.call_soon(armed.disarm)
-        return _effect(fault)
 
-    return ground.faultpoints.arm(CONNECT if fault.what == "refuse" else CALL, consulted)
+    point = CONNECT if fault.what == "refuse" else CALL
+    return counted.begin(ground, armed, point, meant, strike, lambda: _effect(fault))
 
 
 def _effect(fault: Fault) -> Any:

@@ -58,7 +58,7 @@ ROOMS: dict[str, Any] = {
 
 class Ground(
     apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground, container.Ground,
-    process.Ground, webhooks.Ground, externals.Ground, dns.Ground, triggers.Ground, nemesis.Ground,
+    process.Ground, externals.Ground, triggers.Ground, nemesis.Ground,
     Protocol,
 ):
     """What the faults need of the cluster."""
