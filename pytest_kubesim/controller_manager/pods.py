@@ -6,7 +6,7 @@ Follows `pkg/api/v1/pod/util.go` and the predicates of `pkg/controller/controlle
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import meta, timestamps
@@ -18,9 +18,17 @@ if TYPE_CHECKING:
     from pytest_kubesim.client_go.store import Store
 
 CONTROLLER_INDEX = "podController"
+STANDING_TALLY = "standing"
 NODE_INDEX = "spec.nodeName"
 
 _TERMINAL = ("Succeeded", "Failed")
+
+ACTIVE, TERMINATING, TERMINAL = "active", "terminating", "terminal"
+
+Standing = tuple[str, bool, str, tuple[tuple[str, str], ...]]
+"""What a controller that counts pods must know of one: whether it is active, terminating or
+terminal; whether it is ready; the UID of its owner, if that is the only one and controls it; its
+labels.  A plain tuple: one is made for every version of every pod."""
 
 
 def phase(pod: Object) -> str:
@@ -42,6 +50,26 @@ def is_active(pod: Object) -> bool:
 def is_terminating(pod: Object) -> bool:
     """Whether it is being deleted and its containers have not ended."""
     return phase(pod) not in _TERMINAL and bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def standing(pod: Object) -> Standing:
+    """What counts of a pod, where pods are counted."""
+    metadata = pod["metadata"]
+    status = fields.status(pod)
+    if status.get("phase") in _TERMINAL:
+        state = TERMINAL
+    else:
+        state = TERMINATING if metadata.get("deletionTimestamp") else ACTIVE
+    ready = False
+    for condition in fields.objects(status, "conditions"):
+        if condition["type"] == "Ready":
+            ready = condition["status"] == "True"
+            break
+    owner = ""
+    references = fields.objects(metadata, "ownerReferences")
+    if len(references) == 1 and references[0].get("controller"):
+        owner = references[0]["uid"]
+    return state, ready, owner, tuple(fields.strings(metadata, "labels").items())
 
 
 def ready_condition(pod: Object) -> Object | None:
@@ -127,6 +155,24 @@ def _node_index(pod: Object) -> tuple[str, ...]:
 def add_controller_index(store: Store) -> None:
     """Index pods by what controls them; those that nothing controls by their namespace."""
     store.add_indexer(CONTROLLER_INDEX, _controller_index)
+
+
+def add_standing_tally(store: Store) -> None:
+    """Count pods by their standing, for each that controls them, and those nothing controls."""
+    add_controller_index(store)
+    store.add_tally(STANDING_TALLY, CONTROLLER_INDEX, standing)
+
+
+def standings(store: Store, owner: Object, kind: str) -> Mapping[Standing, int]:
+    """How many of the pods that `owner` controls have each standing."""
+    metadata = owner["metadata"]
+    key = controller_key(metadata["namespace"], kind, metadata["name"], metadata["uid"])
+    return store.tally(STANDING_TALLY, CONTROLLER_INDEX, key)
+
+
+def orphan_standings(store: Store, namespace: str) -> Mapping[Standing, int]:
+    """How many of the pods of a namespace that nothing controls have each standing."""
+    return store.tally(STANDING_TALLY, CONTROLLER_INDEX, namespace)
 
 
 def add_node_index(store: Store) -> None:

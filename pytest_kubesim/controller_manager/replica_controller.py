@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pytest_kubesim.apimachinery import labels, meta, status
+from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import PODS
 from pytest_kubesim.client_go.store import Store, key_of
-from pytest_kubesim.controller_manager import fields, pod_ranking, pods
+from pytest_kubesim.controller_manager import fields, pod_ranking, pods, replica_census
 from pytest_kubesim.controller_manager.controller import (
     RETRIABLE,
     Controller,
@@ -34,6 +34,7 @@ from pytest_kubesim.sim.clock import NS
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.labels import Selector
     from pytest_kubesim.apimachinery.meta import GroupVersionKind, GroupVersionResource, Object
+    from pytest_kubesim.controller_manager.replica_census import Census
 
 BURST_REPLICAS = 500
 STATUS_UPDATE_RETRIES = 1
@@ -69,7 +70,7 @@ class ReplicaController(Controller):
         self.pods: Store = self.watch(
             PODS, add=self._add_pod, update=self._update_pod, delete=self._delete_pod
         )
-        pods.add_controller_index(self.pods)
+        pods.add_standing_tally(self.pods)
 
     def selector_of(self, obj: Object) -> Selector:
         """The pods that may be the set's.  Raises `ValueError` for a selector that is none."""
@@ -168,31 +169,20 @@ class ReplicaController(Controller):
             selector = self.selector_of(replica_set)
         except ValueError:
             return None
-        related = pods.of_owner(self.pods, replica_set, self.kind.kind, orphans=True)
-        active, terminating_pods, plain = _survey(related, replica_set, selector)
-        if not plain:
-            manager = ControllerRefManager(
-                self.client, self.gvr, replica_set, self.kind, selector, self.pod_control.patch
-            )
-            active = await manager.claim(active)
-        terminating: int | None = None
-        if self.counts_terminating:
-            terminating = sum(
-                meta.is_controlled_by(pod, replica_set) and selector.matches(meta.labels(pod))
-                for pod in terminating_pods
-            )
+        census = replica_census.counted(self.pods, replica_set, self.kind.kind, selector)
+        active: list[Object] | None = None
+        terminating: list[Object] = []
+        if census is None:
+            active, terminating = await self._claimed(replica_set, selector)
         failure: Exception | None = None
         if needs_sync and not meta.deletion_timestamp(replica_set):
-            failure = await self._manage_replicas(key, active, replica_set)
+            failure = await self._manage_replicas(key, replica_set, census, active)
         now_ns = self.now_ns()
-        wanted = labels.from_set(meta.labels(fields.mapping(replica_set["spec"], "template")))
-        # Where all are its own, all match its selector.
-        full = (
-            len(active)
-            if plain and wanted == selector
-            else sum(wanted.matches(pod["metadata"].get("labels")) for pod in active)
-        )
-        new_status = self._status(replica_set, active, full, terminating, failure, now_ns)
+        if census is None:
+            census = replica_census.of_pods(
+                active or [], terminating, replica_set, selector, now_ns
+            )
+        new_status = self._status(replica_set, census, failure)
         updated = await self._update_status(replica_set, new_status)
         if failure is not None:
             raise failure
@@ -201,18 +191,37 @@ class ReplicaController(Controller):
         if min_ready > 0 and fields.number(written, "readyReplicas") != fields.number(
             written, "availableReplicas"
         ):
-            check_ns = pods.next_availability_check_ns(active, min_ready, now_ns)
+            check_ns = pods.next_availability_check_ns(active or (), min_ready, now_ns)
             return Result(min_ready * NS if check_ns is None else check_ns)
         return None
 
+    async def _claimed(
+        self, replica_set: Object, selector: Selector
+    ) -> tuple[list[Object], list[Object]]:
+        """Its active pods, after adopting and releasing, and all that are terminating."""
+        related = pods.of_owner(self.pods, replica_set, self.kind.kind, orphans=True)
+        active, terminating = replica_census.surveyed(related)
+        manager = ControllerRefManager(
+            self.client, self.gvr, replica_set, self.kind, selector, self.pod_control.patch
+        )
+        return await manager.claim(active), terminating
+
     async def _manage_replicas(
-        self, key: str, active: list[Object], replica_set: Object
+        self,
+        key: str,
+        replica_set: Object,
+        census: Census | None,
+        active: list[Object] | None,
     ) -> Exception | None:
-        wanted = fields.number(replica_set["spec"], "replicas")
-        difference = len(active) - wanted
+        """Create or delete what differs; without `active`, all active pods it controls are its."""
+        count = census.active if census is not None else len(active or ())
+        difference = count - fields.number(replica_set["spec"], "replicas")
         if difference < 0:
             return await self._create(key, min(-difference, BURST_REPLICAS), replica_set)
         if difference > 0:
+            if active is None:
+                own = pods.of_owner(self.pods, replica_set, self.kind.kind, orphans=False)
+                active = [pod for pod in own if pods.is_active(pod)]
             return await self._delete(key, min(difference, BURST_REPLICAS), active, replica_set)
         return None
 
@@ -274,36 +283,21 @@ class ReplicaController(Controller):
     # -- the status ---------------------------------------------------------------------------
 
     def _status(
-        self,
-        replica_set: Object,
-        active: list[Object],
-        full: int,
-        terminating: int | None,
-        failure: Exception | None,
-        now_ns: int,
+        self, replica_set: Object, census: Census, failure: Exception | None
     ) -> dict[str, Any]:
-        spec = replica_set["spec"]
-        min_ready = fields.number(spec, "minReadySeconds")
-        ready = available = 0
-        for pod in active:
-            condition = pods.ready_condition(pod)
-            if condition is not None and condition["status"] == "True":
-                ready += 1
-                if min_ready == 0 or pods.is_available(pod, min_ready, now_ns):
-                    available += 1
         new = {
-            "replicas": len(active),
+            "replicas": census.active,
             **compact(
                 {
-                    "fullyLabeledReplicas": full,
-                    "readyReplicas": ready,
-                    "availableReplicas": available,
+                    "fullyLabeledReplicas": census.full,
+                    "readyReplicas": census.ready,
+                    "availableReplicas": census.available,
                 }
             ),
         }
-        if terminating is not None:
-            new["terminatingReplicas"] = terminating
-        conditions = self._conditions(replica_set, len(active), failure)
+        if self.counts_terminating:
+            new["terminatingReplicas"] = census.terminating
+        conditions = self._conditions(replica_set, census.active, failure)
         if conditions:
             new["conditions"] = conditions
         return new
@@ -350,39 +344,3 @@ class ReplicaController(Controller):
                     raise
             current = await self.client.get(self.gvr, meta.namespace(current), meta.name(current))
         raise AssertionError("unreachable")
-
-
-def _survey(
-    related: list[Object], replica_set: Object, selector: Selector
-) -> tuple[list[Object], list[Object], bool]:
-    """The active pods, those that are terminating, and whether all active ones are the set's.
-
-    One pass with nothing called but the selector: this is what a sync of a large set costs.
-    """
-    uid = replica_set["metadata"]["uid"]
-    matches = selector.matches
-    active: list[Object] = []
-    terminating: list[Object] = []
-    plain = True
-    for pod in related:
-        status_ = pod.get("status")
-        if status_ and status_.get("phase") in _TERMINAL:
-            continue
-        metadata = pod["metadata"]
-        if metadata.get("deletionTimestamp"):
-            terminating.append(pod)
-            continue
-        active.append(pod)
-        if plain:
-            references = metadata.get("ownerReferences")
-            plain = (
-                references is not None
-                and len(references) == 1
-                and references[0]["uid"] == uid
-                and references[0].get("controller") is True
-                and matches(metadata.get("labels"))
-            )
-    return active, terminating, plain
-
-
-_TERMINAL = ("Succeeded", "Failed")
