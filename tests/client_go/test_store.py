@@ -21,9 +21,7 @@ def phase_of(obj: Object) -> str:
     return obj["phase"]
 
 
-META: st.SearchStrategy[Any] = st.builds(
-    dict, namespace=st.sampled_from("xy"), name=st.sampled_from("abc")
-)
+META = st.sampled_from([{"namespace": space, "name": name} for space in "xy" for name in "abc"])
 CHANGES: st.SearchStrategy[list[Any]] = st.lists(
     st.builds(
         dict,
