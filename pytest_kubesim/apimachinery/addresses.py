@@ -8,6 +8,7 @@ Follows ``apimachinery/pkg/util/validation/ip.go`` and the parsers of ``k8s.io/u
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 
@@ -148,18 +149,23 @@ def is_valid_interface_address(value: str) -> list[str]:
     return [] if value == canonical else [f"must be in canonical form ({quote(canonical)})"]
 
 
-def ip_warnings(field: str, value: str) -> list[str]:
-    """Warnings for an address that is accepted and will not always be."""
+def ip_warnings(field: object, value: str) -> list[str]:
+    """Warnings for an address that is accepted and will not always be; `field` is its path."""
+    text = _ip_warning(value)
+    return [f"{field}: {text}"] if text else []
+
+
+@functools.lru_cache(maxsize=4096)
+def _ip_warning(value: str) -> str:
     address = parse_ip_sloppy(value)
     if address is None:
-        return []
+        return ""
     preferred = quote(ip_string(address))
     if _has_leading_zeros(value) or _is_mapped(address):
-        return [f"{field}: non-standard IP address {quote(value)} is invalid: use {preferred}"]
+        return f"non-standard IP address {quote(value)} is invalid: use {preferred}"
     if address.version == 6 and str(address) != value:
-        form = f"should be in RFC 5952 canonical format ({preferred})"
-        return [f"{field}: IPv6 address {quote(value)} {form}"]
-    return []
+        return f"IPv6 address {quote(value)} should be in RFC 5952 canonical format ({preferred})"
+    return ""
 
 
 def cidr_warnings(field: str, value: str) -> list[str]:

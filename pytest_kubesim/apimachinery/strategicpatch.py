@@ -150,25 +150,38 @@ def merge_map(original: Object | None, patch: Object, schema: Node | None) -> Ob
     if DIRECTIVE in patch:
         return _directed(patch)
     result = dict(original or {})
-    rest = dict(patch)
-    _retain_keys(result, rest)
-    _set_element_orders(result, rest, schema)
+    rest = patch
+    if any(key[:1] == "$" for key in patch):
+        rest = _carry_out_directives(result, dict(patch), schema)
     for key, value in rest.items():
-        if key.startswith(DELETE_FROM_LIST):
-            target = _list_key(key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)
-            if value is None:
-                result.pop(target, None)
-            elif target in result and _kind(result[target]) == _kind(value):
-                result[target] = _merged(result[target], value, schema, target, deletes=True)
-        elif value is None:
+        if value is None:
             result.pop(key, None)
-        elif key in result and _kind(result[key]) == _kind(value):
-            merged = _merged(result[key], value, schema, key, deletes=False)
-            if isinstance(merged, (dict, list)) or merged != result[key]:
+            continue
+        before = result.get(key)
+        if type(value) is str and type(before) is str:
+            if value != before:
+                result[key] = value
+        elif before is not None and _kind(before) == _kind(value):
+            merged = _merged(before, value, schema, key, deletes=False)
+            if isinstance(merged, (dict, list)) or merged != before:
                 result[key] = merged
         else:
             _put(result, key, value)
     return original if original is not None and _is_unchanged(result, original) else result
+
+
+def _carry_out_directives(result: Object, rest: Object, schema: Node | None) -> Object:
+    """Does to a map what the directives in its patch demand; the rest of the patch."""
+    _retain_keys(result, rest)
+    _set_element_orders(result, rest, schema)
+    for key in [key for key in rest if key.startswith(DELETE_FROM_LIST)]:
+        value = rest.pop(key)
+        target = _list_key(key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)
+        if value is None:
+            result.pop(target, None)
+        elif target in result and _kind(result[target]) == _kind(value):
+            result[target] = _merged(result[target], value, schema, target, deletes=True)
+    return rest
 
 
 def _is_unchanged(result: Object, original: Object) -> bool:
@@ -195,11 +208,12 @@ def _unknown_directive(directive: Any, patch: Object) -> StrategicPatchError:
 
 
 def _put(result: Object, key: str, value: Any) -> None:
-    cleaned = _without_directives(_without_nulls(value))
-    if cleaned is _DROPPED:
+    if type(value) is not str:
+        value = _without_directives(_without_nulls(value))
+    if value is _DROPPED:
         result.pop(key, None)
     else:
-        result[key] = cleaned
+        result[key] = value
 
 
 def _merged(original: Any, value: Any, schema: Node | None, key: str, *, deletes: bool) -> Any:
@@ -242,6 +256,13 @@ def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> N
         node, item = lookup_list(schema, key)
         _, how = strategy(node)
         merge_key = node.merge_key or ""
+        patch.pop(key, None)
+        if original is not None and how == MERGE:
+            ordered = _merged_in_order(original, changes or (), order, merge_key, item)
+            if ordered is not None:
+                if not _are_the_same(ordered, original):
+                    result[key] = ordered
+                continue
         _check_order(changes or [], order, merge_key)
         if original is None and changes is None:
             continue
@@ -258,7 +279,45 @@ def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> N
         ordered = _ordered(ours, others, order, original or [], merge_key if maps else None)
         if original is None or not _are_the_same(ordered, original):
             result[key] = ordered
-        patch.pop(key, None)
+
+
+def _merged_in_order(
+    original: list[Any],
+    changes: Sequence[Any],
+    order: list[Any],
+    merge_key: str,
+    item: Node | None,
+) -> list[Any] | None:
+    """A list merged where the patch demands a place for each of its entries; else None.
+
+    So it is in what clients compute: keys that are text, each once, nothing deleted, and changes in
+    the order that is demanded.
+    """
+    places = _places(order, merge_key) if merge_key and order and (original or changes) else None
+    if places is None or len(places) != len(order):
+        return None
+    found: list[Any] = [None] * len(order)
+    for entry in original:
+        at = _place_of(entry, places, merge_key)
+        if at is None or found[at] is not None:
+            return None
+        found[at] = entry
+    last = -1
+    for entry in changes:
+        at = _place_of(entry, places, merge_key)
+        if at is None or at <= last or DIRECTIVE in entry:
+            return None
+        last = at
+        before = found[at]
+        found[at] = entry if before is None else merge_map(before, entry, item)
+    return found if None not in found else [entry for entry in found if entry is not None]
+
+
+def _place_of(entry: Any, places: Mapping[str, int], merge_key: str) -> int | None:
+    if type(entry) is not dict:
+        return None
+    wanted = cast("Object", entry).get(merge_key)
+    return places.get(wanted) if type(wanted) is str else None
 
 
 def _check_order(changes: list[Any], order: list[Any], merge_key: str) -> None:
@@ -497,7 +556,11 @@ _DROPPED = _Dropped()
 def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         fields = cast("Object", value)
-        return {k: _without_nulls(v) for k, v in fields.items() if v is not None}
+        return {
+            k: v if type(v) is str else _without_nulls(v)
+            for k, v in fields.items()
+            if v is not None
+        }
     if isinstance(value, list):
         return [_without_nulls(entry) for entry in cast("list[Any]", value)]
     return value
@@ -508,8 +571,11 @@ def _without_directives(value: Any) -> Any:
         fields = cast("Object", value)
         if DIRECTIVE in fields:
             return _DROPPED
-        cleaned = ((k, _without_directives(v)) for k, v in fields.items())
-        return {k: v for k, v in cleaned if v is not _DROPPED}
+        return {
+            k: cleaned
+            for k, v in fields.items()
+            if (cleaned := v if type(v) is str else _without_directives(v)) is not _DROPPED
+        }
     if isinstance(value, list):
         entries = map(_without_directives, cast("list[Any]", value))
         return [entry for entry in entries if entry is not _DROPPED]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.status import APIStatus
     from pytest_kubesim.apiserver.apiextensions.strategy import CustomStrategy
     from pytest_kubesim.apiserver.scope import RequestScope
-    from pytest_kubesim.registry.rest import Resource
+    from pytest_kubesim.registry.rest import Context, Resource
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 SCHEME = 'scheme "pkg/api/legacyscheme/scheme.go:30"'
@@ -79,7 +79,8 @@ def read_object(
             unknown = [*unknown, *repeated]
         report(scope, unknown, directive, lambda text: refused(obj, kind, text))
     scope.context.given = obj
-    return complete(scope.served if _is_served(scope, kind) else None, schema, obj, base)
+    resource = scope.served if _is_served(scope, kind) else None
+    return complete(scope.context, resource, schema, obj, base)
 
 
 def _custom(
@@ -181,9 +182,16 @@ def _is_served(scope: RequestScope, kind: GroupVersionKind) -> bool:
 
 
 def complete(
-    resource: Resource | None, schema: Schema, obj: Object, base: Object | None = None
+    context: Context,
+    resource: Resource | None,
+    schema: Schema,
+    obj: Object,
+    base: Object | None = None,
 ) -> Object:
-    """The object with its defaults, as Go prints it; `base` is one that has been printed."""
+    """The object with its defaults, as Go prints it; `base` is one that has been printed.
+
+    What is printed here is kept in `context.printed`, so that it is not printed again.
+    """
     if resource is not None:
         try:
             obj = resource.strategy.default(obj)
@@ -194,6 +202,8 @@ def complete(
         if resource.custom:
             return obj
     known = go_encoding.roundtrip(schema, obj, base)
+    if resource is not None:
+        context.printed = known
     if known is obj:
         return obj
     printed: Object = _with_empty_lists(known, obj)

@@ -114,6 +114,23 @@ class Store:
             return obj
         return go_encoding.roundtrip(resource.schema, obj, base)
 
+    def printed_again(
+        self, context: Context, obj: Object, resource: Resource, old: Object | None = None
+    ) -> Object:
+        """What admission and the hooks left of an object that came in, as Go prints it.
+
+        Only what they changed is looked at: the rest has been printed when the object was read, or
+        is part of `old`, the stored one.
+        """
+        known = None if self.resource.conversion is not None else context.printed
+        if known is None or old is None:
+            return self.printed(obj, resource, known or old)
+        base = {
+            key: known.get(key) if value is not old.get(key) else value
+            for key, value in obj.items()
+        }
+        return self.printed(obj, resource, base)
+
     # -- create -------------------------------------------------------------------------------
 
     async def create(
@@ -144,7 +161,7 @@ class Store:
         generated = not get_path(obj, "metadata", "name")
         obj = self.before_create(scope, self.with_system_fields(scope, obj), strategy)
         obj = strategy.begin_create(context, obj)
-        obj = self.printed(obj, self.storage_resource)
+        obj = self.printed_again(context, obj, self.storage_resource)
         if validate is not None:
             await validate(obj, None)
         name: str = obj["metadata"]["name"]
@@ -392,7 +409,7 @@ class _Change:
             raise status.new_conflict(store.name, self.name, status.OPTIMISTIC_LOCK_ERROR)
         obj = before_update(store, self.scope, obj, old, strategy)
         obj = strategy.begin_update(self.scope.context, obj, old)
-        obj = store.printed(obj, store.storage_resource, old)
+        obj = store.printed_again(self.scope.context, obj, store.storage_resource, old)
         obj = keep_managed_times(obj, old)
         if self.validate is not None:
             await self.validate(obj, old)
@@ -406,7 +423,7 @@ class _Change:
         obj = store.with_system_fields(scope, wipe_system_fields(obj))
         obj = store.before_create(scope, obj, store.strategy)
         obj = store.strategy.begin_create(scope.context, obj)
-        obj = store.printed(obj, store.storage_resource)
+        obj = store.printed_again(scope.context, obj, store.storage_resource)
         if self.validate is not None:
             await self.validate(obj, None)
         return obj

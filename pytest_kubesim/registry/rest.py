@@ -68,6 +68,8 @@ class Context(msgspec.Struct, eq=False):
     """The API server's own state (allocators), by the name of who keeps it."""
     given: Object | None = None
     """The object as it was decoded, while empty lists and maps were still in it."""
+    printed: Object | None = None
+    """The same as Go prints it, before admission and the hooks: they leave most of it alone."""
 
     def warn(self, text: str) -> None:
         """Add a `Warning` header to the answer, once."""

@@ -21,17 +21,21 @@ _ABSENT: Any = object()
 _CONTAINERS = (dict, list)
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct):
     """The fields only the left value has, those in both with other values, those only right."""
 
     removed: FieldSet
     modified: FieldSet
     added: FieldSet
+    _changed: FieldSet | None = None
 
     @property
     def changed(self) -> FieldSet:
         """What the right value sets: modified or added."""
-        return fieldpath.union(self.modified, self.added)
+        found = self._changed
+        if found is None:
+            found = self._changed = fieldpath.union(self.modified, self.added)
+        return found
 
     def filtered(self, keep: Filter | None) -> Comparison:
         """The comparison without what a strategy resets."""

@@ -243,7 +243,7 @@ class Patcher:
                 lambda text: self._refused(document, text),
             )
         self.scope.context.given = obj
-        return decoding.complete(resource, resource.schema, obj, live)
+        return decoding.complete(self.scope.context, resource, resource.schema, obj, live)
 
     def _custom(self, obj: Object, live: Object, problems: list[str]) -> Object:
         """A patched custom resource."""
@@ -336,7 +336,7 @@ class Patcher:
             # Its data are bytes, compared as such: they have been a map of Go by now.
             document = {**document, "data": patched_text.in_order(document["data"])}
         self.scope.context.given = document
-        return decoding.complete(resource, resource.schema, document, live)
+        return decoding.complete(self.scope.context, resource, resource.schema, document, live)
 
     # -- apply --------------------------------------------------------------------------------
 
@@ -368,7 +368,7 @@ class Patcher:
         if not resource.custom and go_decoding.check_types(resource.schema, new) is not None:
             new = self._converted(resource.schema, applied, new)
         scope.context.given = new
-        return decoding.complete(resource, resource.schema, new)
+        return decoding.complete(scope.context, resource, resource.schema, new)
 
     def _converted(self, schema: Schema, applied: Object, new: Object) -> Object:
         """What was applied in the types of Go.  Raises `APIStatus` (500)."""

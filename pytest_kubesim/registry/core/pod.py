@@ -277,7 +277,8 @@ class PodStatusStrategy(PodStrategy):
         """`ValidatePodStatusUpdate`."""
         del ctx
         return once(
-            kube_finalizers(obj) + pod_status.validate_status_update(obj, old, _options(old))
+            kube_finalizers(obj)
+            + pod_status.validate_status_update(obj, old, lambda: _options(old))
         )
 
     def warnings_on_update(self, ctx: Context, obj: Object, old: Object) -> list[str]:
@@ -289,7 +290,7 @@ class PodStatusStrategy(PodStrategy):
             for key in ("podIPs", "hostIPs")
             for position, entry in enumerate(status.get(key) or ())
             for text in addresses.ip_warnings(
-                str(STATUS.child(key).index(position).child("ip")), entry.get("ip") or ""
+                f"{STATUS.child(key)}[{position}].ip", entry.get("ip") or ""
             )
         ]
 

@@ -5,6 +5,7 @@ Follows `ValidatePodStatusUpdate` of `pkg/apis/core/validation/validation.go`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pytest_kubesim.apimachinery import addresses, formats
@@ -23,11 +24,15 @@ _REVIVED = "may not be transitioned to non-terminated state"
 _HEALTHS = ("Healthy", "Unhealthy", "Unknown")
 
 
-def validate_status_update(pod: Object, old: Object, options: PodOptions) -> ErrorList:
+def validate_status_update(
+    pod: Object, old: Object, options: Callable[[], PodOptions]
+) -> ErrorList:
     """A change through `/status`; the specs are equal by then."""
     new: Object = pod.get("status") or {}
     before: Object = old.get("status") or {}
-    errors = annotation_updates(pod, old, options)
+    errors: ErrorList = []
+    if pod["metadata"].get("annotations") != old["metadata"].get("annotations"):
+        errors += annotation_updates(pod, old, options())
     if new == before:
         return errors
     errors += _conditions(new.get("conditions") or [])
@@ -66,15 +71,14 @@ def validate_status_update(pod: Object, old: Object, options: PodOptions) -> Err
 def _conditions(conditions: list[Object]) -> ErrorList:
     errors: ErrorList = []
     for position, condition in enumerate(conditions):
-        where = _STATUS.child("conditions").index(position)
         generation = condition.get("observedGeneration") or 0
         if generation < 0:
-            at = where.child("observedGeneration")
+            at = _STATUS.child("conditions").index(position).child("observedGeneration")
             errors.append(field.invalid(at, generation, _NOT_NEGATIVE))
         kind = condition.get("type") or ""
-        if kind not in _SYSTEM_CONDITIONS:
-            details = formats.is_qualified_name(kind)
-            errors += field.invalid_each(where.child("Type"), kind, details)
+        if kind not in _SYSTEM_CONDITIONS and (details := formats.is_qualified_name(kind)):
+            where = _STATUS.child("conditions").index(position).child("Type")
+            errors += field.invalid_each(where, kind, details)
     return errors
 
 
@@ -96,9 +100,9 @@ def _nomination(new: Object, before: Object, spec: Object) -> ErrorList:
 def _transitions(new: Object, before: Object, key: str, containers: str, spec: Object) -> ErrorList:
     errors: ErrorList = []
     statuses: list[Object] = new.get(key) or []
-    if _all_may_restart(spec):
+    if not before.get(key) or _all_may_restart(spec):
         return []
-    for position, old in enumerate(before.get(key) or ()):
+    for position, old in enumerate(before[key]):
         terminated = (old.get("state") or EMPTY).get("terminated")
         if terminated is None:
             continue
@@ -140,6 +144,8 @@ def _restarts(container: Object, spec: Object, exit_code: int) -> bool:
 
 def _ephemeral_transitions(new: Object, before: Object) -> ErrorList:
     key = "ephemeralContainerStatuses"
+    if not before.get(key):
+        return []
     statuses = {s.get("name"): s for s in new.get(key) or ()}
     return [
         field.forbidden(_STATUS.child(key).index(position).child("state"), _REVIVED)
@@ -152,6 +158,8 @@ def _ephemeral_transitions(new: Object, before: Object) -> ErrorList:
 
 def _users(statuses: list[Object], path: Path, spec: Object) -> ErrorList:
     errors: ErrorList = []
+    if not statuses:
+        return errors
     system = (spec.get("os") or EMPTY).get("name") or "linux"
     for position, status in enumerate(statuses):
         linux = (status.get("user") or EMPTY).get("linux")
@@ -176,8 +184,10 @@ def _allocated(statuses: list[Object], path: Path, containers: list[Object]) -> 
     errors: ErrorList = []
     known = {c.get("name"): c for c in containers}
     for position, status in enumerate(statuses):
+        if not status.get("allocatedResourcesStatus"):
+            continue
         where = path.index(position).child("allocatedResourcesStatus")
-        for index, allocated in enumerate(status.get("allocatedResourcesStatus") or ()):
+        for index, allocated in enumerate(status["allocatedResourcesStatus"]):
             container = known.get(status.get("name"))
             if container is not None:
                 errors += _allocated_name(
@@ -227,6 +237,8 @@ def _healths(resources: list[Object], path: Path) -> ErrorList:
 
 def _claims(status: Object, spec: Object) -> ErrorList:
     errors: ErrorList = []
+    if not status.get("resourceClaimStatuses"):
+        return errors
     known = {c.get("name") for c in spec.get("resourceClaims") or ()}
     seen: set[str] = set()
     for position, claim in enumerate(status.get("resourceClaimStatuses") or ()):
@@ -262,16 +274,19 @@ def _addresses(new: Object, before: Object, many: str, one: str, *, needs_both: 
     known = [entry.get("ip") or "" for entry in before.get(many) or ()]
     for position, each in enumerate(found):
         errors += field.validate_ip_for_legacy_field(where.index(position), each, old=known)
-    shown = field.Printed(json_text([{"IP": each} for each in found] or None))
     if len(found) > 1 and not is_dual_stack(found):
         detail = "may specify no more than one IP for each IP family"
-        errors.append(field.invalid(where, shown, detail))
+        errors.append(field.invalid(where, _shown(found), detail))
     if needs_both:
         if bool(address) != bool(entries):
             detail = "podIP and podIPs must either both be set or both be unset"
-            errors.append(field.invalid(where, shown, detail))
+            errors.append(field.invalid(where, _shown(found), detail))
         errors += first
     return errors
+
+
+def _shown(found: list[str]) -> field.Printed:
+    return field.Printed(json_text([{"IP": each} for each in found] or None))
 
 
 def is_dual_stack(found: list[str]) -> bool:

@@ -113,10 +113,10 @@ def _warnings(spec: Object, metadata: Object, path: Path) -> list[str]:
         out += _null_selectors(affinity, at.child("affinity"))
     for position, server in enumerate((spec.get("dnsConfig") or EMPTY).get("nameservers") or ()):
         where = at.child("dnsConfig", "nameservers").index(position)
-        out += addresses.ip_warnings(str(where), server)
+        out += addresses.ip_warnings(where, server)
     for position, alias in enumerate(spec.get("hostAliases") or ()):
         where = at.child("hostAliases").index(position).child("ip")
-        out += addresses.ip_warnings(str(where), alias.get("ip") or "")
+        out += addresses.ip_warnings(where, alias.get("ip") or "")
     return out
 
 
