@@ -15,7 +15,7 @@ from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.cluster import operators, timeline, waiting
+from pytest_kubesim.cluster import collector, operators, timeline, waiting
 from pytest_kubesim.cluster.api_services import APIServices
 from pytest_kubesim.cluster.audit_log import AuditLog
 from pytest_kubesim.cluster.changes import Changes
@@ -423,7 +423,8 @@ class Cluster(ObjectVerbs):
             return stop() if stop is not None else False
 
         try:
-            held = self.kernel.run(looked, until_ns=until_ns)
+            with collector.rarely():
+                held = self.kernel.run(looked, until_ns=until_ns)
         except HotLoop:
             raise NeverSettled(
                 self.explain(

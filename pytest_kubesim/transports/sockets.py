@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.cluster import collector
 from pytest_kubesim.transports.http import Front
 from pytest_kubesim.transports.peers import Hub, Peer, listen
 from pytest_kubesim.transports.wall_timers import WallTimers
@@ -80,8 +81,9 @@ class Loop(Hub):
     def run(self) -> None:
         """Serve until `stop()`."""
         raise_file_limit()
-        while not self._stopping:
-            self._turn()
+        with collector.rarely():
+            while not self._stopping:
+                self._turn()
         self.close()
         self._listener.close()
         self._wake_in.close()
