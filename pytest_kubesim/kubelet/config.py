@@ -50,7 +50,8 @@ class KubeletConfiguration:
     lease_jitter: float = 0.04
     hollow: bool = False
     """Containers run, and nothing is told of them but what pods are: no events, `PodScheduled` as
-    the scheduler wrote it, and a pod that is to go says no more until it is gone."""
+    the scheduler wrote it, nothing of a pod that is only being created, and a pod that is to go
+    says no more until it is gone."""
 
     @classmethod
     def instant(cls) -> KubeletConfiguration:

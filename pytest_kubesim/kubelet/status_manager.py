@@ -17,6 +17,7 @@ import attrs
 from pytest_kubesim.apimachinery import status as apistatus
 from pytest_kubesim.client_go.resources import PODS
 from pytest_kubesim.kubelet import pod_conditions
+from pytest_kubesim.kubelet.beginnings import Beginnings
 from pytest_kubesim.kubelet.container_statuses import lost
 from pytest_kubesim.kubelet.status_patch import MERGE_KEYS, status_patch
 from pytest_kubesim.wire import ConnectionLost
@@ -56,6 +57,7 @@ class StatusManager:
         self._dirty: dict[str, None] = {}
         self._sending = False
         self._retry: Timer | None = None
+        self._beginnings = Beginnings(host, self.send)
         self.mirrors: dict[str, str] = {}
         """By the UID of a static pod that of its mirror pod; empty while there is none."""
 
@@ -103,6 +105,7 @@ class StatusManager:
         """The pod is gone."""
         self._entries.pop(uid, None)
         self._dirty.pop(uid, None)
+        self._beginnings.forget(uid)
 
     # -- setting ------------------------------------------------------------------------------
 
@@ -208,7 +211,8 @@ class StatusManager:
         entry.finished = entry.finished or finished
         if _version(pod) > _version(entry.pod):
             entry.pod = pod
-        self._mark(entry)
+        if entry.sent or not self._beginnings.keeps(entry.uid, status):
+            self._mark(entry)
 
     # -- sending ------------------------------------------------------------------------------
 

@@ -41,6 +41,25 @@ def test_a_node_object_gets_a_kubelet_that_runs_pods_and_records_no_events(clust
     assert not {"Pulled", "Created", "Started"} & set(reasons)
 
 
+def test_a_pod_is_told_of_once_when_it_runs(cluster):
+    cluster.create(_node("n"))
+    cluster.create(_pod("p"))
+    cluster.eventually("pod/p", {"status": {"phase": "Running"}}, within="1m")
+    told = [
+        entry for entry in cluster.journal.entries("request")
+        if entry.fields["resource"] == "pods/status" and entry.actor != "kube-scheduler"
+    ]
+    assert len(told) == 1
+
+
+def test_a_pod_that_cannot_begin_is_told_of_after_a_while(cluster):
+    cluster.create(_node("n"))
+    volume = {"name": "v", "configMap": {"name": "missing"}}
+    cluster.create(_pod("p", volumes=[volume]))
+    waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
+    cluster.eventually("pod/p", {"status": waiting}, within="30s")
+
+
 def test_a_node_that_comes_ready_is_played_by_somebody(cluster):
     cluster.create(_node("n", conditions=READY))
     cluster.create(_pod("p", nodeName="n"))
