@@ -7,7 +7,10 @@ replace the sum, overhead comes on top.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from pytest_kubesim.apimachinery import quantity
 
@@ -23,6 +26,38 @@ _POD_LEVEL = ("cpu", "memory")
 
 IDLE_CPU_MILLI, IDLE_MEMORY = 1, 8 * 1024 * 1024
 """What a container uses whose program does not say: a thousandth of a core, 8 MiB."""
+
+
+DEFAULT_WEIGHT, DEFAULT_PERIOD = 100, 100_000
+"""What the kernel begins with: a cgroup's weight, and the period of its quota in microseconds."""
+
+
+@attrs.frozen(slots=True)
+class Machine:
+    """What is there to be divided: processors, and bytes of memory."""
+
+    cpus: int = 4
+    memory: int = 16 << 30
+
+
+@attrs.frozen(slots=True, kw_only=True)
+class Settings:
+    """What a kubelet wants of a cgroup (`LinuxContainerResources` of the CRI), and its machine.
+
+    Parameters: `cpu_weight`; `cpu_quota` and `cpu_period` in microseconds, no quota is None;
+    `memory_limit` in bytes or None; `oom_score_adj` of its processes; `hugepages`, bytes by the
+    size of the page (`2MB`); `confined`, whether it is kept from swapping and dies as a whole when
+    one of it is killed for want of memory, as containers do and pods do not; the `machine`.
+    """
+
+    cpu_weight: int = DEFAULT_WEIGHT
+    cpu_quota: int | None = None
+    cpu_period: int = DEFAULT_PERIOD
+    memory_limit: int | None = None
+    oom_score_adj: int = 0
+    hugepages: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    confined: bool = True
+    machine: Machine = attrs.field(factory=Machine)
 
 
 def pod_requests(pod: Object) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from pytest_kubesim.cri.cgroups import Settings
 from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
 from pytest_kubesim.cri.sessions import AttachSession, ExecSession
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -72,10 +73,10 @@ class ContainerConfig:
     """Whether what it waits for is work that never ends."""
     resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     """Requests and limits that it has now, whatever its pod may ask for."""
-    cgroup: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    cgroup: Callable[[Container], Settings] | None = None
+    """Gives the settings of its cgroup, as they are when it is asked."""
     later: Callable[[], Awaitable[tuple[dict[str, str], tuple[Mounted, ...]]]] | None = None
     """Gives variables and mounts when they are first needed, where they are not given here."""
-    """The files of its cgroup."""
 
 
 @attrs.frozen(slots=True)
@@ -291,9 +292,10 @@ class Container:
         """The address of its pod in the network."""
         return self.network.interface(self.pod_ip) if self.network is not None else None
 
-    def cgroup_files(self) -> Mapping[str, str]:
-        """What its cgroup says of its limits, by the name of the file."""
-        return self.config.cgroup
+    def cgroup(self) -> Settings:
+        """The settings of its cgroup now."""
+        give = self.config.cgroup
+        return Settings() if give is None else give(self)
 
     def sigterm(self) -> Future[None]:
         """`await` it to wait for SIGTERM, which then no longer kills: the program has to end."""

@@ -56,6 +56,8 @@ class PodSandbox:
     ip: str = ""
     network: Any = None
     """The pods' network."""
+    pod: Any = None
+    """The pod with what it was allocated, as its kubelet last looked at it."""
 
 
 @attrs.frozen(slots=True)

@@ -24,7 +24,7 @@ from pytest_kubesim.cri.container import (
 from pytest_kubesim.cri.programs import Calls
 from pytest_kubesim.cri.services import Image, PodSandbox, PodSandboxConfig, RuntimeServiceError
 from pytest_kubesim.cri.software.executes import Executes
-from pytest_kubesim.kubelet import allocation, container_files, pod_actions
+from pytest_kubesim.kubelet import allocation, container_files, linux_resources, pod_actions
 from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.environment import expand, make_environment
 from pytest_kubesim.kubelet.errors import ResizeError, StartError, SyncError
@@ -83,6 +83,7 @@ class KubeRuntime:
             config.crash_loop_initial_ns, config.crash_loop_max_ns, config.crash_loop_reset_ns
         )
         self._hurry: dict[str, Event] = {}
+        self._cgroup = partial(linux_resources.of_container, host.node)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
@@ -117,6 +118,7 @@ class KubeRuntime:
             self._sandbox_ready(pod)
         if sandbox is None:
             return actions.kill_pod
+        sandbox.pod = pod
         await self._start_all(pod, state, sandbox, actions)
         resized = self._resize(actions)
         return bool(
@@ -143,7 +145,6 @@ class KubeRuntime:
                 run.config,
                 resources=container.get("resources") or NOTHING,
                 memory_limit=quantity.value(limit) if limit else None,
-                cgroup=_cgroup(container),
             )
         return bool(actions.resize)
 
@@ -328,7 +329,7 @@ class KubeRuntime:
             privileged=bool(context.get("privileged")),
             background=_is_background(pod, container),
             resources=container.get("resources") or NOTHING,
-            cgroup=_cgroup(container),
+            cgroup=self._cgroup,
             later=partial(self._later, pod, container, sandbox) if asleep else None,
         )
 
@@ -539,17 +540,6 @@ def _host_ports(spec: Object) -> tuple[tuple[str, int, str, int], ...]:
         for port in container.get("ports") or ()
         if port.get("hostPort")
     )
-
-
-def _cgroup(container: Object) -> dict[str, str]:
-    """The limits as the container's cgroup shows them."""
-    limits = (container.get("resources") or NOTHING).get("limits") or NOTHING
-    found: dict[str, str] = {"memory.max": "max", "cpu.max": "max 100000"}
-    if memory := limits.get("memory"):
-        found["memory.max"] = str(quantity.value(memory))
-    if cpu := limits.get("cpu"):
-        found["cpu.max"] = f"{quantity.milli_value(cpu) * 100} 100000"
-    return found
 
 
 def _user(context: dict[str, Any]) -> tuple[int, int, tuple[int, ...]]:

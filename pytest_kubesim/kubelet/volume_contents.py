@@ -27,6 +27,7 @@ from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, FileSystem, Node
 from pytest_kubesim.cri.software.executes import Executes
 from pytest_kubesim.cri.software.rootfs import build
+from pytest_kubesim.kubelet import node_cgroups
 from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.errors import ContentProblem
 from pytest_kubesim.kubelet.host import NOTHING
@@ -162,6 +163,7 @@ class VolumeContents:
         runtime = self._host.runtime
         if runtime.host_files is None:
             runtime.host_files = host_files(self._host.node.name, self._host.now_ns())
+            files.put(runtime.host_files.root, node_cgroups.PLACE, node_cgroups.root(self._host))
         root = runtime.host_files.root
         node = files.find(root, path)
         if node is None:

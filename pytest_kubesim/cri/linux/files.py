@@ -70,6 +70,25 @@ def mode_string(mode: int) -> str:
     return text
 
 
+class MadeUp(Node):
+    """A directory whose entries the kernel makes up whenever somebody looks."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], dict[str, Node]], mode: int = 0o555) -> None:
+        self._make = make
+        super().__init__(DIRECTORY, mode)
+
+    def _get(self) -> dict[str, Node]:
+        return self._make()
+
+    def _set(self, value: dict[str, Node]) -> None:
+        del value
+
+    entries = property(_get, _set)  # pyright: ignore[reportAssignmentType]
+    """What is in it now."""
+
+
 class FileSystem:
     """A tree of files, of which a mount shows all or a part."""
 

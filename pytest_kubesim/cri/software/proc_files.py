@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.cri import cgroup_files
+from pytest_kubesim.cri.cgroup_files import cpus_text
 from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.files import FileSystem
 
@@ -27,8 +29,10 @@ def mount(system: System, container: Container) -> None:
     put("uptime", partial(_uptime, container))
     put("loadavg", "0.00 0.00 0.00 1/100 1\n")
     put("version", "Linux version 6.8.0-85-generic (buildd@lcy02)\n")
-    put("cpuinfo", "".join(f"processor\t: {n}\nmodel name\t: kubesim\n\n" for n in range(4)))
-    put("meminfo", "MemTotal:       16777216 kB\nMemFree:        8388608 kB\n")
+    cgroup = container.cgroup()
+    cpus, total = cgroup.machine.cpus, cgroup.machine.memory // 1024
+    put("cpuinfo", "".join(f"processor\t: {n}\nmodel name\t: kubesim\n\n" for n in range(cpus)))
+    put("meminfo", f"MemTotal:       {total:8d} kB\nMemFree:        {total // 2:8d} kB\n")
     config = container.config
     uid, gid, groups = config.user
     status = (
@@ -36,19 +40,21 @@ def mount(system: System, container: Container) -> None:
         f"Gid:\t{gid}\t{gid}\t{gid}\t{gid}\nGroups:\t{' '.join(map(str, groups))} \n"
         f"NoNewPrivs:\t{int(config.no_new_privs)}\nSeccomp:\t2\n"
         f"CapEff:\t{'000001ffffffffff' if config.privileged else '00000000a80425fb'}\n"
+        f"Cpus_allowed:\t{(1 << cpus) - 1:x}\nCpus_allowed_list:\t{cpus_text(cpus)}\n"
+        "Mems_allowed:\t1\nMems_allowed_list:\t0\n"
     )
     for place in ("self", "1"):
         put(f"{place}/status", status)
         put(f"{place}/mounts", partial(_mounts, system))
         put(f"{place}/cgroup", "0::/\n")
+        put(f"{place}/oom_score_adj", f"{cgroup.oom_score_adj}\n")
     for name, value in {**_SYSCTLS, **container.sandbox.config.sysctls}.items():
         put(f"sys/{name.replace('.', '/')}", f"{value}\n")
     put("sys/kernel/hostname", f"{container.hostname}\n")
     system.mounts.mount("/proc", made)
-    cgroup = FileSystem("cgroup2", mode=0o555)
-    for name, value in container.cgroup_files().items():
-        files.put(cgroup.root, name, files.regular(f"{value}\n".encode(), 0o444))
-    system.mounts.mount("/sys/fs/cgroup", cgroup, read_only=True)
+    own = FileSystem("cgroup2", mode=0o555, source="cgroup")
+    own.root.entries = cgroup_files.entries(container.cgroup, lambda: (container,))
+    system.mounts.mount("/sys/fs/cgroup", own, read_only=not config.privileged)
 
 
 _SYSCTLS = {
