@@ -26,6 +26,7 @@ from pytest_kubesim.apiserver.storage.errors import (
     StorageError,
     plain,
 )
+from pytest_kubesim.apiserver.storage.sharing import Parts
 from pytest_kubesim.etcd.messages import (
     Compare,
     DeleteRangeRequest,
@@ -130,6 +131,7 @@ class Etcd3:
         self._known = known
         self._lease = 0
         self._lease_until_ns = -1
+        self._parts = Parts()
 
     # -- decoding -----------------------------------------------------------------------------
 
@@ -265,7 +267,7 @@ class Etcd3:
             # What is no version is none.
             metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
             obj = {**obj, "metadata": metadata}
-        stored = await self._encode(obj)
+        stored = self._parts.shared(await self._encode(obj), None)
         lease = await self._lease_for(ttl_seconds) if ttl_seconds else 0
         answer = await self.client.txn(
             (Compare(key, "MOD", "EQUAL", 0),), (PutRequest(key, stored, lease),)
@@ -303,6 +305,7 @@ class Etcd3:
                 return old
             if dry_run:
                 return new
+            stored = self._parts.shared(stored, None if kv is None else kv.value)
             lease = await self._lease_for(ttl_seconds) if ttl_seconds else 0
             revision = 0 if kv is None else kv.mod_revision
             answer = await self.client.txn(
