@@ -448,7 +448,7 @@ class Container:
 
     def _last_words(self, code: int) -> str:
         if self.termination_message:
-            return self.termination_message[:4096]
+            return self.termination_message[-4096:]
         if self.config.termination_message_policy == "FallbackToLogsOnError" and code != 0:
             tail = [line.text + ("" if line.partial else "\n") for line in self.logs[-80:]]
             return "".join(tail)[-2048:]

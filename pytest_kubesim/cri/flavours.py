@@ -34,8 +34,14 @@ class Flavour:
     lost_container: tuple[int, str]
     """Exit code and reason of a container that was running when its host went down."""
     start_failure: str
-    """What starting a missing executable says; holds `{executable}`."""
+    """What is said of a command that cannot be run; holds `{problem}` in runc's words, or
+    `{crun}` in crun's."""
     start_failure_code: int = 128
+    start_failure_reason: str = "StartError"
+    start_failure_wrap: str = "{problem}"
+    """What the kubelet hears of it; holds `{id}` of the container and `{problem}`, the failure."""
+    fails_at_creation: bool = False
+    """Whether that comes out when a container is made, so that there is none."""
     user_namespaces: bool = True
 
 
@@ -67,7 +73,7 @@ CONTAINERD = Flavour(
     start_failure=(
         "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
         "runc create failed: unable to start container process: error during container init: "
-        'exec: "{executable}": executable file not found in $PATH'
+        "{problem}"
     ),
 )
 
@@ -95,11 +101,8 @@ CRI_O = Flavour(
     unpack="rpc error: code = Unknown desc = unable to pull image or OCI artifact: {problem}",
     reports_user=True,
     lost_container=(255, "Error"),
-    start_failure=(
-        "container create failed: executable file `{executable}` not found in $PATH: "
-        "No such file or directory"
-    ),
-    start_failure_code=127,
+    start_failure="container create failed: {crun}",
+    fails_at_creation=True,
 )
 
 DOCKER = Flavour(
@@ -126,9 +129,13 @@ DOCKER = Flavour(
     start_failure=(
         "failed to create task for container: failed to create shim task: OCI runtime create "
         "failed: runc create failed: unable to start container process: error during container "
-        'init: exec: "{executable}": executable file not found in $PATH'
+        "init: {problem}"
     ),
     start_failure_code=127,
+    start_failure_reason="ContainerCannotRun",
+    start_failure_wrap=(
+        'failed to start container "{id}": Error response from daemon: {problem}'
+    ),
     user_namespaces=False,
 )
 

@@ -10,6 +10,7 @@ one; a pattern without tag or digest speaks of all tags.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, MutableMapping
 from fnmatch import fnmatchcase
 from hashlib import sha256
@@ -87,6 +88,34 @@ def _parse(image: str) -> Reference:
         if "/" not in path:
             path = f"library/{path}"
     return Reference(registry, path, tag or ("" if digest else "latest"), digest)
+
+
+_COMPONENT = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_REFERENCE = re.compile(
+    rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?/{_COMPONENT}(?:/{_COMPONENT})*"
+    r"(?::\w[\w.-]{0,127})?"
+    r"(?:@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+)
+
+
+def problem_of(image: str) -> str:
+    """Why that is no image's name, in the words of `distribution/reference`; empty if it is one."""
+    if re.fullmatch("[a-f0-9]{64}", image):
+        return (
+            f"invalid repository name ({image}), cannot specify 64-byte hexadecimal strings"
+        )
+    first, slash, rest = image.partition("/")
+    domain, remote = "docker.io", image
+    if slash and (first == "localhost" or set(".:") & set(first) or first.lower() != first):
+        domain, remote = first, rest
+    if domain in ("docker.io", "index.docker.io") and "/" not in remote:
+        remote = f"library/{remote}"
+    name = remote.partition(":")[0]
+    if name.lower() != name:
+        return f"invalid reference format: repository name ({name}) must be lowercase"
+    return "" if _REFERENCE.fullmatch(f"{domain}/{remote}") else "invalid reference format"
 
 
 def with_tag(image: str) -> str:

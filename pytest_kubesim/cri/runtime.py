@@ -22,6 +22,7 @@ from pytest_kubesim.cri.services import (
     NOT_READY,
     READY,
     AddressRange,
+    CannotRun,
     ExecTimeout,
     Image,
     Listener,
@@ -83,6 +84,16 @@ class _Pod:
 
 
 _UNKNOWN_POD = PodState()
+
+
+def start_failure(flavour: Flavour, problem: CannotRun) -> str:
+    """What a runtime says of a command that cannot be run."""
+    if problem.fault == "ENOENT":
+        where = "" if problem.executable.startswith("/") else " in $PATH"
+        crun = f"executable file `{problem.executable}` not found{where}: No such file or directory"
+    else:
+        crun = "open executable: Permission denied"
+    return flavour.start_failure.format(problem=problem, crun=crun)
 
 
 class Runtime:
@@ -317,6 +328,12 @@ class Runtime:
             self.process,
             self._changed,
         )
+        if self.flavour.fails_at_creation:
+            try:
+                container.program.prepare(container)
+            except CannotRun as problem:
+                why = start_failure(self.flavour, problem)
+                raise RuntimeServiceError(f"rpc error: code = Unknown desc = {why}") from None
         self.images.made(container)
         self._pods[uid].attempts[config.name] = config.attempt
         containers = self._pods[uid].containers
@@ -339,11 +356,22 @@ class Runtime:
             )
         try:
             container.program.prepare(container)
-        except RuntimeServiceError as problem:
-            container.message = str(problem).partition(" desc = ")[2]
-            container.bury(128, "StartError")
-            raise
+        except CannotRun as problem:
+            raise self._not_started(container, problem) from None
         container.begin()
+
+    def _not_started(self, container: Container, problem: CannotRun) -> RuntimeServiceError:
+        flavour = self.flavour
+        container.message = why = start_failure(flavour, problem)
+        code = flavour.start_failure_code
+        if code == 127:
+            # Docker answers as a shell would, and has no other times of it than its creation's.
+            container.started_ns = container.created_ns
+            code = 127 if problem.fault == "ENOENT" else 126
+        container.bury(code, flavour.start_failure_reason)
+        self._changed("stopped", container)
+        told = flavour.start_failure_wrap.format(id=container.id, problem=why)
+        return RuntimeServiceError(f"rpc error: code = Unknown desc = {told}")
 
     async def stop_container(self, container: Container, timeout_ns: int) -> None:
         """SIGTERM, then SIGKILL after `timeout_ns`; returns once it has ended."""

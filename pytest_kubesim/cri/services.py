@@ -24,6 +24,15 @@ class RuntimeServiceError(Exception):
     """What the runtime answered instead; `str(error)` is what events show."""
 
 
+class CannotRun(RuntimeServiceError):
+    """An image holds no such executable; `executable` as the pod names it, `fault` the errno."""
+
+    def __init__(self, problem: str, executable: str = "", fault: str = "ENOENT") -> None:
+        super().__init__(problem)
+        self.executable = executable
+        self.fault = fault
+
+
 class ExecTimeout(RuntimeServiceError):
     """A command did not end in time."""
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONTAINER_CREATING, POD_INITIALIZING = "ContainerCreating", "PodInitializing"
 STATUS_UNKNOWN = "ContainerStatusUnknown"
 RESTARTING_ALL = "RestartingAllContainers"
+POD_MESSAGES_LIMIT = 12 * 1024
 
 Reasons = Callable[[str], "tuple[str, str] | None"]
 """Why a container could not be started last time: `(reason, message)` by its name."""
@@ -46,14 +47,15 @@ def container_statuses(
     """The statuses of `containers`, in the order in which the API shows them."""
     before = {status["name"]: status for status in previous}
     statuses: list[Object] = []
+    limit = _message_limit(pod)
     for container in containers:
         name = container["name"]
         old = before.get(name)
         runs = [c for c in state.containers if c.name == name]
         if runs:
-            status = _known(container, runs[0], old, runtime_name, reports_user)
+            status = _known(container, runs[0], old, runtime_name, reports_user, limit)
             if len(runs) > 1:
-                status["lastState"] = _state(runs[1], runtime_name)
+                status["lastState"] = _state(runs[1], runtime_name, limit)
         else:
             status = _absent(container, old, pod, has_init, restarting)
         if _finished_init(init, container, runs, status, state, pod):
@@ -70,6 +72,12 @@ def container_statuses(
     if not init and len(statuses) > 1:
         statuses.sort(key=lambda status: status["name"])
     return statuses
+
+
+def _message_limit(pod: Object) -> int:
+    spec = pod["spec"]
+    fields = ("containers", "initContainers", "ephemeralContainers")
+    return POD_MESSAGES_LIMIT // sum(len(spec.get(field) or ()) for field in fields)
 
 
 def _finished_init(
@@ -153,12 +161,17 @@ def lost(message: str = "The container could not be located when the pod was ter
 
 
 def _known(
-    container: Object, run: Container, old: Object | None, runtime_name: str, reports_user: bool
+    container: Object,
+    run: Container,
+    old: Object | None,
+    runtime_name: str,
+    reports_user: bool,
+    limit: int,
 ) -> Object:
     config = run.config
     status: Object = {
         "name": run.name,
-        "state": _state(run, runtime_name),
+        "state": _state(run, runtime_name, limit),
         "lastState": {},
         "ready": False,
         "restartCount": config.attempt,
@@ -191,7 +204,7 @@ def _known(
     return status
 
 
-def _state(run: Container, runtime_name: str) -> Object:
+def _state(run: Container, runtime_name: str, limit: int) -> Object:
     if run.state == RUNNING:
         return {"running": {"startedAt": format_time(run.started_ns or 0)}}
     if run.state == CREATED:
@@ -199,12 +212,14 @@ def _state(run: Container, runtime_name: str) -> Object:
     terminated: dict[str, Any] = {
         "exitCode": run.exit_code,
         "reason": run.reason,
-        "startedAt": format_time(run.started_ns) if run.started_ns is not None else None,
-        "finishedAt": format_time(run.finished_ns) if run.finished_ns is not None else None,
+        # What never ran started at the beginning of Unix' time.
+        "startedAt": format_time(run.started_ns or 0),
+        "finishedAt": format_time(run.finished_ns or 0),
         "containerID": f"{runtime_name}://{run.id}",
     }
     if run.message:
-        terminated["message"] = run.message
+        # `normalizeStatus`: 12 KiB for all containers of a pod.
+        terminated["message"] = run.message[:limit]
     return {"terminated": terminated}
 
 

@@ -77,11 +77,7 @@ async def make_environment(
     Raises: `StartError` (CreateContainerConfigError).
     """
     namespace = pod["metadata"]["namespace"]
-    env: dict[str, str] = {}
-    if services:
-        links = pod["spec"].get("enableServiceLinks", True)
-        for service in await references.services(namespace, links=links):
-            env.update(service_variables(service))
+    env = await service_environment(pod, references) if services else {}
     known = dict(env)
     for source in container.get("envFrom") or ():
         values = await _env_from(source, namespace, references)
@@ -99,6 +95,18 @@ async def make_environment(
         if text is not None:
             known[variable["name"]] = text
     return known
+
+
+async def service_environment(
+    pod: Object, references: References, until: str = "~"
+) -> dict[str, str]:
+    """The variables that announce services, those that were there at a time (RFC 3339)."""
+    links = pod["spec"].get("enableServiceLinks", True)
+    env: dict[str, str] = {}
+    for service in await references.services(pod["metadata"]["namespace"], links=links):
+        if (service["metadata"].get("creationTimestamp") or "") <= until:
+            env.update(service_variables(service))
+    return env
 
 
 async def _env_from(source: Object, namespace: str, references: References) -> dict[str, str]:

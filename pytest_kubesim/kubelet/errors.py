@@ -4,11 +4,15 @@ from __future__ import annotations
 
 
 class SyncError(Exception):
-    """A sync failed.  `retry_at_ns` is when a backoff ends; None: after the usual period."""
+    """A sync failed.  `retry_at_ns` is when a backoff ends; None: after the usual period.
+
+    `sandbox_ns`: when the sync had made a sandbox, if it had.
+    """
 
     def __init__(self, message: str, retry_at_ns: int | None = None) -> None:
         super().__init__(message)
         self.retry_at_ns = retry_at_ns
+        self.sandbox_ns: int | None = None
 
 
 class ResizeError(SyncError):

@@ -9,7 +9,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery.timestamps import format_duration
-from pytest_kubesim.cri.images import with_tag
+from pytest_kubesim.cri.images import problem_of, with_tag
 from pytest_kubesim.cri.services import Image, RuntimeServiceError
 from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.errors import StartError
@@ -52,10 +52,10 @@ class ImageManager:
         requested: str = container.get("image") or ""
         name, runtime = container["name"], self._host.runtime
         policy = container.get("imagePullPolicy") or "IfNotPresent"
-        if not requested or requested != requested.strip() or "//" in requested:
+        if wrong := problem_of(requested):
             message = (
                 f'Failed to apply default image tag "{requested}": couldn\'t parse image name '
-                f'"{requested}": invalid reference format'
+                f'"{requested}": {wrong}'
             )
             self._event(pod, name, WARNING, "InspectFailed", message)
             raise StartError(ERR_INVALID_IMAGE_NAME, message)

@@ -158,6 +158,7 @@ class ActiveKubelet:
             images,
             reasons,
             self._relist,
+            self._notice,
             self.allocations,
         ))
         self.shutdown = NodeShutdown(host, self.workers, self._shutting_down)
@@ -354,6 +355,9 @@ class ActiveKubelet:
 
     def _relist(self, uid: str) -> None:
         self.pleg.request_relist(uid)
+
+    def _notice(self, uid: str, since_ns: int) -> None:
+        self.pleg.notice(uid, since_ns)
 
     def _container_changed(self, uid: str) -> None:
         self.workers.sync(uid, probes=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.apimachinery import quantity
-from pytest_kubesim.apimachinery.timestamps import format_duration
+from pytest_kubesim.apimachinery.timestamps import format_duration, format_time
 from pytest_kubesim.cri.container import (
     EXITED,
     RUNNING,
@@ -24,14 +24,21 @@ from pytest_kubesim.cri.container import (
 from pytest_kubesim.cri.programs import Calls
 from pytest_kubesim.cri.services import Image, PodSandbox, PodSandboxConfig, RuntimeServiceError
 from pytest_kubesim.cri.software.executes import Executes
-from pytest_kubesim.kubelet import allocation, container_files, linux_resources, pod_actions
+from pytest_kubesim.kubelet import (
+    allocation,
+    container_files,
+    linux_resources,
+    pod_actions,
+    volume_contents,
+)
 from pytest_kubesim.kubelet.backoff import Backoff
-from pytest_kubesim.kubelet.environment import expand, make_environment
+from pytest_kubesim.kubelet.environment import expand, make_environment, service_environment
 from pytest_kubesim.kubelet.errors import ResizeError, StartError, SyncError
 from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING, full_name
 from pytest_kubesim.kubelet.lifecycle_hooks import run_hook
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
 from pytest_kubesim.kubelet.restart_policy import is_sidecar
+from pytest_kubesim.kubelet.security_context import check_non_root, user_of
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.tasks import Event
 
@@ -112,14 +119,19 @@ class KubeRuntime:
                 )
             for run in actions.reset:
                 await self._reset(pod, run)
-        sandbox = actions.sandbox
+        sandbox, made_ns = actions.sandbox, None
         if actions.create_sandbox:
             sandbox = await self._create_sandbox(pod, actions.attempt)
+            made_ns = self._host.kernel.now_ns
             self._sandbox_ready(pod)
         if sandbox is None:
             return actions.kill_pod
         sandbox.pod = pod
-        await self._start_all(pod, state, sandbox, actions)
+        try:
+            await self._start_all(pod, state, sandbox, actions)
+        except SyncError as error:
+            error.sandbox_ns = made_ns
+            raise
         resized = self._resize(actions)
         return bool(
             resized or actions.kill_pod or actions.kill or actions.reset
@@ -285,9 +297,11 @@ class KubeRuntime:
         )
         words = (*(container.get("command") or ()), *(container.get("args") or ()))
         asleep = isinstance(program, Executes) and program.sleeps(words)
-        visible = not asleep and (
-            isinstance(program.for_attempt(attempt), Calls) or program.volatile
-        )
+        if asleep:
+            # Services count now only where other variables speak of them.
+            visible = any("$(" in (v.get("value") or "") for v in container.get("env") or ())
+        else:
+            visible = isinstance(program.for_attempt(attempt), Calls) or program.volatile
         if visible or container.get("env") or container.get("envFrom"):
             env = await make_environment(
                 pod, container, self._references, host.node.capacity, sandbox.ip,
@@ -298,9 +312,12 @@ class KubeRuntime:
             **(spec.get("securityContext") or NOTHING),
             **(container.get("securityContext") or NOTHING),
         }
-        self._check_non_root(container, context)
+        own_user = program.software.user if isinstance(program, Executes) else None
+        check_non_root(pod, container, context, own_user)
         mounted: tuple[Mounted, ...] = ()
-        live = program.live and not asleep
+        live = program.live and not (
+            asleep and not volume_contents.follows_others(pod, container)
+        )
         if live or container.get("volumeMounts"):
             mounted = await self._mounted(pod, container, sandbox, env, live=live)
         return ContainerConfig(
@@ -319,7 +336,7 @@ class KubeRuntime:
             memory_limit=quantity.value(limit) if limit else None,
             termination_message_policy=container.get("terminationMessagePolicy") or "File",
             spec_hash=pod_actions.spec_hash(container),
-            user=_user(context),
+            user=user_of(context, own_user or 0),
             mounts=mounted,
             termination_message_path=(
                 container.get("terminationMessagePath") or "/dev/termination-log"
@@ -336,13 +353,21 @@ class KubeRuntime:
     async def _later(
         self, pod: Object, container: Object, sandbox: PodSandbox
     ) -> tuple[dict[str, str], tuple[Mounted, ...]]:
-        """Variables and mounts of a container that has slept until now."""
-        host = self._host
-        env = await make_environment(
-            pod, container, self._references, host.node.capacity, sandbox.ip, host.node.host_ip,
-            services=True,
-        )
-        return env, await self._mounted(pod, container, sandbox, env, live=True)
+        """Variables and mounts of a container that has slept until now.
+
+        They are those of its start: what was found then stays, services that came later are none
+        of its.
+        """
+        run = self._host.runtime.pod_state(pod["metadata"]["uid"]).find(container["name"])
+        assert run is not None
+        env = {
+            **await service_environment(
+                pod, self._references, format_time(run.started_ns or self._host.now_ns())
+            ),
+            **run.config.env,
+        }
+        mounted = run.config.mounts
+        return env, mounted or await self._mounted(pod, container, sandbox, env, live=True)
 
     async def _mounted(
         self,
@@ -362,15 +387,6 @@ class KubeRuntime:
         return await container_files.mounts(
             self._host, self._contents, pod, container, sandbox.ip, env
         )
-
-    @staticmethod
-    def _check_non_root(container: Object, context: dict[str, Any]) -> None:
-        if not context.get("runAsNonRoot") or context.get("runAsUser"):
-            return
-        where = f'container: {container["name"]}'
-        if context.get("runAsUser") == 0:
-            problem = f"container's runAsUser breaks non-root policy ({where})"
-            raise StartError("CreateContainerConfigError", problem)
 
     async def _reset(self, pod: Object, run: Container) -> None:
         container = _spec_of(pod, run.name)
@@ -540,12 +556,3 @@ def _host_ports(spec: Object) -> tuple[tuple[str, int, str, int], ...]:
         for port in container.get("ports") or ()
         if port.get("hostPort")
     )
-
-
-def _user(context: dict[str, Any]) -> tuple[int, int, tuple[int, ...]]:
-    uid = context.get("runAsUser") or 0
-    gid = context.get("runAsGroup") or 0
-    groups = {gid, *(context.get("supplementalGroups") or ())}
-    if (fs_group := context.get("fsGroup")) is not None:
-        groups.add(fs_group)
-    return uid, gid, tuple(sorted(groups))

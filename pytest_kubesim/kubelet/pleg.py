@@ -49,6 +49,15 @@ class Pleg:
         if self._dirty.pop(uid, self) is None:
             self._changed(uid)
 
+    def notice(self, uid: str, since_ns: int) -> None:
+        """A sandbox was made at `since_ns`: that is noticed at the first tick after it.
+
+        Told only where a sync has failed: else the pod's containers are noticed anyway.
+        """
+        process = self._host.process
+        left_ns = since_ns + self._delay_ns(since_ns) - self._host.kernel.now_ns
+        process.call_later(max(0, left_ns), self._changed, uid, label="pleg: relist")
+
     def _heard(self, what: str, uid: str, container: Container | None) -> None:
         if not self._host.process.alive:
             return
@@ -58,14 +67,13 @@ class Pleg:
             return
         if not self._waiting:
             self._waiting = True
-            self._host.process.call_later(self._delay_ns(), self._relist, label="pleg: relist")
+            delay_ns = self._delay_ns(self._host.kernel.now_ns)
+            self._host.process.call_later(delay_ns, self._relist, label="pleg: relist")
         self._dirty[uid] = None
 
-    def _delay_ns(self) -> int:
+    def _delay_ns(self, since_ns: int) -> int:
         period_ns = self._host.config.pleg_relist_ns
-        if not period_ns:
-            return 0
-        return period_ns - (self._host.kernel.now_ns - self._phase_ns) % period_ns
+        return period_ns - (since_ns - self._phase_ns) % period_ns if period_ns else 0
 
     def _relist(self) -> None:
         self._waiting = False

@@ -81,6 +81,7 @@ class Parts:
     images: ImageManager
     reasons: ReasonCache
     relist: Callable[[str], object]
+    notice: Callable[[str, int], object]
     allocations: Allocations
 
 
@@ -240,6 +241,8 @@ class PodWorkers:
                     await self._step(worker)
                 except SyncError as error:
                     self._retry(worker, error.retry_at_ns)
+                    if error.sandbox_ns is not None:
+                        self._parts.notice(worker.uid, error.sandbox_ns)
                 except (APIStatus, ConnectionLost):
                     self._retry(worker, None)
                 if worker.pending:

@@ -32,6 +32,7 @@ from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.errors import ContentProblem
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.pod_certificates import PodCertificates
+from pytest_kubesim.kubelet.references import ROOT_CA
 from pytest_kubesim.kubelet.trust_anchors import trust_anchors
 from pytest_kubesim.sim.clock import NS
 
@@ -333,6 +334,30 @@ class VolumeContents:
         age_ns = min(seconds * 4 // 5, 86_400) * NS
         self._tokens[key] = (token, host.now_ns() + age_ns)
         return token
+
+
+def follows_others(pod: Object, container: Object) -> bool:
+    """Whether a container mounts what follows objects of its pod's author: ConfigMaps, Secrets, its
+    labels; the credentials that every pod has are nobody's.
+    """
+    mounted = {mount["name"] for mount in container.get("volumeMounts") or ()}
+    return any(
+        volume["name"] in mounted
+        and ("projected" not in volume or not _is_access(volume["projected"]))
+        for volume in pod["spec"].get("volumes") or ()
+        if any(kind in volume for kind in UPDATED)
+    )
+
+
+def _is_access(projected: Object) -> bool:
+    """Whether it is what the API server puts into every pod (`kube-api-access`)."""
+    return all(
+        "serviceAccountToken" in source
+        or (source.get("configMap") or NOTHING).get("name") == ROOT_CA
+        or [item["path"] for item in (source.get("downwardAPI") or NOTHING).get("items") or ()]
+        == ["namespace"]
+        for source in projected.get("sources") or ()
+    )
 
 
 def _part(system: FileSystem, root: Node) -> FileSystem:

@@ -124,3 +124,27 @@ def test_a_failing_liveness_command_restarts_its_container(kubesim):
     kubesim.eventually("pod/p", lambda p: p["status"].get("containerStatuses", [{}])[0].get("restartCount") == 1, within="2m")
     events = [e["message"] for e in kubesim.list("events") if e["reason"] == "Unhealthy"]
     assert events == ["Liveness probe failed: cat: can't open '/tmp/health': No such file or directory\n"]
+
+
+def test_what_sleeps_has_the_files_and_variables_of_its_start(reader):
+    kubesim = reader.kubesim
+    kubesim.apply(config_map("cm", **{"index.html": "one", "x": "1"}))
+    kubesim.apply({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web"},
+        "spec": {
+            "containers": [{
+                "name": "c", "image": "nginx:1.25",
+                "env": [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "x"}}},
+                        {"name": "Y", "value": "$(KUBERNETES_SERVICE_PORT)-$(X)"}],
+                "volumeMounts": [{"name": "v", "mountPath": "/usr/share/nginx/html"}],
+            }],
+            "volumes": [{"name": "v", "configMap": {"name": "cm"}}],
+        },
+    })
+    kubesim.eventually("pod/web", {"status": {"phase": "Running"}}, within="1m")
+    kubesim.advance("5s")
+    kubesim.apply(config_map("cm", **{"index.html": "two", "x": "2"}))
+    kubesim.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late"}, "spec": {"ports": [{"port": 80}]}})
+    assert reader.sh("curl -s localhost; echo; echo $X $Y $LATE_SERVICE_HOST", "web") == "one\n1 443-1\n"
+    kubesim.advance("95s")
+    assert reader.sh("curl -s localhost; echo $X", "web") == "two1\n"

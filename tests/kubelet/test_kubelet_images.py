@@ -19,10 +19,11 @@ def test_a_missing_image_backs_off():
         'Normal Pulling Pulling image "nope:1"',
         f'Warning Failed Failed to pull image "nope:1": {text}',
         "Warning Failed Error: ErrImagePull",
+        'Normal BackOff Back-off pulling image "nope:1"',
+        "Warning Failed Error: ImagePullBackOff",
     ]
-    world.run(10)
     assert world.container()["state"]["waiting"] == {"reason": "ErrImagePull", "message": text}
-    world.run(25)
+    world.run(10)
     assert world.container()["state"]["waiting"] == {
         "reason": "ImagePullBackOff",
         "message": f'Back-off pulling image "nope:1": ErrImagePull: {text}',

@@ -20,7 +20,7 @@ from pytest_kubesim.cri.linux.mounts import Credentials, Mounts
 from pytest_kubesim.cri.linux.process import System, decode, find_program
 from pytest_kubesim.cri.linux.terminal import Terminal
 from pytest_kubesim.cri.programs import Program
-from pytest_kubesim.cri.services import RuntimeServiceError
+from pytest_kubesim.cri.services import CannotRun, RuntimeServiceError
 from pytest_kubesim.cri.software import proc_files
 from pytest_kubesim.cri.software.rootfs import SEARCHED, Software, build
 
@@ -62,7 +62,7 @@ class Executes(Program):
     # -- what the runtime calls ---------------------------------------------------------------
 
     def prepare(self, container: Container) -> None:
-        """Before the start.  Raises `RuntimeServiceError` where the command cannot be run."""
+        """Before the start.  Raises `CannotRun` where the command cannot be run."""
         if self.sleeps(container.command):
             return
         argv = self._argv(container)
@@ -72,10 +72,8 @@ class Executes(Program):
                 raise Fault("ENOENT")
             find_program(system, argv, self._env(container), self._cwd(container), _who(container))
         except Fault as fault:
-            raise RuntimeServiceError(
-                "rpc error: code = Unknown desc = failed to create containerd task: failed to "
-                "create shim task: OCI runtime create failed: runc create failed: unable to start "
-                f"container process: error during container init: {_exec_problem(argv, fault)}"
+            raise CannotRun(
+                _exec_problem(argv, fault), argv[0] if argv else "", fault.name
             ) from None
 
     def begin(self, container: Container) -> None:
@@ -206,7 +204,7 @@ class Executes(Program):
         except Fault:
             data = b""
         if data and not container.termination_message:
-            container.termination_message = decode(data[:TERMINATION_LOG_LIMIT])
+            container.termination_message = decode(data[-TERMINATION_LOG_LIMIT:])
         system.shut_down()
 
     # -- inside -------------------------------------------------------------------------------
