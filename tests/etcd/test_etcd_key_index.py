@@ -6,24 +6,23 @@ import pytest
 
 from pytest_kubesim.etcd.messages import KeyValue
 from pytest_kubesim.etcd.mvcc.key_index import KeyIndex
-from pytest_kubesim.etcd.mvcc.revision import Revision
 
 
-def put(main: int, version: int, created: int) -> tuple[Revision, KeyValue]:
-    return Revision(main), KeyValue("foo", f"at {main}", created, main, version)
+def put(main: int, version: int, created: int) -> KeyValue:
+    return KeyValue("foo", f"at {main}", created, main, version)
 
 
-def tombstone(main: int) -> tuple[Revision, KeyValue]:
-    return Revision(main), KeyValue("foo", None, 0, main, 0)
+def tombstone(main: int) -> KeyValue:
+    return KeyValue("foo", None, 0, main, 0)
 
 
 def foo() -> KeyIndex:
     """put(1.0) put(2.0) tombstone(3.0) put(4.0) tombstone(5.0)."""
-    index = KeyIndex("foo", 0, *put(1, 1, 1))
-    index.add(*put(2, 2, 1))
-    index.add(*tombstone(3))
-    index.add(*put(4, 1, 4))
-    index.add(*tombstone(5))
+    index = KeyIndex("foo", 0, put(1, 1, 1))
+    index.add(put(2, 2, 1))
+    index.add(tombstone(3))
+    index.add(put(4, 1, 4))
+    index.add(tombstone(5))
     return index
 
 
@@ -63,8 +62,8 @@ def test_a_key_reads_as_it_was(at: int, expected: str | None) -> None:
 
 def test_revisions_since_one_are_the_last_of_each_transaction() -> None:
     index = foo()
-    index.add(Revision(6, 0), KeyValue("foo", "a", 6, 6, 1))
-    index.add(Revision(6, 1), KeyValue("foo", "b", 6, 6, 2))
+    index.add(KeyValue("foo", "a", 6, 6, 1))
+    index.add(KeyValue("foo", "b", 6, 6, 2), sub=1)
     assert index.since(4) == [(4, 0), (5, 0), (6, 1)]
 
 
@@ -78,6 +77,6 @@ def test_a_tombstone_at_the_compacted_revision_does_not_count_for_hashes(
 def test_a_copy_changes_alone() -> None:
     index = foo()
     twin = index.copy(1)
-    twin.add(*put(6, 1, 6))
+    twin.add(put(6, 1, 6))
     assert mains(index) == [[1, 2, 3], [4, 5], []]
     assert mains(twin) == [[1, 2, 3], [4, 5], [6]]

@@ -34,7 +34,7 @@ class Change:
     `obj` is the object after it, `old` before it: None where there was or is none.
     """
 
-    __slots__ = ("_seen", "key", "obj", "old", "revision", "time_ns")
+    __slots__ = ("_added", "_deleted", "_modified", "key", "obj", "old", "revision", "time_ns")
 
     def __init__(
         self, key: str, obj: Object | None, old: Object | None, revision: int, time_ns: int
@@ -44,7 +44,9 @@ class Change:
         self.old = old
         self.revision = revision
         self.time_ns = time_ns
-        self._seen: dict[str, WatchEvent] = {}
+        self._added: WatchEvent | None = None
+        self._modified: WatchEvent | None = None
+        self._deleted: WatchEvent | None = None
 
     def seen(self, matches: Matches | None) -> WatchEvent | None:
         """The event that a watcher with that selector gets; None: it does not see the change."""
@@ -54,20 +56,21 @@ class Change:
         else:
             now = obj is not None and matches(obj)
             before = old is not None and matches(old)
-        if now:
-            assert obj is not None
-            return self._event(MODIFIED if before else ADDED, obj)
+        if not now:
+            return self._as_deleted() if before else None
+        assert obj is not None
         if before:
-            return self._event(DELETED, None)
-        return None
+            if self._modified is None:
+                self._modified = WatchEvent(MODIFIED, obj, self.revision)
+            return self._modified
+        if self._added is None:
+            self._added = WatchEvent(ADDED, obj, self.revision)
+        return self._added
 
-    def _event(self, type_: str, obj: Object | None) -> WatchEvent:
-        found = self._seen.get(type_)
-        if found is None:
-            if obj is None:
-                obj = self._departed()
-            found = self._seen[type_] = WatchEvent(type_, obj, self.revision)
-        return found
+    def _as_deleted(self) -> WatchEvent:
+        if self._deleted is None:
+            self._deleted = WatchEvent(DELETED, self._departed(), self.revision)
+        return self._deleted
 
     def _departed(self) -> Object:
         old = self.old

@@ -21,16 +21,20 @@ compacted revision::
 
 Follows ``key_index.go``. Beside each revision stands the record that etcd's backend keeps under it,
 so that a read is one step; generations need no structure of their own, since a tombstone ends one.
+A record knows its main revision, and nearly every transaction has one change, so what is kept
+beside a record is nothing unless some ``sub`` is not 0.
 An index belongs to the ``epoch`` of the store that made it: a store of another epoch copies it
 before it changes it, by which snapshots share what did not change.
 """
 
 from __future__ import annotations
 
+import itertools
+import operator
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
-from pytest_kubesim.etcd.mvcc.revision import LAST_SUB, Revision
+from pytest_kubesim.etcd.mvcc.revision import Revision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,22 +42,29 @@ if TYPE_CHECKING:
     from pytest_kubesim.etcd.messages import KeyValue
 
 
+_main = operator.attrgetter("mod_revision")
+
+
 class KeyIndex:
     """The revisions of one key, oldest first, each with its record."""
 
-    __slots__ = ("epoch", "key", "records", "revisions")
+    __slots__ = ("_subs", "epoch", "key", "records")
 
-    def __init__(self, key: str, epoch: int, revision: Revision, record: KeyValue) -> None:
+    def __init__(self, key: str, epoch: int, record: KeyValue, sub: int = 0) -> None:
         self.key = key
         self.epoch = epoch
-        self.revisions = [revision]
         self.records = [record]
+        self._subs: list[int] | None = [sub] if sub else None
 
-    def add(self, revision: Revision, record: KeyValue) -> None:
+    def add(self, record: KeyValue, sub: int = 0) -> None:
         """A put or a tombstone; a tombstone only while the key exists."""
-        assert record.version or self.records[-1].version, f"{self.key!r} does not exist"
-        self.revisions.append(revision)
-        self.records.append(record)
+        records = self.records
+        assert record.version or records[-1].version, f"{self.key!r} does not exist"
+        if sub and self._subs is None:
+            self._subs = [0] * len(records)
+        records.append(record)
+        if self._subs is not None:
+            self._subs.append(sub)
 
     def get(self, at: int) -> KeyValue | None:
         """The record in force at the main revision ``at``, ``None`` where the key did not exist."""
@@ -65,7 +76,7 @@ class KeyIndex:
 
     def since(self, at: int) -> list[Revision]:
         """Revisions from the main revision ``at`` on; of several with one main, the last."""
-        last = {revision.main: revision for revision in self.revisions if revision.main >= at}
+        last = {revision.main: revision for revision, _ in self.entries() if revision.main >= at}
         return list(last.values())
 
     def superseded(self, at: int) -> int:
@@ -73,12 +84,15 @@ class KeyIndex:
         position = self._position(at)
         if position < 0:
             return 0
-        ended = not self.records[position].version and self.revisions[position].main < at
+        record = self.records[position]
+        ended = not record.version and record.mod_revision < at
         return position + 1 if ended else position
 
     def drop(self, count: int) -> None:
         """Forget the oldest ``count`` revisions."""
-        del self.revisions[:count], self.records[:count]
+        del self.records[:count]
+        if self._subs is not None:
+            del self._subs[:count]
 
     def keep(self, at: int) -> Revision | None:
         """The one revision at or before ``at`` that counts for a hash after a compaction there.
@@ -89,7 +103,8 @@ class KeyIndex:
         position = self._position(at)
         if position < 0 or not self.records[position].version:
             return None
-        return self.revisions[position]
+        sub = 0 if self._subs is None else self._subs[position]
+        return Revision(self.records[position].mod_revision, sub)
 
     def generations(self) -> list[list[Revision]]:
         """The revisions by generation, oldest first; the last is empty unless the key exists."""
@@ -102,19 +117,21 @@ class KeyIndex:
 
     def is_empty(self) -> bool:
         """Whether nothing of the key is left."""
-        return not self.revisions
+        return not self.records
 
     def copy(self, epoch: int) -> KeyIndex:
         """The same index for a store of another epoch."""
-        twin = KeyIndex(self.key, epoch, self.revisions[0], self.records[0])
-        twin.revisions = self.revisions.copy()
+        twin = KeyIndex(self.key, epoch, self.records[0])
         twin.records = self.records.copy()
+        twin._subs = None if self._subs is None else self._subs.copy()
         return twin
 
     def entries(self) -> Iterator[tuple[Revision, KeyValue]]:
         """Every revision that is kept, oldest first, with its record."""
-        return zip(self.revisions, self.records, strict=True)
+        subs = self._subs or itertools.repeat(0)
+        for record, sub in zip(self.records, subs, strict=False):
+            yield Revision(record.mod_revision, sub), record
 
     def _position(self, at: int) -> int:
         # Of the largest revision at or before the main one; -1 if there is none.
-        return bisect_right(self.revisions, (at, LAST_SUB)) - 1
+        return bisect_right(self.records, at, key=_main) - 1

@@ -36,13 +36,13 @@ from pytest_kubesim.etcd.mvcc.hash import hash_by_revision
 from pytest_kubesim.etcd.mvcc.index import SortedKeys
 from pytest_kubesim.etcd.mvcc.key_index import KeyIndex
 from pytest_kubesim.etcd.mvcc.kvstore_txn import apply_txn
-from pytest_kubesim.etcd.mvcc.revision import Revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pytest_kubesim.etcd.lease import Lessor
     from pytest_kubesim.etcd.messages import Compare, HashKVResponse, RequestOp, TxnResponse
+    from pytest_kubesim.etcd.mvcc.revision import Revision
 
 
 @attrs.frozen(eq=False)
@@ -241,11 +241,11 @@ class KVStore:
         else:
             kv = KeyValue(key, value, previous.create_revision, main, previous.version + 1, lease)
         if index is None:
-            self._index[key] = KeyIndex(key, self._epoch, Revision(main, len(staged)), kv)
+            self._index[key] = KeyIndex(key, self._epoch, kv, len(staged))
         else:
             if index.epoch != self._epoch:
                 index = self._own(index)
-            index.add(Revision(main, len(staged)), kv)
+            index.add(kv, len(staged))
         self._live[key] = kv
         self._touch(key)
         staged.append(Event("PUT", kv, previous))
@@ -272,7 +272,7 @@ class KVStore:
         index = self._index[key]
         if index.epoch != self._epoch:
             index = self._own(index)
-        index.add(Revision(self._revision + 1, len(self._staged)), tombstone)
+        index.add(tombstone, len(self._staged))
         self._live_keys.remove(key)
         self._touch(key)
         self._staged.append(Event("DELETE", tombstone, previous))

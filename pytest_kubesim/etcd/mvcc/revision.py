@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-LAST_SUB = (1 << 63) - 1
-"""Greater than the ``sub`` of any change."""
-
 _SEPARATOR = b"_"
 _TOMBSTONE = b"t"
 
