@@ -280,6 +280,24 @@ _OPERATOR_TOKENS = {
 }
 
 
+def printed(selector: Object | None) -> str:
+    """A `*LabelSelector` as Go prints it (`%+v`)."""
+    if selector is None:
+        return "nil"
+    pairs: dict[str, str] = selector.get("matchLabels") or {}
+    matched = "".join(f"{key}: {pairs[key]}," for key in sorted(pairs))
+    entries: list[Object] = selector.get("matchExpressions") or []
+    expressions = "".join(
+        f"LabelSelectorRequirement{{Key:{entry['key']},Operator:{entry['operator']},"
+        f"Values:[{' '.join(entry.get('values') or ())}],}},"
+        for entry in entries
+    )
+    return (
+        f"&LabelSelector{{MatchLabels:map[string]string{{{matched}}},"
+        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
+    )
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Selector:
     """Reads a selector; raises ``ValueError`` with upstream's text for one that is malformed."""

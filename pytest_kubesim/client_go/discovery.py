@@ -52,16 +52,48 @@ class APIResource:
         return self.gvr.api_version
 
 
+class GroupDiscoveryFailed(Exception):
+    """Of some group versions it is not known what they serve (`ErrGroupDiscoveryFailed`).
+
+    `versions` are those, as `group/version`.
+    """
+
+    def __init__(self, versions: Iterable[str]) -> None:
+        self.versions = sorted(versions)
+        told = ", ".join(f"{each}: stale GroupVersion discovery: {each}" for each in self.versions)
+        super().__init__(f"unable to retrieve the complete list of server APIs: {told}")
+
+
 async def server_resources(client: RESTClient) -> list[APIResource]:
     """Every resource in every version; groups in the server's order, preferred versions first."""
+    found, _failure = await known_resources(client)
+    return found
+
+
+async def known_resources(
+    client: RESTClient,
+) -> tuple[list[APIResource], GroupDiscoveryFailed | None]:
+    """The same, and what of it could not be read: an aggregated server that does not answer."""
     found: list[APIResource] = []
+    stale: list[str] = []
     for path in ("/api", "/apis"):
         document = await client.raw("GET", path, accept=_ACCEPT)
         for group in document.get("items") or ():
             name: str = group["metadata"].get("name", "")
             for version in group["versions"]:
+                if version.get("freshness") == "Stale":
+                    stale.append(f"{name}/{version['version']}")
                 found.extend(_resources(name, version))
-    return found
+    return found, GroupDiscoveryFailed(stale) if stale else None
+
+
+async def versions_of_group(client: RESTClient, group: str) -> list[str]:
+    """The versions in which a group is served, the preferred one first; none: no such group."""
+    document = await client.raw("GET", "/apis", accept=_ACCEPT)
+    for entry in document.get("items") or ():
+        if entry["metadata"].get("name") == group:
+            return [version["version"] for version in entry["versions"]]
+    return []
 
 
 def _resources(group: str, version: Object) -> Iterable[APIResource]:

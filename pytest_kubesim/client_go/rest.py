@@ -140,13 +140,15 @@ class RESTClient:
         *,
         label_selector: str = "",
         field_selector: str = "",
+        metric_selector: str = "",
         resource_version: str | None = None,
         limit: int = 0,
         continue_token: str = "",
     ) -> Object:
-        """GET a collection: the List object."""
+        """GET a collection: the List object; `metric_selector` is for the custom metrics API."""
         query = _query(
             labelSelector=label_selector,
+            metricLabelSelector=metric_selector,
             fieldSelector=field_selector,
             limit=str(limit) if limit else "",
         )

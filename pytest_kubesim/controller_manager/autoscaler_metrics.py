@@ -5,11 +5,10 @@ Follows the `computeStatusFor...Metric` functions of `pkg/controller/podautoscal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_kubesim.apimachinery import labels, meta, quantity
 from pytest_kubesim.apimachinery.golang import quote
-from pytest_kubesim.client_go.discovery import NoMatch
 from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.controller_manager.controller import SyncError
 from pytest_kubesim.controller_manager.replica_calculator import Proposal, Tolerances
@@ -17,7 +16,6 @@ from pytest_kubesim.controller_manager.replica_calculator import Proposal, Toler
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.labels import Selector
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.client_go.discovery import RESTMapper
     from pytest_kubesim.controller_manager.replica_calculator import ReplicaCalculator
 
 FIELDS = {
@@ -49,21 +47,30 @@ class Metric(NamedTuple):
     status: Object
 
 
+class Unavailable(SyncError):
+    """A metric that cannot be had; `told` is what the autoscaler says of it, without the wrapping.
+
+    Upstream makes the condition and the event before it wraps the error.
+    """
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class MetricComputation:
     """Works out the metrics of one autoscaler in one look.
 
-    Parameters: `hpa`; `calculator`; `mapper`, for the objects that metrics describe; `tolerance`
-    where the spec gives none; `current` replicas of the target's spec and `observed` ones of its
-    status; `selector` of its pods.
+    Parameters: `hpa`; `calculator`; `tolerance` where the spec gives none; `current` replicas of
+    the target's spec and `observed` ones of its status; `selector` of its pods.
     """
 
     def __init__(
-        self, hpa: Object, calculator: ReplicaCalculator, mapper: RESTMapper, tolerance: float,
-        current: int, observed: int, selector: Selector,
+        self, hpa: Object, calculator: ReplicaCalculator, tolerance: float, current: int,
+        observed: int, selector: Selector,
     ) -> None:
         self._namespace = meta.namespace(hpa)
         self._calculator = calculator
-        self._mapper = mapper
         self._current = current
         self._observed = observed
         self._selector = selector
@@ -98,7 +105,8 @@ class MetricComputation:
         name = identifier["name"]
         target = quantity.milli_value(fields.mapping(source, "target").get("averageValue") or "0")
         proposal = await self._calculator.by_pods_metric(
-            self._current, target, name, self._tolerances, self._namespace, self._selector
+            self._current, target, name, self._tolerances, self._namespace, self._selector,
+            identifier.get("selector"),
         )
         shown = f"pods metric {name}"
         return _found("Pods", {"metric": identifier}, proposal, shown, "averageValue")
@@ -106,19 +114,13 @@ class MetricComputation:
     async def _of_object(self, source: Object, identifier: Object) -> Metric:
         described, goal = source["describedObject"], fields.mapping(source, "target")
         name, tolerances, namespace = identifier["name"], self._tolerances, self._namespace
-        try:
-            resource = await self._mapper.mapping(
-                described.get("apiVersion") or "", described["kind"]
-            )
-        except NoMatch as error:
-            raise SyncError(str(error)) from None
-        plural = str(resource.gvr.group_resource)
         status = {"metric": identifier, "describedObject": described}
+        wanted = identifier.get("selector")
         average, value = goal.get("averageValue"), goal.get("value")
         if goal.get("type") == "Value" and value is not None:
             proposal = await self._calculator.by_object_metric(
                 self._current, quantity.milli_value(value), name, tolerances, namespace,
-                described, plural, self._selector,
+                described, self._selector, wanted,
             )
             shown = f"{described['kind']} metric {name}"
             return _found("Object", status, proposal, shown, "value")
@@ -127,16 +129,16 @@ class MetricComputation:
         try:
             proposal = await self._calculator.by_object_metric_per_pod(
                 self._observed, quantity.milli_value(average), name, tolerances, namespace,
-                described, plural,
+                described, wanted,
             )
         except SyncError as error:
-            raise SyncError(f"failed to get {name} object metric: {error}") from None
+            message = f"failed to get {name} object metric: {error}"
+            raise Unavailable(message, str(error)) from None
         return _found("Object", status, proposal, _external_name(identifier), "averageValue")
 
     async def _external(self, source: Object, identifier: Object) -> Metric:
         name, goal = identifier["name"], fields.mapping(source, "target")
-        selector = identifier.get("selector")
-        wanted = "" if selector is None else labels.format_label_selector(selector)
+        wanted = identifier.get("selector")
         status, shown = {"metric": identifier}, _external_name(identifier)
         average, value = goal.get("averageValue"), goal.get("value")
         if average is not None:
@@ -146,7 +148,8 @@ class MetricComputation:
                     self._namespace, wanted,
                 )
             except SyncError as error:
-                raise SyncError(f"failed to get {name} external metric: {error}") from None
+                message = f"failed to get {name} external metric: {error}"
+                raise Unavailable(message, str(error)) from None
             return _found("External", status, proposal, shown, "averageValue")
         if value is None:
             raise SyncError(NEITHER_EXTERNAL)
@@ -156,7 +159,8 @@ class MetricComputation:
                 self._namespace, wanted, self._selector,
             )
         except SyncError as error:
-            raise SyncError(f"failed to get external metric {name}: {error}") from None
+            message = f"failed to get external metric {name}: {error}"
+            raise Unavailable(message, str(error)) from None
         return _found("External", status, proposal, shown, "value")
 
     async def _resource(self, kind: str, source: Object) -> Metric:
@@ -218,16 +222,4 @@ def wrapped(metric: Object, error: Exception) -> SyncError:
 
 
 def _external_name(identifier: Object) -> str:
-    return f"external metric {identifier['name']}({_show(identifier.get('selector'))})"
-
-
-def _show(selector: Any) -> str:
-    """A label selector as Go prints it."""
-    if selector is None:
-        return "nil"
-    pairs = fields.strings(selector, "matchLabels")
-    shown = "".join(f"{key}: {pairs[key]}," for key in sorted(pairs))
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{shown}}},"
-        "MatchExpressions:[]LabelSelectorRequirement{},}"
-    )
+    return f"external metric {identifier['name']}({labels.printed(identifier.get('selector'))})"

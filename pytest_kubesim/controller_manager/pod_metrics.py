@@ -16,18 +16,22 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta, quantity, timestamps
 from pytest_kubesim.apimachinery.meta import GroupVersionResource
+from pytest_kubesim.client_go.discovery import RESET_PERIOD_NS, NoMatch, versions_of_group
 from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.controller_manager.controller import RETRIABLE, SyncError
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.client_go.discovery import RESTMapper
     from pytest_kubesim.client_go.rest import RESTClient
 
 DEFAULT_WINDOW_NS = 60 * NS
 
 POD_METRICS = GroupVersionResource("metrics.k8s.io", "v1beta1", "pods")
 CUSTOM, EXTERNAL = "custom.metrics.k8s.io", "external.metrics.k8s.io"
+CUSTOM_VERSIONS = ("v1beta2", "v1beta1")
+CUSTOM_FAILED = "unable to fetch metrics from custom metrics API"
 
 Source = Callable[[GroupVersionResource, str, str], "Object | Awaitable[Object]"]
 """Answers `(resource, namespace, label selector)` with a list: of PodMetrics for
@@ -48,24 +52,41 @@ class PodMetric:
 class MetricsClient:
     """Asks for metrics.
 
-    Parameters: `client` that asks the API server, or `source` that answers in its place.
+    Parameters: `client` that asks the API server, or `source` that answers in its place; `mapper`
+    that knows the resources of the objects that metrics describe.
     """
 
-    def __init__(self, client: RESTClient, source: Source | None = None) -> None:
+    def __init__(
+        self, client: RESTClient, mapper: RESTMapper, source: Source | None = None
+    ) -> None:
         self._client = client
+        self._mapper = mapper
         self._source = source
+        self._version = ("", -1)
+        """The version of the custom metrics API, and the period in which it was asked for."""
 
-    async def _list(self, gvr: GroupVersionResource, namespace: str, selector: str) -> list[Object]:
+    async def _list(
+        self, gvr: GroupVersionResource, namespace: str, selector: str, metric_selector: str = "",
+        *, exactly_one: bool = False,
+    ) -> list[Object]:
         kind = {CUSTOM: "custom", EXTERNAL: "external"}.get(gvr.group, "resource")
+        failed = f"unable to fetch metrics from {kind} metrics API"
         try:
             if self._source is None:
-                found = await self._client.list(gvr, namespace, label_selector=selector)
+                found = await self._client.list(
+                    gvr, namespace, label_selector=selector, metric_selector=metric_selector
+                )
             else:
                 answer = self._source(gvr, namespace, selector)
                 found = await answer if isinstance(answer, Awaitable) else answer
         except RETRIABLE as error:
-            raise SyncError(f"unable to fetch metrics from {kind} metrics API: {error}") from None
+            raise SyncError(f"{failed}: {error}") from None
         items: list[Object] = found.get("items") or []
+        if exactly_one and len(items) != 1:
+            raise SyncError(
+                f"{failed}: the custom metrics API server returned {len(items)} results when we "
+                "asked for exactly one"
+            )
         if not items:
             raise SyncError(f"no metrics returned from {kind} metrics API")
         return items
@@ -85,11 +106,14 @@ class MetricsClient:
                 )
         return found
 
-    async def of_pods(self, metric: str, namespace: str, selector: str) -> dict[str, PodMetric]:
+    async def of_pods(
+        self, metric: str, namespace: str, selector: str, metric_selector: str = ""
+    ) -> dict[str, PodMetric]:
         """A custom metric of pods, by pod name."""
-        gvr = GroupVersionResource(CUSTOM, "v1beta2", f"pods/*/{metric}")
+        gvr = await self._custom(f"pods/*/{metric}")
         found: dict[str, PodMetric] = {}
-        for item in await self._list(gvr, namespace, selector):
+        items = await self._list(gvr, namespace, selector, metric_selector)
+        for item in items:
             seconds = item.get("windowSeconds")
             found[item["describedObject"]["name"]] = PodMetric(
                 quantity.milli_value(item["value"]),
@@ -98,11 +122,50 @@ class MetricsClient:
             )
         return found
 
-    async def of_object(self, metric: str, namespace: str, resource: str, name: str) -> int:
+    async def of_object(
+        self, metric: str, namespace: str, described: Object, metric_selector: str = ""
+    ) -> int:
         """A custom metric of one object, in thousandths."""
-        gvr = GroupVersionResource(CUSTOM, "v1beta2", f"{resource}/{name}/{metric}")
-        items = await self._list(gvr, namespace, "")
+        api_version, kind = described.get("apiVersion") or "", described["kind"]
+        group = api_version.rpartition("/")[0]
+        gvr = await self._custom("")
+        if (group, kind) == ("", "Namespace"):
+            what = f"metrics/{metric}"
+        else:
+            what = f"{await self._plural(group, kind)}/{described['name']}/{metric}"
+        gvr = GroupVersionResource(CUSTOM, gvr.version, what)
+        items = await self._list(gvr, namespace, "", metric_selector, exactly_one=True)
         return quantity.milli_value(items[0]["value"])
+
+    async def _custom(self, what: str) -> GroupVersionResource:
+        """A metric in the version of the custom metrics API that is served.
+
+        A version that was found is believed for a while (`PeriodicallyInvalidate`).
+        """
+        if self._source is not None:
+            return GroupVersionResource(CUSTOM, CUSTOM_VERSIONS[0], what)
+        version, until_ns = self._version
+        now_ns = self._client.process.kernel.now_ns
+        if now_ns >= until_ns:
+            served = await versions_of_group(self._client, CUSTOM)
+            if not served:
+                raise SyncError(f"{CUSTOM_FAILED}: no custom metrics API ({CUSTOM}) registered")
+            known = [each for each in served if each in CUSTOM_VERSIONS]
+            if not known:
+                raise SyncError(f"{CUSTOM_FAILED}: no known available metric versions found")
+            version = known[0]
+            self._version = (version, now_ns - now_ns % RESET_PERIOD_NS + RESET_PERIOD_NS)
+        return GroupVersionResource(CUSTOM, version, what)
+
+    async def _plural(self, group: str, kind: str) -> str:
+        try:
+            resource = await self._mapper.mapping_of_group(group, kind)
+        except NoMatch as error:
+            shown = f"{kind}.{group}" if group else kind
+            raise SyncError(
+                f"{CUSTOM_FAILED}: unable to map kind {shown} to resource: {error}"
+            ) from None
+        return str(resource.gvr.group_resource)
 
     async def external(self, metric: str, namespace: str, selector: str) -> list[int]:
         """An external metric's values, in thousandths."""

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_kubesim.apimachinery import meta, quantity, timestamps
+from pytest_kubesim.apimachinery import labels, meta, quantity, timestamps
 from pytest_kubesim.controller_manager import fields, pods
 from pytest_kubesim.controller_manager.controller import RETRIABLE, SyncError
 from pytest_kubesim.controller_manager.pod_metrics import MetricsClient, PodMetric
@@ -121,34 +121,36 @@ class ReplicaCalculator:
 
     async def by_pods_metric(
         self, current: int, target: int, metric: str, tolerances: Tolerances,
-        namespace: str, selector: Selector,
+        namespace: str, selector: Selector, metric_selector: Object | None,
     ) -> Proposal:
         """By the average of a custom metric of the pods."""
         try:
-            metrics = await self._metrics.of_pods(metric, namespace, str(selector))
+            metrics = await self._metrics.of_pods(
+                metric, namespace, str(selector), _text_of(metric_selector)
+            )
         except RETRIABLE as error:
             raise SyncError(f"unable to get metric {metric}: {error}") from None
         return self._plain(current, target, metrics, tolerances, namespace, selector, "")
 
     async def by_object_metric(
         self, current: int, target: int, metric: str, tolerances: Tolerances,
-        namespace: str, described: Object, resource: str, selector: Selector,
+        namespace: str, described: Object, selector: Selector, metric_selector: Object | None,
     ) -> Proposal:
         """By a custom metric of one object."""
-        usage = await self._object(metric, namespace, described, resource)
+        usage = await self._object(metric, namespace, described, metric_selector)
         return self._by_ratio(current, usage, target, tolerances, namespace, selector)
 
     async def by_object_metric_per_pod(
         self, status_replicas: int, target: int, metric: str, tolerances: Tolerances,
-        namespace: str, described: Object, resource: str,
+        namespace: str, described: Object, metric_selector: Object | None,
     ) -> Proposal:
         """By a custom metric of one object, divided by the pods."""
-        usage = await self._object(metric, namespace, described, resource)
+        usage = await self._object(metric, namespace, described, metric_selector)
         return _per_pod(status_replicas, usage, target, tolerances)
 
     async def by_external_metric(
         self, current: int, target: int, metric: str, tolerances: Tolerances,
-        namespace: str, metric_selector: str, selector: Selector,
+        namespace: str, metric_selector: Object | None, selector: Selector,
     ) -> Proposal:
         """By an external metric."""
         usage = await self._external(metric, namespace, metric_selector)
@@ -156,7 +158,7 @@ class ReplicaCalculator:
 
     async def by_external_metric_per_pod(
         self, status_replicas: int, target: int, metric: str, tolerances: Tolerances,
-        namespace: str, metric_selector: str,
+        namespace: str, metric_selector: Object | None,
     ) -> Proposal:
         """By an external metric, divided by the pods."""
         usage = await self._external(metric, namespace, metric_selector)
@@ -172,20 +174,24 @@ class ReplicaCalculator:
         except RETRIABLE as error:
             raise SyncError(f"unable to get metrics for resource {resource}: {error}") from None
 
-    async def _object(self, metric: str, namespace: str, described: Object, resource: str) -> int:
+    async def _object(
+        self, metric: str, namespace: str, described: Object, metric_selector: Object | None
+    ) -> int:
         try:
-            return await self._metrics.of_object(metric, namespace, resource, described["name"])
+            return await self._metrics.of_object(
+                metric, namespace, described, _text_of(metric_selector)
+            )
         except RETRIABLE as error:
             where = f"{described['kind']} {namespace}/{described['name']}"
             raise SyncError(f"unable to get metric {metric} on {where}: {error}") from None
 
-    async def _external(self, metric: str, namespace: str, selector: str) -> int:
+    async def _external(self, metric: str, namespace: str, selector: Object | None) -> int:
         try:
-            values = await self._metrics.external(metric, namespace, selector)
+            values = await self._metrics.external(metric, namespace, _text_of(selector))
         except RETRIABLE as error:
-            shown = f"&LabelSelector{{{selector}}}" if selector else "nil"
             raise SyncError(
-                f"unable to get external metric {namespace}/{metric}/{shown}: {error}"
+                f"unable to get external metric {namespace}/{metric}/{labels.printed(selector)}: "
+                f"{error}"
             ) from None
         return min(sum(values), MAX_INT64)
 
@@ -288,6 +294,11 @@ class ReplicaCalculator:
         if started_ns + self._cpu_initialization_ns > self._now_ns():
             return false or metric.timestamp_ns < since_ns + metric.window_ns
         return false and started_ns + self._readiness_delay_ns > since_ns
+
+
+def _text_of(selector: Object | None) -> str:
+    """Which metrics are meant; nothing (`LabelSelectorAsSelector` of none) reads as all."""
+    return "" if selector is None else str(labels.from_label_selector(selector))
 
 
 def _drop(metrics: dict[str, PodMetric], groups: _Groups) -> None:

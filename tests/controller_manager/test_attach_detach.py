@@ -7,11 +7,15 @@ from pytest_kubesim.client_go import resources as r
 DRIVER = "disks.example.com"
 
 
-def attaching(modes=("ReadWriteOnce",)):
+MANAGED = {"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+
+
+def attaching(modes=("ReadWriteOnce",), managed=MANAGED):
     w = World("persistentvolume-attach-detach-controller", "persistentvolume-binder-controller")
     for name in ("n1", "n2"):
         condition = {"type": "Ready", "status": "True"}
-        body = {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+        metadata = {"name": name, "annotations": managed}
+        body = {"metadata": metadata, "status": {"conditions": [condition]}}
         w.create(r.NODES, body, namespace="")
     spec = {"accessModes": list(modes), "volumeMode": "Filesystem"}
     body = {
@@ -114,3 +118,12 @@ def test_a_driver_that_needs_no_attaching_gets_none():
     w.settle(1)
     pod(w, "p", "n1")
     assert attachments(w) == {}
+
+
+def test_a_node_whose_kubelet_attaches_by_itself_is_left_alone_until_it_says_otherwise():
+    w = attaching(managed={})
+    pod(w, "p", "n1")
+    assert attachments(w) == {}
+    w.do(w.admin.patch(r.NODES, "", "n1", {"metadata": {"annotations": MANAGED}}))
+    w.settle(190)
+    assert sorted(attachments(w)) == ["n1"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import labels, meta, status
+from pytest_kubesim.apimachinery.managedfields import fieldmanager
 from pytest_kubesim.apimachinery.meta import (
     GroupResource,
     GroupVersionKind,
@@ -146,7 +147,17 @@ async def _allowed(scope: RequestScope, pod: Object, budget: Object) -> bool:
 
     async def taken(existing: Object | None) -> Object:
         assert existing is not None
-        return store.printed(_take(scope, existing), store.resource)
+        changed = store.printed(_take(scope, existing), store.resource)
+        # The server is its own client here, and is told of as such.
+        return fieldmanager.update(
+            existing,
+            changed,
+            schema=resource.schema,
+            manager="kube-apiserver",
+            api_version=resource.api_version,
+            now=scope.context.now,
+            subresource="status",
+        )
 
     await store.storage.guaranteed_update(key, taken, dry_run=scope.context.dry_run)
     return True

@@ -206,7 +206,7 @@ class DisruptionController(Controller):
             self.event(budget, "Warning", "CalculateExpectedPodCountFailed", message)
             raise
         if numbers.unmanaged:
-            shown = _show_selector(budget["spec"].get("selector"))
+            shown = labels.printed(budget["spec"].get("selector"))
             message = (
                 f"Pods selected by this PodDisruptionBudget (selector: {shown}) were found to be "
                 "unmanaged. As a result, the status of the PDB cannot be calculated correctly, "
@@ -412,23 +412,6 @@ def _is_condition_current(budget: Object, allowed: int) -> bool:
     wanted = "True" if allowed > 0 else "False"
     observed = fields.number(condition, "observedGeneration")
     return condition["status"] == wanted and observed == meta.generation(budget)
-
-
-def _show_selector(selector: Object | None) -> str:
-    """How Go prints a `*LabelSelector`."""
-    if selector is None:
-        return "nil"
-    pairs = sorted(fields.strings(selector, "matchLabels").items())
-    matched = "".join(f"{key}: {value}," for key, value in pairs)
-    expressions = "".join(
-        f"LabelSelectorRequirement{{Key:{e['key']},Operator:{e['operator']},"
-        f"Values:[{' '.join(fields.texts(e, 'values'))}],}},"
-        for e in fields.objects(selector, "matchExpressions")
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{matched}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{expressions}}},}}"
-    )
 
 
 CONTROLLER = DisruptionController

@@ -17,7 +17,11 @@ from pytest_kubesim.client_go.discovery import NoMatch, RESTMapper
 from pytest_kubesim.client_go.resources import HORIZONTALPODAUTOSCALERS, PODS
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import fields, semantic
-from pytest_kubesim.controller_manager.autoscaler_metrics import MetricComputation, wrapped
+from pytest_kubesim.controller_manager.autoscaler_metrics import (
+    MetricComputation,
+    Unavailable,
+    wrapped,
+)
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, Result, SyncError
 from pytest_kubesim.controller_manager.pod_metrics import MetricsClient
 from pytest_kubesim.controller_manager.replica_calculator import ReplicaCalculator
@@ -94,7 +98,7 @@ class HorizontalPodAutoscalerController(Controller):
         )
         self.pods = self.informer(PODS).store
         self.calculator = ReplicaCalculator(
-            MetricsClient(self.client, setting("metrics", None)),
+            MetricsClient(self.client, self.mapper, setting("metrics", None)),
             self.pods,
             self.now_ns,
             setting("horizontal-pod-autoscaler-cpu-initialization-period", CPU_INITIALIZATION_NS),
@@ -371,8 +375,7 @@ class _Sync:
             raise await self._give_up(target, current, [], error) from None
         observed = fields.number(fields.status(target.scale), "replicas")
         computation = MetricComputation(
-            self.hpa, controller.calculator, controller.mapper, controller.tolerance, current,
-            observed, selector,
+            self.hpa, controller.calculator, controller.tolerance, current, observed, selector
         )
         replicas, name = 0, ""
         failed: list[tuple[SyncError, tuple[str, str]]] = []
@@ -414,8 +417,9 @@ class _Sync:
 
     def _unable(self, metric: Object, error: Exception) -> tuple[str, str]:
         reason = _REASONS.get(metric["type"], "InvalidMetricSourceType")
-        self.event("Warning", reason, str(error))
-        return reason, f"the HPA was unable to compute the replica count: {error}"
+        told = error.told if isinstance(error, Unavailable) else str(error)
+        self.event("Warning", reason, told)
+        return reason, f"the HPA was unable to compute the replica count: {told}"
 
     def _selector(self, scale: Object) -> Selector:
         """`validateAndParseSelector`."""

@@ -17,7 +17,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta, status, timestamps
 from pytest_kubesim.apimachinery.meta import GroupVersionResource
-from pytest_kubesim.client_go.discovery import preferred, server_resources
+from pytest_kubesim.client_go.discovery import known_resources, preferred
 from pytest_kubesim.client_go.resources import NAMESPACES, PODS
 from pytest_kubesim.controller_manager import fields
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, SyncError
@@ -238,13 +238,7 @@ class NamespaceController(Controller):
         """
         name = meta.name(namespace)
         deletion = _Deletion()
-        try:
-            resources = await self._deletable()
-        except RETRIABLE as error:
-            resources = []
-            deletion.errors.append(error)
-            deletion.problems[DISCOVERY_FAILURE] = ("DiscoveryFailed", str(error))
-        by_gvr = {resource.gvr: resource for resource in resources}
+        by_gvr = {resource.gvr: resource for resource in await self._deletable(deletion)}
         pods = by_gvr.pop(PODS, None)
         if pods is not None:
             try:
@@ -272,9 +266,21 @@ class NamespaceController(Controller):
             raise aggregate(deletion.errors)
         return deletion
 
-    async def _deletable(self) -> list[APIResource]:
-        found = preferred(await server_resources(self.client))
-        return [r for r in found if r.namespaced and r.supports("delete")]
+    async def _deletable(self, deletion: _Deletion) -> list[APIResource]:
+        """What can be deleted, of what is known: the rest of it is not left there for that."""
+        try:
+            found, failure = await known_resources(self.client)
+        except RETRIABLE as error:
+            deletion.errors.append(error)
+            deletion.problems[DISCOVERY_FAILURE] = ("DiscoveryFailed", str(error))
+            return []
+        if failure is not None:
+            deletion.errors.append(SyncError(str(failure)))
+            deletion.problems[DISCOVERY_FAILURE] = (
+                "DiscoveryFailed",
+                f"Discovery failed for some groups, {len(failure.versions)} failing: {failure}",
+            )
+        return [r for r in preferred(found) if r.namespaced and r.supports("delete")]
 
     async def _delete_all(
         self, deletion: _Deletion, resource: APIResource, namespace: Object

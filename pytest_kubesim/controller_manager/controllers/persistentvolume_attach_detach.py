@@ -1,8 +1,9 @@
 """The attach/detach controller: volumes are attached to the nodes whose pods need them.
 
 The law: a volume of a CSI driver that wants it (its CSIDriver object does not deny it) gets a
-VolumeAttachment for every node on which a pod that has not ended uses it; one that only a single
-node may have waits until it is detached elsewhere.  It is detached when no pod needs it there and
+VolumeAttachment for every node on which a pod that has not ended uses it, where the node's kubelet
+leaves that to the controller; one that only a single node may have waits until it is detached
+elsewhere.  It is detached when no pod needs it there and
 the node's `volumesInUse` no longer names it, or the node has been ill for six minutes, or is out of
 service.  What is attached is told in the node's `volumesAttached`.
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
 
 MAX_WAIT_FOR_UNMOUNT_NS = 360 * NS
+POPULATE_NS = 180 * NS
+MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 ATTACHED, FAILED = "SuccessfulAttachVolume", "FailedAttachVolume"
@@ -74,13 +77,13 @@ class PersistentVolumeAttachDetachController(Controller):
 
     # -- handlers -----------------------------------------------------------------------------
 
-    def _pod(self, pod: Object) -> None:
+    def _pod(self, pod: Object, delay_ns: int = 0) -> None:
         node = fields.text(fields.spec(pod), "nodeName")
         if node:
             for key in pod_claims.claim_keys(pod):
                 claim = self.claims.get(key)
                 if claim is not None:
-                    self._enqueue(node, fields.text(fields.spec(claim), "volumeName"))
+                    self._enqueue(node, fields.text(fields.spec(claim), "volumeName"), delay_ns)
 
     def _pod_updated(self, _old: Object, pod: Object) -> None:
         self._pod(pod)
@@ -90,7 +93,11 @@ class PersistentVolumeAttachDetachController(Controller):
             for pod in self.pods.by_index(pod_claims.CLAIM_INDEX, key_of(claim)):
                 self._pod(pod)
 
-    def _node_updated(self, _old: Object, node: Object) -> None:
+    def _node_updated(self, old: Object, node: Object) -> None:
+        if _is_managed(node) and not _is_managed(old):
+            # Its pods are looked for only now and then.
+            for pod in self.pods.by_index(pods.NODE_INDEX, meta.name(node)):
+                self._pod(pod, POPULATE_NS)
         for attachment in self.attachments.by_index("node", meta.name(node)):
             self._attachment(attachment)
 
@@ -110,9 +117,9 @@ class PersistentVolumeAttachDetachController(Controller):
             for pod in self.pods.by_index(pod_claims.CLAIM_INDEX, key):
                 self._pod(pod)
 
-    def _enqueue(self, node: str, volume: str) -> None:
+    def _enqueue(self, node: str, volume: str, delay_ns: int = 0) -> None:
         if volume:
-            self.queue.add(f"{node}|{volume}")
+            self.queue.add_after(f"{node}|{volume}", delay_ns)
 
     # -- the sync -----------------------------------------------------------------------------
 
@@ -129,7 +136,9 @@ class PersistentVolumeAttachDetachController(Controller):
             return None if attachment is None else await self._detach(key, volume, attachment)
         self.unwanted_since.pop(key, None)
         if attachment is None:
-            await self._attach(key, volume, node, users)
+            found = self.nodes.get(node)
+            if found is not None and _is_managed(found):
+                await self._attach(key, volume, node, users)
         elif not meta.deletion_timestamp(attachment):
             await self._follow(key, volume, attachment, users)
         return None
@@ -253,6 +262,11 @@ class PersistentVolumeAttachDetachController(Controller):
         new = [*others, {"name": unique, "devicePath": ""}] if attached else others
         patch = {"status": {"volumesAttached": new or None}}
         await self.client.patch(NODES, "", name, patch, subresource="status")
+
+
+def _is_managed(node: Object) -> bool:
+    """Whether its kubelet leaves attaching to this controller."""
+    return MANAGED in meta.annotations(node)
 
 
 def _volume_of(attachment: Object) -> str:

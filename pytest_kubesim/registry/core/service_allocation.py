@@ -1,9 +1,9 @@
 """Cluster IPs and node ports of services.
 
 The law: what is taken is read from the services and addresses that are stored, and from those that
-are on their way there; the cluster has one range of IPv4 addresses.  Addresses and ports that
-nobody asked for are drawn at random from the upper part of their range, so that the lower part
-stays free for those who ask.
+are on their way there; the ranges of IPv4 addresses are those of the ServiceCIDRs that are ready,
+first that of the cluster.  Addresses and ports that nobody asked for are drawn at random from the
+upper part of their range, so that the lower part stays free for those who ask.
 
 Follows `pkg/registry/core/service/storage/{storage,alloc}.go`, `ipallocator` and `portallocator`.
 """
@@ -18,7 +18,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import addresses, status
 from pytest_kubesim.apimachinery import validation as field
-from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object
+from pytest_kubesim.apimachinery.meta import GroupKind, GroupResource, Object, is_condition_true
 from pytest_kubesim.registry.core.service_addresses import (
     cluster_ip_fields,
     is_external_name,
@@ -37,6 +37,7 @@ SERVICES = GroupResource("", "services")
 IP_ADDRESSES = GroupResource("networking.k8s.io", "ipaddresses")
 KIND = GroupKind("", "Service")
 SERVICE_CIDRS = GroupResource("networking.k8s.io", "servicecidrs")
+DEFAULT = "kubernetes"
 RANGE = "10.96.0.0/16"
 """Where the API server is told no other (`--service-cluster-ip-range`)."""
 PORTS = (30000, 32767)
@@ -78,11 +79,25 @@ class _Range:
         return cls(cidr, first, last, max(16, min(size // 16, 256)) if size > 16 else 0)
 
 
-def _range(ctx: Context) -> _Range:
-    """The cluster's range: that of the ServiceCIDR which the API server has made."""
-    found = ctx.reader.get(SERVICE_CIDRS, "", "kubernetes")
-    cidrs: list[str] = [] if found is None else found["spec"]["cidrs"]
-    return _Range.of(next((each for each in cidrs if ":" not in each), RANGE))
+def _ranges(ctx: Context) -> list[_Range]:
+    """The ranges to give away from: the cluster's, which the API server has made, before others."""
+    found = ctx.reader.list(SERVICE_CIDRS)
+    if not found:
+        return [_Range.of(RANGE)]
+    first = sorted(found, key=lambda each: (each["metadata"]["name"] != DEFAULT, _age(each)))
+    cidrs = [cidr for each in first if _is_ready(each) for cidr in each["spec"]["cidrs"]]
+    return [_Range.of(cidr) for cidr in dict.fromkeys(cidrs) if ":" not in cidr]
+
+
+def _age(obj: Object) -> tuple[str, str]:
+    return obj["metadata"]["creationTimestamp"], obj["metadata"]["name"]
+
+
+def _is_ready(cidr: Object) -> bool:
+    """Whether a ServiceCIDR gives away; that of the API server begins with it."""
+    if cidr["metadata"].get("deletionTimestamp"):
+        return False
+    return cidr["metadata"]["name"] == DEFAULT or is_condition_true(cidr, "Ready")
 
 
 def all_node_ports(spec: Object) -> list[int]:
@@ -100,7 +115,7 @@ class _Taken:
 
     def __init__(self, ctx: Context, obj: Object) -> None:
         self.ctx = ctx
-        self.range = _range(ctx)
+        self.ranges = _ranges(ctx)
         self.ips: set[str] = set()
         self.ports: set[int] = set()
         self.own: list[int] = []
@@ -360,14 +375,18 @@ def _cluster_ips(obj: Object, spec: Object, taken: _Taken) -> None:
 def _asked(text: str, taken: _Taken) -> str | None:
     address = addresses.parse_ip_sloppy(text)
     shown = addresses.ip_string(address) if address is not None else text
-    own = taken.range
-    if address is None or address.version != 4 or not own.first <= int(address) <= own.last:
+    ranges = taken.ranges[:1] if taken.ctx.dry_run else taken.ranges
+    if (
+        address is None
+        or address.version != 4
+        or not any(own.first <= int(address) <= own.last for own in ranges)
+    ):
         if not taken.ctx.dry_run:
             # Only an allocator that has the address is asked, and none has.
             return "the provided network does not match the current range"
         return (
             f"the provided IP ({shown}) is not in the valid range. "
-            f"The range of valid IPs is {own.cidr}"
+            f"The range of valid IPs is {ranges[0].cidr if ranges else ''}"
         )
     if not taken.ctx.dry_run and (shown in taken.ips or text in taken.ips):
         return "provided IP is already allocated"
@@ -375,20 +394,20 @@ def _asked(text: str, taken: _Taken) -> str | None:
 
 
 def _drawn(obj: Object, taken: _Taken) -> str:
-    if taken.ctx.dry_run:
-        return taken.range.cidr.partition("/")[0]
+    if taken.ctx.dry_run and taken.ranges:
+        return taken.ranges[0].cidr.partition("/")[0]
 
     def is_taken(number: int) -> bool:
         return str(ipaddress.IPv4Address(number)) in taken.ips
 
-    own = taken.range
-    number = taken.draw(own.first, own.last, max(own.static - 1, 0), is_taken)
-    if number is None:
-        name = obj["metadata"].get("name") or ""
-        raise status.new_internal_error(
-            f'failed to allocate a serviceIP for Service "{name}": range is full'
-        )
-    return str(ipaddress.IPv4Address(number))
+    for own in taken.ranges:
+        number = taken.draw(own.first, own.last, max(own.static - 1, 0), is_taken)
+        if number is not None:
+            return str(ipaddress.IPv4Address(number))
+    name = obj["metadata"].get("name") or ""
+    raise status.new_internal_error(
+        f'failed to allocate a serviceIP for Service "{name}": range is full'
+    )
 
 
 # -- ports -------------------------------------------------------------------------------------
