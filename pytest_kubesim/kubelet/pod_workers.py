@@ -101,7 +101,19 @@ class PodWorkers:
         return worker is not None and worker.state in (SYNCING, TERMINATING)
 
     def active_pods(self) -> list[Object]:
-        """The pods that use the node's resources."""
+        """The pods that count as users of the node (`GetActivePods`).
+
+        Not those that the API server has no more, however long their containers take to end: to
+        wait for them would refuse the pods that the scheduler sends in their place.
+        """
+        return [
+            worker.pod
+            for worker in self.workers.values()
+            if not worker.gone and worker.state in (SYNCING, TERMINATING)
+        ]
+
+    def unfinished_pods(self) -> list[Object]:
+        """The pods whose containers may still run."""
         return [
             worker.pod
             for worker in self.workers.values()

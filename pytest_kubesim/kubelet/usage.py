@@ -87,7 +87,7 @@ def of_node(kubelet: ActiveKubelet) -> NodeUsage:
     """What a node uses."""
     host = kubelet.host
     pods: list[PodUsage] = []
-    for pod in kubelet.workers.active_pods():
+    for pod in kubelet.workers.unfinished_pods():
         state = host.runtime.pod_state(pod["metadata"]["uid"])
         running = [c for c in state.containers if c.state == RUNNING]
         if running:

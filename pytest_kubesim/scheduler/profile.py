@@ -38,6 +38,7 @@ DEFAULT_PLUGINS: tuple[tuple[str, str, int], ...] = (
     ("NodeResourcesBalancedAllocation", "node_resources_balanced_allocation", 1),
     ("ImageLocality", "image_locality", 1),
     ("DefaultBinder", "default_binder", 0),
+    ("NodeDeclaredFeatures", "node_declared_features", 0),
 )
 """Name, module under `plugins/`, weight of the score."""
 

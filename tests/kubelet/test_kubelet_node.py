@@ -116,6 +116,17 @@ def test_a_pod_that_does_not_fit_is_rejected():
     assert world.get("more") is None
 
 
+def test_a_pod_that_the_api_server_has_no_more_holds_nothing_back():
+    world = World(cpu="2")
+    requests = {"resources": {"requests": {"cpu": "1500m"}}}
+    world.pod("big", containers=[{"name": "c", "image": "x", **requests}])
+    world.run(1)
+    world.api.remove("pods", "default/big")
+    world.pod("next", containers=[{"name": "c", "image": "x", **requests}])
+    world.run(3)
+    assert world.status("next")["phase"] == "Running"
+
+
 @pytest.mark.parametrize(("fields", "reason", "message"), [
     ({"nodeSelector": {"disk": "ssd"}}, "NodeAffinity",
      "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"),
