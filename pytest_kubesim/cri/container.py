@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.cri.cgroups import Settings
+from pytest_kubesim.cri.cgroups import Settings, usage
 from pytest_kubesim.cri.programs import Probe, ProbeResult, Program, as_program
 from pytest_kubesim.cri.sessions import AttachSession, ExecSession
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 CREATED, RUNNING, EXITED = "created", "running", "exited"
 
 MAX_LOG_LINES = 10_000
+LINE_HEAD = len("2026-01-01T00:00:00.000000000Z stdout F \n")
 KILLED = 137
+_MEMORY_SECONDS = 1
 
 
 @attrs.frozen(slots=True)
@@ -113,6 +115,7 @@ class Container:
         "id",
         "kernel",
         "lines_written",
+        "log_bytes",
         "logs",
         "message",
         "name",
@@ -156,6 +159,8 @@ class Container:
         self.logs: list[LogLine] = []
         """What it wrote, the last ten thousand lines of it."""
         self.lines_written = 0
+        self.log_bytes = 0
+        """What its log weighs on the disk, each line with its time and stream."""
         self.readers: list[Callable[[], object]] = []
         """Called when it has written something."""
         self.signal_handler: Callable[[], object] | None = None
@@ -223,6 +228,7 @@ class Container:
         now_ns = self.now_ns()
         self.logs += [LogLine(now_ns, stream, line) for line in lines]
         self.lines_written += len(lines)
+        self.log_bytes += sum(map(len, lines)) + LINE_HEAD * len(lines)
         if len(self.logs) > MAX_LOG_LINES:
             del self.logs[: len(self.logs) - MAX_LOG_LINES]
         for reader in self.readers:
@@ -397,6 +403,22 @@ class Container:
             self.log(line)
         self._on_change("started", self)
         self.program.begin(self)
+        if self.config.memory_limit is not None and self.program.memory is not None:
+            self._watch_memory()
+
+    def _watch_memory(self) -> None:
+        """End it when its program uses more memory than it may."""
+
+        async def watch() -> None:
+            while self.state == RUNNING:
+                await self.sleep(_MEMORY_SECONDS, periodic=True)
+                limit = self.config.memory_limit
+                if limit is not None and usage([self])["memory"] > limit:
+                    self.exit(KILLED, "OOMKilled")
+                if not callable(self.program.memory):
+                    return
+
+        self.spawn_task(watch(), "memory")
 
     def signal(self, name: str) -> None:
         """Send it a signal."""

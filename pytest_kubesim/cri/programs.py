@@ -82,9 +82,9 @@ class Program:
     """Runs for ever, obeys SIGTERM at once, is always well.  All others are variations of it.
 
     Parameters: `sigterm`, the exit code with which it obeys SIGTERM (None: it does not obey);
-    `probe` and `exec`, hooks that answer instead of the defaults; `cpu` (cores) and `memory`
-    (bytes) that it uses: numbers, quantities, or callables that give one; `log`, lines that it
-    writes when it starts.
+    `probe` and `exec`, hooks that answer instead of the defaults; `cpu` (cores), `memory` and
+    `disk` (bytes) that it uses: numbers, quantities, or callables that give one; `log`, lines that
+    it writes when it starts.
     """
 
     sigterm: int | None = SIGTERM_CODE
@@ -93,6 +93,7 @@ class Program:
     exec_hook: ExecHook | None = None
     cpu: float | str | Callable[[], float | str] | None = None
     memory: int | str | Callable[[], int | str] | None = None
+    disk: int | str | Callable[[], int | str] | None = None
     lines: tuple[str, ...] = ()
 
     # -- what the runtime calls ---------------------------------------------------------------
@@ -191,6 +192,7 @@ class Program:
         exec: ExecHook | None = None,  # noqa: A002 - the word of kubectl
         cpu: float | str | Callable[[], float | str] | None = None,
         memory: int | str | Callable[[], int | str] | None = None,
+        disk: int | str | Callable[[], int | str] | None = None,
         log: str | tuple[str, ...] | list[str] | None = None,
     ) -> Program:
         """The same program with hooks, resource usage or a log of its own."""
@@ -203,6 +205,8 @@ class Program:
             changes["cpu"] = cpu
         if memory is not None:
             changes["memory"] = memory
+        if disk is not None:
+            changes["disk"] = disk
         if log is not None:
             changes["lines"] = tuple(log.splitlines()) if isinstance(log, str) else tuple(log)
         return attrs.evolve(self, **changes)
@@ -212,13 +216,15 @@ class Program:
         *,
         cpu: float | str | Callable[[], float | str] | None = None,
         memory: int | str | Callable[[], int | str] | None = None,
+        disk: int | str | Callable[[], int | str] | None = None,
     ) -> Program:
         """The same program with a usage of its own: `runs_forever().using(cpu="300m")`.
 
-        Parameters: `cpu` in cores, `memory` in bytes; numbers, quantities, or callables that are
-        asked whenever somebody measures.
+        Parameters: `cpu` in cores, `memory` and `disk` in bytes; numbers, quantities, or callables
+        that are asked whenever somebody measures.  More memory than the container's limit is its
+        end: 137, `OOMKilled`.
         """
-        return self.having(cpu=cpu, memory=memory)
+        return self.having(cpu=cpu, memory=memory, disk=disk)
 
     def __str__(self) -> str:
         return "runs_forever()" if self.sigterm is not None else "hangs_on_sigterm()"

@@ -1,11 +1,14 @@
 """Pressure on a node's memory, disk and process ids, and what it does to pods.
 
 How much is left is set from outside (nothing here measures the host); what pods use, their programs
-say.  Every ten seconds, while a threshold is met, one pod is evicted, the one that ranks first:
+say and their files weigh.  Every ten seconds, while a threshold is met, one pod is evicted, the one
+that ranks first:
 
     memory   who uses more than it asked for, then low priority, then most above its request
-    disk     low priority (containers here use no disk)
-    pids     low priority
+    disk     the same
+    pids     low priority, then most processes
+
+and every pod that takes more of the disk than it may.
 
 The law: a condition stays for five minutes after the pressure was last seen; under it pods of lower
 quality are not admitted; critical pods are never evicted.
@@ -20,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.cri import cgroups
-from pytest_kubesim.cri.container import RUNNING
+from pytest_kubesim.cri.container import RUNNING, Container
+from pytest_kubesim.kubelet import local_storage
 from pytest_kubesim.kubelet.admission import Rejection, tolerates
 from pytest_kubesim.kubelet.host import NOTHING, WARNING
+from pytest_kubesim.kubelet.static_pods import CONFIG_SOURCE
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.cri.container import Container
     from pytest_kubesim.kubelet.host import Host
 
 MEMORY, DISK, PID = "MemoryPressure", "DiskPressure", "PIDPressure"
@@ -70,6 +74,8 @@ class EvictionManager:
         self._seen_ns: dict[str, int] = {}
         self._freed: dict[str, int] = {}
         self._evicted: set[str] = set()
+        self._limited: dict[str, None] = {}
+        """Pods that may take only so much of the disk."""
         self._looking = False
 
     # -- what is seen -------------------------------------------------------------------------
@@ -79,10 +85,19 @@ class EvictionManager:
         if self._pressures:
             self.look()
 
+    def admitted(self, pod: Object) -> None:
+        """The pod runs from now on."""
+        if local_storage.is_limited(pod):
+            self._limited[pod["metadata"]["uid"]] = None
+            self._go_on()
+
     def look(self) -> None:
         """The host has come under a pressure, or is relieved of one: see, and go on looking."""
         self._observe()
-        if not self._looking and (self._pressures or self._seen_ns):
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._looking and (self._pressures or self._seen_ns or self._limited):
             self._looking = True
             self._host.process.spawn(self._run(), name="eviction_manager", daemon=True)
 
@@ -111,17 +126,32 @@ class EvictionManager:
 
     async def _run(self) -> None:
         try:
-            while self._pressures or self._seen_ns:
+            while self._pressures or self._seen_ns or self._limited:
                 self._observe()
-                self._reclaim()
+                if not self._keep_limits():
+                    self._reclaim()
                 # Who is under pressure for good is none that others wait for.
                 await self._host.kernel.sleep(
-                    MONITORING_INTERVAL_NS, periodic=bool(self._pressures)
+                    MONITORING_INTERVAL_NS, periodic=bool(self._pressures or self._limited)
                 )
         finally:
             self._looking = False
 
     # -- eviction -----------------------------------------------------------------------------
+
+    def _keep_limits(self) -> bool:
+        """Evict who takes more of the disk than it may; whether there was one."""
+        active = {pod["metadata"]["uid"]: pod for pod in self._active()} if self._limited else {}
+        found = False
+        for uid in list(self._limited):
+            if uid not in active or uid in self._evicted:
+                del self._limited[uid]
+            elif message := local_storage.excess(active[uid], self._host.runtime):
+                if not _critical(active[uid]):
+                    found = True
+                    self._evicted.add(uid)
+                    self._end(active[uid], message)
+        return found
 
     def _reclaim(self) -> None:
         """Evict at most one pod, for the resource that comes first: memory before all."""
@@ -152,8 +182,7 @@ class EvictionManager:
 
     def evict(self, pod: Object, pressure: str, *, grace_seconds: int = 0) -> None:
         """Evict one pod for want of what `pressure` is about."""
-        message = self._message(pod, pressure)
-        self._host.pod_event(pod, WARNING, EVICTED, message)
+        message, annotations = self._message(pod, pressure)
         condition: Object = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -162,13 +191,24 @@ class EvictionManager:
         }
         if generation := pod["metadata"].get("generation"):
             condition["observedGeneration"] = generation
-        self._kill(
-            pod["metadata"]["uid"],
-            grace_seconds or IMMEDIATE_GRACE_SECONDS,
-            {"phase": "Failed", "reason": EVICTED, "message": message, "conditions": [condition]},
-        )
+        self._end(pod, message, annotations, condition, grace_seconds)
 
-    def _message(self, pod: Object, pressure: str) -> str:
+    def _end(
+        self,
+        pod: Object,
+        message: str,
+        annotations: dict[str, str] | None = None,
+        condition: Object | None = None,
+        grace_seconds: int = 0,
+    ) -> None:
+        self._host.event(pod, WARNING, EVICTED, message, annotations=annotations)
+        status: Object = {"phase": "Failed", "reason": EVICTED, "message": message}
+        if condition is not None:
+            status["conditions"] = [condition]
+        self._kill(pod["metadata"]["uid"], grace_seconds or IMMEDIATE_GRACE_SECONDS, status)
+
+    def _message(self, pod: Object, pressure: str) -> tuple[str, dict[str, str]]:
+        """What is said of an eviction, and the annotations of its event."""
         resource = RESOURCES[pressure]
         message = f"The node was low on resource: {resource}. "
         if pressure in self._pressures:
@@ -176,17 +216,34 @@ class EvictionManager:
             left = self._pressures[pressure]
             left = threshold // 2 if left is None else left
             message += f"Threshold quantity: {_text(threshold)}, available: {_text(left)}. "
-        if pressure != MEMORY:
-            return message
-        for container in self._running(pod):
-            request = _memory_request(pod, container.name)
-            used = cgroups.usage([container])["memory"]
-            if used > quantity.value(request):
+        annotations: dict[str, str] = {}
+        meta, running = pod["metadata"], {run.name: run for run in self._running(pod)}
+        own: dict[str, str] = (pod["spec"].get("resources") or NOTHING).get("requests") or NOTHING
+        if pressure == MEMORY and resource in own:
+            used = _text(self._usage(pod, MEMORY))
+            message += (
+                f"Pod {meta['name']} was using {used}, request is {own[resource]}, has larger "
+                f"consumption of {resource}. "
+            )
+            annotations = {"offending_pod": meta["name"], "offending_pod_usage": used}
+        offenders: dict[str, str] = {}
+        for container in _containers(pod) if pressure in _MEASURED else ():
+            name = container["name"]
+            requests: Object = (container.get("resources") or NOTHING).get("requests") or NOTHING
+            request: str = requests.get(resource) or "0"
+            run = running.get(name)
+            taken = 0 if run is None else _MEASURED[pressure](run)
+            if taken > quantity.value(request):
+                offenders[name] = _text(taken)
                 message += (
-                    f"Container {container.name} was using {_text(used)}, request is {request}, "
+                    f"Container {name} was using {_text(taken)}, request is {request}, "
                     f"has larger consumption of {resource}. "
                 )
-        return message
+        return message, annotations | {
+            "offending_containers": ",".join(offenders),
+            "offending_containers_usage": ",".join(offenders.values()),
+            "starved_resource": resource,
+        }
 
     def ranked(self, pods: list[Object], pressure: str = MEMORY) -> list[Object]:
         """Pods in the order in which they are evicted."""
@@ -194,12 +251,11 @@ class EvictionManager:
         def rank(pod: Object) -> tuple[Any, ...]:
             metadata = pod["metadata"]
             tail = (metadata.get("creationTimestamp") or "", metadata["name"])
-            priority = pod["spec"].get("priority") or 0
-            if pressure != MEMORY:
-                return (priority, *tail)
-            requested = quantity.value(cgroups.pod_requests(pod).get("memory", "0"))
-            above = self._usage(pod, MEMORY) - requested
-            return (above <= 0, priority, -above, *tail)
+            priority, used = pod["spec"].get("priority") or 0, self._usage(pod, pressure)
+            if pressure == PID:
+                return (priority, -used, *tail)
+            requested = quantity.value(cgroups.pod_requests(pod).get(RESOURCES[pressure], "0"))
+            return (used <= requested, priority, requested - used, *tail)
 
         return sorted(pods, key=rank)
 
@@ -218,10 +274,12 @@ class EvictionManager:
         return [container for container in state.containers if container.state == RUNNING]
 
     def _usage(self, pod: Object, pressure: str) -> int:
+        if pressure == DISK:
+            return local_storage.pod_bytes(pod, self._host.runtime)
         running = self._running(pod)
         if pressure == MEMORY:
             return cgroups.usage(running)["memory"]
-        return len(running) if pressure == PID else 0
+        return sum(map(local_storage.processes, running))
 
     # -- admission ----------------------------------------------------------------------------
 
@@ -238,18 +296,22 @@ class EvictionManager:
         return Rejection(EVICTED, f"The node had condition: [{listed}]. ")
 
 
+def _memory_of(run: Container) -> int:
+    return cgroups.usage([run])["memory"]
+
+
+_MEASURED: dict[str, Callable[[Container], int]] = {
+    MEMORY: _memory_of, DISK: local_storage.container_bytes,
+}
+
+
 def _critical(pod: Object) -> bool:
-    return (pod["spec"].get("priority") or 0) >= _CRITICAL
+    source = (pod["metadata"].get("annotations") or NOTHING).get(CONFIG_SOURCE, "api")
+    return source != "api" or (pod["spec"].get("priority") or 0) >= _CRITICAL
 
 
-def _memory_request(pod: Object, container: str) -> str:
-    spec = pod["spec"]
-    for each in [*spec["containers"], *(spec.get("initContainers") or ())]:
-        if each["name"] == container:
-            resources: Object = each.get("resources") or NOTHING
-            requests: dict[str, str] = resources.get("requests") or NOTHING
-            return requests.get("memory") or "0"
-    return "0"
+def _containers(pod: Object) -> list[Object]:
+    return [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]
 
 
 def _text(units: int) -> str:

@@ -64,11 +64,20 @@ class Host:
         return timestamps.format_time(self.process.now_ns())
 
     def event(
-        self, about: Object, type_: str, reason: str, message: str, *, field_path: str = ""
+        self,
+        about: Object,
+        type_: str,
+        reason: str,
+        message: str,
+        *,
+        field_path: str = "",
+        annotations: dict[str, str] | None = None,
     ) -> None:
         """Record an event, unless this kubelet is hollow."""
         if not self.config.hollow:
-            self.recorder.event(about, type_, reason, message, field_path=field_path)
+            self.recorder.event(
+                about, type_, reason, message, field_path=field_path, annotations=annotations
+            )
 
     def pod_event(self, pod: Object, type_: str, reason: str, message: str) -> None:
         """Record an event about a pod."""

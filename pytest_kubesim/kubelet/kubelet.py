@@ -251,6 +251,7 @@ class ActiveKubelet:
                 self._reject(pod, rejection)
                 return
             self.allocations.admitted(pod)
+            self.eviction.admitted(pod)
         self.workers.update_pod(self.allocations.applied(pod))
         self.allocations.started(pod)
 

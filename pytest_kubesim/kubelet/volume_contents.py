@@ -138,7 +138,7 @@ class VolumeContents:
         if (source := volume.get("emptyDir")) is not None:
             memory = source.get("medium") == "Memory"
             made = FileSystem("tmpfs" if memory else "ext4", mode=0o777, now_ns=now_ns)
-            if limit := source.get("sizeLimit"):
+            if memory and (limit := source.get("sizeLimit")):
                 made.whole_size = quantity.value(limit)
             own(made.root, group, read_only=False)
             return made

@@ -11,7 +11,7 @@ from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, Node
 
 if TYPE_CHECKING:
-    from pytest_kubesim.cri.linux.files import Handle
+    from pytest_kubesim.cri.linux.files import FileSystem, Handle
     from pytest_kubesim.cri.linux.mounts import Place
     from pytest_kubesim.cri.linux.process import Proc
 
@@ -506,17 +506,26 @@ async def dd(proc: Proc, args: list[str]) -> int:
         data += piece
     body = bytes(data[skip * block :])
     target = given.get("of")
+    status, written = 0, len(body)
     try:
         if target:
-            await _dd_write(proc, target, body, seek * block, given.get("conv", ""))
+            written = await _dd_write(proc, target, body, seek * block, given.get("conv", ""))
+            if written < len(body):
+                raise Fault("ENOSPC")
         else:
             await proc.out(body)
     except Fault as fault:
-        return await proc.complain(f"can't open '{target}': {fault}")
-    full, part = divmod(len(body), block)
-    text = f"{full}+{1 if part else 0} records in\n{full}+{1 if part else 0} records out\n"
-    await proc.err(f"{text}{len(body)} bytes ({_human(len(body))}) copied, 0.000 seconds\n")
-    return 0
+        if fault.name != "ENOSPC":
+            return await proc.complain(f"can't open '{target}': {fault}")
+        await proc.complain(f"error writing '{target}': {fault}")
+        status = 1
+    came, went = divmod(len(body), block), divmod(written, block)
+    text = "".join(
+        f"{full}+{1 if part else 0} records {way}\n"
+        for (full, part), way in ((came, "in"), (went, "out"))
+    )
+    await proc.err(f"{text}{written} bytes ({_human(written)}) copied, 0.000 seconds\n")
+    return status
 
 
 def _human(size: int) -> str:
@@ -526,17 +535,23 @@ def _human(size: int) -> str:
     return f"{value:.1f}{'BKMGT'[number]}"
 
 
-async def _dd_write(proc: Proc, target: str, body: bytes, at: int, conversion: str) -> None:
+async def _dd_write(proc: Proc, target: str, body: bytes, at: int, conversion: str) -> int:
+    """Write; how many bytes there was room for.  Raises `Fault`."""
     handle = proc.open(target, "w" if "notrunc" not in conversion and not at else "a")
     node = getattr(handle, "node", None)
     if node is None:
         await handle.write(body)
-        return
+        return len(body)
     content: bytearray = node.content
+    filesystem: FileSystem | None = getattr(handle, "filesystem", None)
+    more = at + len(body) - len(content)
+    if filesystem is not None and more > 0:
+        body = body[: max(0, len(body) - more + filesystem.grant(more))]
     if len(content) < at:
         content.extend(bytes(at - len(content)))
     content[at : at + len(body)] = body
     node.mtime_ns = proc.system.now_ns()
+    return len(body)
 
 
 async def truncate(proc: Proc, args: list[str]) -> int:

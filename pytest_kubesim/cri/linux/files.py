@@ -92,7 +92,7 @@ class MadeUp(Node):
 class FileSystem:
     """A tree of files, of which a mount shows all or a part."""
 
-    __slots__ = ("kind", "root", "source", "whole_size")
+    __slots__ = ("grown", "kind", "root", "source", "whole_size")
 
     def __init__(
         self, kind: str = "overlay", *, mode: int = 0o755, source: str = "", now_ns: int = 0
@@ -101,11 +101,23 @@ class FileSystem:
         """Its type: `overlay`, `tmpfs`, `ext4`, ..."""
         self.source = source or kind
         self.whole_size: int | None = None
+        self.grown = 0
+        """How many bytes writes have added in all, where the size is limited."""
         self.root = directory(mode, mtime_ns=now_ns)
 
     def used(self) -> int:
         """How many bytes its files take."""
         return sum(node.size for _, node in walk(self.root) if node.kind == FILE)
+
+    def grant(self, size: int) -> int:
+        """How many of so many bytes more there is room for."""
+        whole = self.whole_size
+        if whole is not None:
+            if self.grown + size > whole:
+                self.grown = self.used()
+                size = max(0, min(size, whole - self.grown))
+            self.grown += size
+        return size
 
 
 def directory(mode: int = 0o755, *, uid: int = 0, gid: int = 0, mtime_ns: int = 0) -> Node:
@@ -194,7 +206,10 @@ class Handle(Protocol):
 class OpenFile:
     """An open regular file: a position in it."""
 
-    __slots__ = ("_append", "_clock", "_position", "_readable", "_writable", "node", "references")
+    __slots__ = (
+        "_append", "_clock", "_position", "_readable", "_writable", "filesystem", "node",
+        "references",
+    )
 
     def __init__(
         self,
@@ -204,7 +219,10 @@ class OpenFile:
         readable: bool,
         writable: bool,
         append: bool = False,
+        filesystem: FileSystem | None = None,
     ) -> None:
+        self.filesystem = filesystem
+        """What it lies on, where that may be full."""
         self.references = 0
         self.node = node
         self._clock = clock
@@ -233,11 +251,18 @@ class OpenFile:
             raise Fault("EBADF" if not self._writable else "EINVAL")
         if self._append:
             self._position = len(content)
+        full = False
+        more = self._position + len(data) - len(content)
+        if self.filesystem is not None and more > 0:
+            short = more - self.filesystem.grant(more)
+            full, data = short > 0, data[: max(0, len(data) - short)]
         if self._position > len(content):
             content.extend(bytes(self._position - len(content)))
         content[self._position : self._position + len(data)] = data
         self._position += len(data)
         self.node.mtime_ns = self._clock()
+        if full:
+            raise Fault("ENOSPC")
 
     def release(self) -> None:
         """Nothing is held."""

@@ -106,6 +106,13 @@ class Mounts:
 
     # -- walking ------------------------------------------------------------------------------
 
+    def limited(self, path: str, cwd: str, who: Credentials) -> FileSystem | None:
+        """The file system of a path, if its size is limited."""
+        if all(mount.filesystem.whole_size is None for mount in self.all):
+            return None
+        found = self.walk(path, cwd, who).mount.filesystem
+        return None if found.whole_size is None else found
+
     def walk(
         self,
         path: str,

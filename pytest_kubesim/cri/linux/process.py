@@ -369,6 +369,7 @@ class Proc:
             readable=flags[0] == "r" or "+" in flags,
             writable=flags[0] != "r" or "+" in flags,
             append=flags[0] == "a",
+            filesystem=system.mounts.limited(path, self.cwd, self.who) if flags != "r" else None,
         )
 
     async def read(self, size: int = 65_536, number: int = 0) -> bytes:
