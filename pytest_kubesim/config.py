@@ -8,7 +8,6 @@ right ones.
 from __future__ import annotations
 
 import base64
-import difflib
 import json
 import re
 import zlib
@@ -18,7 +17,7 @@ from typing import Any, cast
 
 import attrs
 
-from pytest_kubesim.errors import ReplayError, UsageError
+from pytest_kubesim.errors import ReplayError, UsageError, suggestion
 
 VERSIONS = ("1.37",)
 COMPONENTS = ("apiserver", "controllers", "all")
@@ -62,10 +61,9 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
     """
     for name in options:
         if name not in OPTIONS:
-            near = difflib.get_close_matches(name, OPTIONS, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             raise UsageError(
-                f"{where}: unknown option {name!r}; {hint}the options are {', '.join(OPTIONS)}"
+                f"{where}: unknown option {name!r};",
+                f"{suggestion(name, OPTIONS)}the options are {', '.join(OPTIONS)}",
             )
     if "faults" in options:
         options = {**options, "faults": (*base.faults, *_faults(where, options["faults"]))}
@@ -91,11 +89,16 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
 
 def _faults(where: str, faults: Any) -> tuple[Any, ...]:
     """Records of faults; anything else is an error."""
+    from pytest_kubesim.faults import wording
     from pytest_kubesim.faults.fault import Fault
 
     several = isinstance(faults, list | tuple)
     given: tuple[Any, ...] = tuple(cast("Sequence[Any]", faults)) if several else (faults,)
     for each in given:
+        if isinstance(each, wording.Vocabulary) and not isinstance(each, Fault):
+            raise UsageError(
+                f"{where}: faults={each!r}: say what happens to it:", wording.offers(each)
+            )
         if not isinstance(each, Fault):
             raise UsageError(
                 f"{where}: faults={each!r}: give a list of faults, said with the words of "

@@ -8,7 +8,8 @@ who writes the test. Every message of this tree ends with what to do about it.
 
     KubesimError (Exception)
     ├── UsageError (ValueError)           an option or argument that cannot be meant
-    │   └── ManifestError                 a manifest that cannot be read or that is no object
+    │   ├── ManifestError                 a manifest that cannot be read or that is no object
+    │   └── UnknownWord (AttributeError)  a method that there is not
     ├── NotSimulated (NotImplementedError)  Kubernetes can do it, the simulator cannot
     ├── AssertionFailed (AssertionError)  what the test demanded does not hold
     │   └── NeverSettled                  the cluster did not come to rest
@@ -17,6 +18,11 @@ who writes the test. Every message of this tree ends with what to do about it.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class KubesimError(Exception):
@@ -37,6 +43,10 @@ class UsageError(KubesimError, ValueError):
 
 class ManifestError(UsageError):
     """A file, a text or a value given as a manifest is not a Kubernetes object."""
+
+
+class UnknownWord(UsageError, AttributeError):
+    """There is no such method here; the message lists those there are."""
 
 
 class NotSimulated(KubesimError, NotImplementedError):
@@ -61,3 +71,12 @@ class NeverStruck(UserWarning):
 
 class ReplayError(KubesimError):
     """A replay token is unreadable, or the run took another way than the recorded one."""
+
+
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """`"did you mean 'pods'? "`, if something known is near to `word`; else nothing."""
+    import difflib
+
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(str(word).lower(), names, n=3)
+    return f"did you mean {' or '.join(repr(names[each]) for each in near)}? " if near else ""

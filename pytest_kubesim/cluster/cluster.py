@@ -30,7 +30,7 @@ from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.cluster.rights import Rights
 from pytest_kubesim.cluster.webhooks import Webhooks
 from pytest_kubesim.config import ClusterConfig
-from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError
+from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError, suggestion
 from pytest_kubesim.faults.faults import Faults
 from pytest_kubesim.kubelet.node_proxy import KubeletProxy
 from pytest_kubesim.sim import durations
@@ -125,7 +125,7 @@ class Cluster(ObjectVerbs):
             doors.attach(self)
         if self.config.nodes:
             self.add_nodes(self.config.nodes)
-        self.faults.arm_all(self.config.faults)
+        self.faults.arm_early(self.config.faults)
 
     def extensions(self, hook: str) -> list[Any]:
         """What the plugins of a run add under that hook of `hookspecs`, all of them in one list."""
@@ -362,12 +362,15 @@ class Cluster(ObjectVerbs):
         self, what: Any, match: Match, options: dict[str, Any], *, wanted: bool, verb: str
     ) -> Any:
         during = options.pop("during", None)
-        unknown = set(options) - {"count", "labels", "namespace"}
-        if unknown:
-            raise UsageError(
-                f"{verb}: unknown option {min(unknown)!r}; there are count, labels, "
-                "namespace, during"
-            )
+        known = ("count", "labels", "namespace", "during")
+        for option in options:
+            if option not in known:
+                raise UsageError(
+                    f"{verb}: unknown option {option!r};",
+                    f"{suggestion(option, known)}there are {', '.join(known)}",
+                )
+        if during is not None:
+            durations.to_ns(during, f"{verb}: during")
         condition = waiting.condition_of(self, what, match, **options)
         invariant = waiting.Invariant(condition, wanted=wanted, verb=verb)
         if during is None:

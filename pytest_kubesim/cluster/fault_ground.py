@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_kubesim.cluster import waiting
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.etcd.messages import prefix_end
+from pytest_kubesim.faults import requests
 from pytest_kubesim.faults.watches import Watches
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class FaultGround:
         self.faultpoints = cluster.faultpoints
         self.watches = Watches(cluster.kernel, lambda: self.servers)
         self.backups: dict[str, MemberSnapshot] = {}
+        self.early = False
 
     # -- the API ------------------------------------------------------------------------------
 
@@ -56,6 +58,37 @@ class FaultGround:
     def resources(self) -> list[str]:
         """The plural names of what is served."""
         return self._cluster.names.plurals()
+
+    def other_name(self, text: str) -> str | None:
+        """The plural name of what is served under another name: a kind, a short name."""
+        return self._cluster.names.plural_of(text)
+
+    def subresources(self, plural: str | None) -> set[str]:
+        """The subresources of a resource; of all of them, and of custom ones that may come."""
+        found = self._cluster.names.subresources(plural)
+        return found | {"status", "scale"} if plural is None else found
+
+    def server_names(self) -> list[str]:
+        """The API servers."""
+        return [server.process.name for server in self.servers]
+
+    def serves(self, ref: str) -> bool:
+        """Whether what a reference names is served."""
+        try:
+            self._cluster.names.parse(ref)
+        except UsageError:
+            return False
+        return True
+
+    def check_reference(self, ref: str, *, now: bool) -> None:
+        """Raises: `UsageError` for what is not served, and (`now`) may not yet come."""
+        try:
+            self._cluster.names.parse(ref)
+        except UsageError as error:
+            kind, slash, name = ref.partition("/")
+            if (slash and not name) or not kind or (now and not self.early):
+                raise UsageError(f"faults: {error}") from None
+            requests.doubt(self, kind, str(error))
 
     def resource_of(self, kind: str) -> Resource:
         """The resource of a kind, or of any of its names.  Raises: `UsageError`."""

@@ -106,7 +106,8 @@ class Node:
         Parameters: `grace_period`, how long all of it may take; `critical_pods`, how much of that
         is for critical pods, which end last.
         """
-        grace_ns, critical_ns = durations.to_ns(grace_period), durations.to_ns(critical_pods)
+        grace_ns = durations.to_ns(grace_period, "grace_period")
+        critical_ns = durations.to_ns(critical_pods, "critical_pods")
         kubelet = self.machine.kubelet
         self._cluster.journal.record("node", self.name, what="shut down")
         if kubelet.active is None or not kubelet.process.running:

@@ -224,7 +224,9 @@ class ObjectVerbs:
         reference = self.names.parse(ref)
         where = self._where(reference, namespace)
         gvr = reference.resource.gvr
-        seconds = None if grace_period is None else durations.to_ns(grace_period) // NS
+        seconds = None
+        if grace_period is not None:
+            seconds = durations.to_ns(grace_period, "grace_period") // NS
         found = [reference.name] if reference.name else []
         if reference.name is None:
             listed = self.list(ref, namespace=where or None, labels=labels)

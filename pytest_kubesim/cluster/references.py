@@ -7,13 +7,12 @@ first in the order of discovery is meant.
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import attrs
 
 from pytest_kubesim.apimachinery.meta import GroupVersionResource
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 
 if TYPE_CHECKING:
     from pytest_kubesim.data.load import ResourceInfo
@@ -63,10 +62,9 @@ class Names:
                 found = self.catalog.by_resource(*gvr)
                 if found is not None:
                     return found
-        near = difflib.get_close_matches(wanted, sorted(index), n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "check the spelling."
+        hint = suggestion(wanted, sorted(index)) or "check the spelling. "
         raise UsageError(
-            f"the cluster serves no resource {text!r}; {hint} (A custom resource is served once "
+            f"the cluster serves no resource {text!r}; {hint}(A custom resource is served once "
             "its CustomResourceDefinition has been applied.)"
         )
 
@@ -77,6 +75,24 @@ class Names:
     def plurals(self) -> list[str]:
         """The plural names of all resources that are served."""
         return sorted({gvr.resource for known in self._names().values() for gvr in known})
+
+    def plural_of(self, text: str) -> str | None:
+        """The plural name of what is served under that name, kind or short name."""
+        known = self._names().get(text.lower())
+        return known[0].resource if known else None
+
+    def subresources(self, plural: str | None) -> set[str]:
+        """The subresources of all resources of that plural name; of all there are."""
+        found: set[str] = set()
+        for group in self.catalog.groups():
+            for version in self.catalog.versions(group):
+                for info in self.catalog.infos(group, version):
+                    if plural in (None, info.plural):
+                        found.update(sub.name for sub in info.subresources)
+                for resource in self.catalog.custom(group, version):
+                    if plural in (None, resource.plural):
+                        found.update(resource.subresources)
+        return found
 
     def _names(self) -> dict[str, list[GroupVersionResource]]:
         catalog = self.catalog

@@ -234,6 +234,7 @@ def stays(condition: Condition, during: Duration) -> None:
     Raises: `AssertionFailed` at the first change after which it does not hold.
     """
     cluster = condition.cluster
+    durations.to_ns(during, "stays: during")
     with Invariant(condition, wanted=True, verb="stays"):
         cluster.advance(during)
 

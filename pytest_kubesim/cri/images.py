@@ -20,6 +20,7 @@ import attrs
 
 from pytest_kubesim.cri.flavours import Flavour
 from pytest_kubesim.cri.programs import Main, Program, as_program
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -202,6 +203,9 @@ class Programs(Patterns[Program]):
         super().__setitem__(pattern, as_program(value))
 
 
+PULL_PROBLEMS = ("denied", "unreachable", "not_found")
+
+
 @attrs.frozen(slots=True)
 class PullError:
     """Why an image cannot be pulled: `kind` (`not_found`, `denied`, `unreachable`) or a text."""
@@ -227,6 +231,22 @@ class PullError:
             tag=reference.tag or reference.digest,
             problem=self.text,
         )
+
+
+def pull_problem(problem: str) -> PullError:
+    """What goes wrong with a pull: `denied`, `unreachable`, `not_found`, or a message.
+
+    Raises: `UsageError` for a single word that is none of them: it is misspelt.
+    """
+    if problem in PULL_PROBLEMS:
+        return PullError(problem)
+    if len(problem.split()) < 2:
+        raise UsageError(
+            f"images: pull_error({problem!r}): there is no such problem;",
+            f"{suggestion(problem, PULL_PROBLEMS)}there are: "
+            f"{', '.join(map(repr, PULL_PROBLEMS))}; a message of your own has several words",
+        )
+    return PullError("", problem)
 
 
 class Images(MutableMapping[str, Program]):
@@ -275,9 +295,11 @@ class Images(MutableMapping[str, Program]):
         self._errors[pattern] = PullError("not_found")
 
     def pull_error(self, pattern: str, problem: str = "denied") -> None:
-        """Pulling fails: `denied`, `unreachable`, `not_found`, or any other text."""
-        known = problem in ("denied", "unreachable", "not_found")
-        self._errors[pattern] = PullError(problem) if known else PullError("", problem)
+        """Pulling fails: `denied`, `unreachable`, `not_found`, or with a message of your own.
+
+        Raises: `UsageError` for a single word that is none of them.
+        """
+        self._errors[pattern] = pull_problem(problem)
 
     def available(self, pattern: str) -> None:
         """Pulling works (again)."""

@@ -407,7 +407,7 @@ def runs_forever() -> Program:
 
 def exits(code: int = 0, *, after: Duration = 0, log: str = "") -> Program:
     """Ends with `code` after a time."""
-    return Exits(code=code, after_ns=to_ns(after), lines=tuple(log.splitlines()))
+    return Exits(code=code, after_ns=to_ns(after, "after"), lines=tuple(log.splitlines()))
 
 
 def crashes(
@@ -422,7 +422,7 @@ def crashes(
 
 def serves(port: int | None = None, *, ready_after: Duration = 0) -> Program:
     """Answers probes on `port` (None: on all) from `ready_after` its start on."""
-    return Serves(port=port, ready_after_ns=to_ns(ready_after))
+    return Serves(port=port, ready_after_ns=to_ns(ready_after, "ready_after"))
 
 
 def hangs_on_sigterm() -> Program:
@@ -432,12 +432,12 @@ def hangs_on_sigterm() -> Program:
 
 def stops_slowly(after: Duration, *, code: int = 0) -> Program:
     """Runs for ever; ends with `code` some time after SIGTERM."""
-    return Program(sigterm=code, sigterm_after_ns=to_ns(after))
+    return Program(sigterm=code, sigterm_after_ns=to_ns(after, "after"))
 
 
 def oom(after: Duration = 0) -> Program:
     """Is killed for want of memory (137, `OOMKilled`) after a time."""
-    return Exits(code=SIGKILL_CODE, after_ns=to_ns(after), oom=True)
+    return Exits(code=SIGKILL_CODE, after_ns=to_ns(after, "after"), oom=True)
 
 
 def sequence(*programs: Program | Main) -> Program:

@@ -16,7 +16,7 @@ from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.apiserver import effects
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import watches
+from pytest_kubesim.faults import requests, watches, wording
 from pytest_kubesim.faults.fault import Call, Speech
 from pytest_kubesim.faults.requests import RequestMatch
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -39,20 +39,12 @@ _OF_WATCHES = frozenset({
 })
 
 
-class Ground(Protocol):
+class Ground(requests.Ground, Protocol):
     """What a fault of requests needs of the cluster."""
 
     kernel: Kernel
     faultpoints: FaultPoints
     watches: watches.Watches
-
-    def known_resource(self, plural: str) -> bool:
-        """Whether the cluster serves a resource of that plural name."""
-        ...
-
-    def resources(self) -> list[str]:
-        """The plural names of what it serves."""
-        ...
 
 
 class APIFaults(Speech):
@@ -82,8 +74,11 @@ class APIFaults(Speech):
         if code not in CODES:
             raise UsageError(
                 f"faults: the API server does not fail with {code!r} on its own; give one of "
-                f"{', '.join(map(str, CODES))}"
+                f"{', '.join(map(str, CODES))}, a number"
             )
+        wording.text(message, "fail.message")
+        if retry_after is not None:
+            wording.whole(retry_after, "fail.retry_after", least=1, why=", in seconds")
         return self._request(
             "fail", code, times=times, after=after, timing=timing, message=message,
             retry_after=retry_after,
@@ -101,7 +96,7 @@ class APIFaults(Speech):
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Look at the request later."""
-        to_ns(duration)
+        wording.duration(duration, "delay")
         return self._request("delay", duration, times=times, after=after, timing=timing)
 
     def apply_but_drop_answer(
@@ -127,7 +122,7 @@ class APIFaults(Speech):
 
     def delay_events(self, duration: Duration, **timing: Any) -> Any:
         """Let watch events come that much later, in their order."""
-        to_ns(duration)
+        wording.duration(duration, "delay_events")
         return self._watch("delay_events", timing, duration)
 
     def hold_events(self, **timing: Any) -> Any:
@@ -140,21 +135,14 @@ class APIFaults(Speech):
         Events are kept back for `duration` from the first one on; a watch that missed more than
         one by then ends with 410, and its client, listing anew, sees only the last state.
         """
-        to_ns(duration)
+        wording.duration(duration, "coalesce_events")
         return self._watch("coalesce_events", timing, duration)
 
     def _request(
         self, effect: str, *args: Any, times: int | None, after: int, timing: dict[str, Any],
         **options: Any,
     ) -> Any:
-        if times is not None and times < 1:
-            raise UsageError(
-                f"faults: times={times!r}: a fault strikes at least once; None: always"
-            )
-        if after < 0:
-            raise UsageError(
-                f"faults: after={after!r}: give how many matching requests pass before, from 0 on"
-            )
+        wording.counted(effect, times, after)
         call = Call.of(effect, *args, defaults=_USUAL, times=times, after=after, **options)
         return self._fault(call, timing)
 
@@ -173,27 +161,13 @@ def match_of(fault: Fault) -> RequestMatch:
 
 
 def check(ground: Ground, fault: Fault) -> None:
-    """Raises: `UsageError` for a verb or resource that there is not."""
+    """Raises: `UsageError` for a server, resource or subresource that there is not."""
     match = match_of(fault)
     if fault.what in _OF_WATCHES and match.verb not in (None, "watch"):
         raise UsageError(
             f"faults: {fault!r}: {fault.what} is about watches; leave verb= out, or say 'watch'"
         )
-    resource = match.resource
-    if resource is not None and fault.immediate and not ground.known_resource(resource):
-        raise unknown_resource(ground, resource)
-
-
-def unknown_resource(ground: Ground, resource: str) -> UsageError:
-    """What to say of a resource that is not served."""
-    import difflib
-
-    near = difflib.get_close_matches(resource, ground.resources(), n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return UsageError(
-        f"faults: resource={resource!r}: the cluster serves no such resource; {hint}give its "
-        "plural name, such as 'statefulsets' (a custom one after its CRD was applied)"
-    )
+    requests.check(ground, match, now=fault.immediate)
 
 
 def begin(ground: Ground, armed: Armed) -> Callable[[], None] | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import wording
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Behaviour(Protocol):
 
 
 @attrs.define(slots=True, eq=False, repr=False)
-class Armed:
+class Armed(wording.Vocabulary):
     """A fault that has been armed: end it with `disarm()`, or use it as a context manager."""
 
     fault: Fault
@@ -151,18 +152,25 @@ class Armed:
 
     def until(self, end: Any) -> Armed:
         """Let it end at an instant since the start of the cluster, or upon a trigger."""
-        return self._retimed(self.fault.until(end))
+        fault = self.fault.until(end)
+        if fault.ends_when is not None:
+            fault.ends_when.check(self.ground, now=fault.immediate)
+        return self._retimed(fault)
 
     def at(self, instant: Instant) -> Armed:
         """Let it begin at that instant since the start of the cluster."""
+        fault = self.fault.at(instant)
         self._take_back("at=")
-        self.fault = self.fault.at(instant)
+        self.fault = fault
         return self.arm()
 
     def when(self, trigger: Any, match: Any = None, **options: Any) -> Armed:
         """Let it begin upon a trigger; see `triggers.when`."""
+        fault = self.fault.when(trigger, match, **options)
+        if fault.trigger is not None:
+            fault.trigger.check(self.ground, now=True)
         self._take_back("when=")
-        self.fault = self.fault.when(trigger, match, **options)
+        self.fault = fault
         return self.arm()
 
     def _retimed(self, fault: Fault) -> Armed:
@@ -195,6 +203,12 @@ class Armed:
 
     def __repr__(self) -> str:
         return f"<{self.fault!r} {self.state}, struck {self.struck} times>"
+
+    def __said__(self) -> str:
+        return f"{self.fault.what}(...)."
+
+    def __words__(self) -> list[str]:
+        return [*wording.TIMING, "disarm", "struck", "armed"]
 
     # -- inside -------------------------------------------------------------------------------
 

@@ -10,8 +10,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.cri.container import RUNNING
+from pytest_kubesim.cri.images import pull_problem
 from pytest_kubesim.cri.programs import ProbeResult, hangs_on_sigterm
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import wording
 from pytest_kubesim.faults.fault import Call, Speech
 from pytest_kubesim.sim.durations import Duration, to_ns
 
@@ -54,7 +56,8 @@ class ContainerFaults(Speech):
     """
 
     def exit(self, code: int = 1, **timing: Any) -> Any:
-        """Let those that run end with `code`."""
+        """Let those that run end with `code`, 0 to 255."""
+        wording.whole(code, "exit.code", least=0, most=255)
         return self._fault(Call.of("exit", code), timing)
 
     def oom(self, **timing: Any) -> Any:
@@ -67,17 +70,15 @@ class ContainerFaults(Speech):
 
     def fail_probe(self, probe: str = "readiness", *, message: str = "", **timing: Any) -> Any:
         """Let a probe fail: `"readiness"`, `"liveness"` or `"startup"`."""
-        if probe not in PROBES:
-            raise UsageError(
-                f"faults: there is no probe {probe!r}; there are: {', '.join(PROBES)}"
-            )
+        wording.one_of(probe, "fail_probe.probe", PROBES)
+        wording.text(message, "fail_probe.message")
         return self._fault(
             Call.of("fail_probe", probe, defaults={"message": ""}, message=message), timing
         )
 
     def slow_start(self, duration: Duration, **timing: Any) -> Any:
         """Let the start of those that are made from here on take that much longer."""
-        to_ns(duration)
+        wording.duration(duration, "slow_start")
         return self._fault(Call.of("slow_start", duration), timing)
 
 
@@ -85,12 +86,16 @@ class ImageFaults(Speech):
     """What can happen to the pulling of images; `for_`, `until` and so on as everywhere."""
 
     def pull_error(self, problem: str = "denied", **timing: Any) -> Any:
-        """Let pulling fail: `denied`, `unreachable`, `not_found`, or any other text."""
+        """Let pulling fail: `denied`, `unreachable`, `not_found`, or with a message of your own.
+
+        Raises: `UsageError` for a single word that is none of them.
+        """
+        pull_problem(wording.text(problem, "pull_error.problem"))
         return self._fault(Call.of("pull_error", problem), timing)
 
     def slow_pull(self, duration: Duration, **timing: Any) -> Any:
         """Let pulling take that long."""
-        to_ns(duration)
+        wording.duration(duration, "slow_pull")
         return self._fault(Call.of("slow_pull", duration), timing)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from pytest_kubesim.faults import wording
 from pytest_kubesim.faults.fault import Call, Speech
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class CountedSpeech(Speech):
         after: int,
         timing: dict[str, Any],
     ) -> Any:
+        wording.counted(effect, times, after)
         return self._fault(
             Call.of(effect, *args, defaults=_USUAL, times=times, after=after), timing
         )

@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apiserver import effects
-from pytest_kubesim.faults import counted
+from pytest_kubesim.faults import counted, wording
+from pytest_kubesim.faults.requests import is_meant
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class LookupFaults(counted.CountedSpeech):
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """The answer comes later."""
-        to_ns(duration)
+        wording.duration(duration, "delay")
         return self._counted("delay", (duration,), times, after, timing)
 
 
@@ -62,7 +63,8 @@ def begin(ground: counted.Ground, armed: Armed) -> Callable[[], None]:
 
     def meant(attributes: dict[str, Any]) -> bool:
         host = _host(attributes)
-        return fnmatchcase(host, name) and client in (None, attributes["client"])
+        asked = client is None or is_meant(client, attributes["client"])
+        return asked and fnmatchcase(host, name)
 
     def strike(attributes: dict[str, Any]) -> None:
         armed.strike(attributes["client"], host=_host(attributes))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.etcd.messages import (
     CompactionRequest,
     DeleteRangeRequest,
@@ -20,6 +20,7 @@ from pytest_kubesim.etcd.messages import (
     PutRequest,
     TxnRequest,
 )
+from pytest_kubesim.faults import wording
 from pytest_kubesim.faults.fault import Call, Speech
 from pytest_kubesim.sim.durations import Duration, to_ns
 
@@ -109,11 +110,12 @@ class EtcdFaults(Speech):
 
     def time_out(self, *, times: int | None = None, **timing: Any) -> Any:
         """Let requests fail with `etcdserver: request timed out` (`times` of them; None: all)."""
+        wording.counted("time_out", times, 0)
         return self._fault(Call.of("time_out", times=times), timing)
 
     def slow(self, duration: Duration, **timing: Any) -> Any:
         """Let each write to disk take that long besides (a slow fsync)."""
-        to_ns(duration)
+        wording.duration(duration, "slow")
         return self._fault(Call.of("slow", duration), timing)
 
     def disk_full(self, **timing: Any) -> Any:
@@ -146,7 +148,8 @@ def check(ground: Ground, fault: Fault) -> None:
     for name in named:
         if name not in there:
             raise UsageError(
-                f"faults: there is no member {name!r} of etcd; there are: {', '.join(there)}"
+                f"faults: there is no member {name!r} of etcd;",
+                f"{suggestion(name, there)}there are: {', '.join(there)}",
             )
     if group is None and fault.what in ("lose_leader", "move_leader", "lose_quorum", "pause"):
         raise UsageError(

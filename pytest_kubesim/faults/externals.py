@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pytest_kubesim.apiserver import effects
-from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import counted
+from pytest_kubesim.errors import UsageError, suggestion
+from pytest_kubesim.faults import counted, wording
+from pytest_kubesim.faults.requests import is_meant
 from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.wire import Response, to_json
 
@@ -73,13 +74,12 @@ class ExternalFaults(counted.CountedSpeech):
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Look at the request later, and answer then."""
-        to_ns(duration)
+        wording.duration(duration, "delay")
         return self._counted("delay", (duration,), times, after, timing)
 
     def fail(self, status: int, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Answer with that HTTP status; the request is not looked at."""
-        if not 400 <= status <= 599:
-            raise UsageError(f"faults: fail({status!r}): give an HTTP status from 400 to 599")
+        wording.whole(status, "fail.status", least=400, most=599, why=": an HTTP status")
         return self._counted("fail", (status,), times, after, timing)
 
     def answer(
@@ -101,8 +101,9 @@ def _declared(ground: Ground, fault: Fault) -> None:
     host, there = fault.target.args[0], ground.external_hosts()
     if host not in there:
         raise UsageError(
-            f"faults: no external system {host!r} is declared; there are: "
-            f"{', '.join(there) or 'none'}; declare it: kubesim.external({host!r}, function)"
+            f"faults: no external system {host!r} is declared;",
+            f"{suggestion(host, there)}there are: {', '.join(there) or 'none'}; declare it: "
+            f"kubesim.external({host!r}, function)",
         )
 
 
@@ -113,11 +114,12 @@ def begin(ground: Ground, armed: Armed) -> Callable[[], None]:
     target, host = fault.target, fault.target.args[0]
 
     def meant(attributes: dict[str, Any]) -> bool:
+        client: str | None = target.get("client")
         method: str | None = target.get("method")
         path: str | None = target.get("path")
         return (
             attributes["host"] == host
-            and target.get("client") in (None, attributes["client"])
+            and (client is None or is_meant(client, attributes["client"]))
             and (method is None or method.upper() == attributes["method"])
             and (path is None or fnmatchcase(attributes["path"], path))
         )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import triggers
+from pytest_kubesim.faults import triggers, wording
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _plain(value: Any) -> Any:
 
 
 @attrs.frozen(slots=True, repr=False)
-class Fault:
+class Fault(wording.Vocabulary):
     """A fault: `target`, `effect` (None where the target says it all), and its timing.
 
     `begins_at` and `ends_at`, instants since the start of the cluster; `trigger`, upon which it
@@ -89,7 +89,12 @@ class Fault:
             ("at", self.begins_at), ("until", self.ends_at), ("for_", self.lasts)
         ):
             if value is not None:
-                to_ns(value, option)
+                to_ns(value, f"faults: {option}")
+        if self.lasts is not None and to_ns(self.lasts) == 0:
+            raise UsageError(
+                f"faults: for_={self.lasts!r}: a fault that lasts no time strikes nothing; give a "
+                "longer duration, such as '30s'"
+            )
         if self.begins_at is not None and self.trigger is not None:
             raise UsageError(
                 f"faults: {self!r}: at= and when= are given; a fault begins at an instant or upon "
@@ -123,6 +128,12 @@ class Fault:
         return attrs.evolve(self, **_ending(end))
 
     # -- what it is ---------------------------------------------------------------------------
+
+    def __said__(self) -> str:
+        return f"{self.what}(...)."
+
+    def __words__(self) -> list[str]:
+        return list(wording.TIMING)
 
     @property
     def where(self) -> str:
@@ -228,7 +239,7 @@ def _ending(end: Any) -> dict[str, Any]:
     return {"ends_at": _plain(end)}
 
 
-class Speech:
+class Speech(wording.Vocabulary):
     """The beginning of a sentence about a fault: whom it is about.
 
     Parameters: `target`; `say`, which is given the whole `Fault` and answers with what the sentence
@@ -241,14 +252,16 @@ class Speech:
         self._target = target
         self._say = say
 
+    def __init_subclass__(cls) -> None:
+        wording.vocabulary(cls)
+
+    def __repr__(self) -> str:
+        return f"kubesim.faults.{self._target!r}"
+
+    def __said__(self) -> str:
+        return f"{self._target.name}(...)."
+
     def _fault(self, effect: Call | None, timing: Mapping[str, Any]) -> Any:
-        unknown = set(timing) - {"at", "until", "when", "for_"}
-        if unknown:
-            raise UsageError(
-                f"faults: unknown option {min(unknown)!r} of {self._target.name}(...)"
-                f"{'' if effect is None else '.' + effect.name + '(...)'}; besides its own, every "
-                "fault has at=, until=, when= and for_="
-            )
         when = timing.get("when")
         return self._say(Fault(
             self._target,
@@ -258,3 +271,16 @@ class Speech:
             lasts=_plain(timing.get("for_")),
             **_ending(timing.get("until")),
         ))
+
+
+class Whole(Speech):
+    """A sentence that says it all by whom it is about: a partition."""
+
+    def finish(self, options: Mapping[str, Any]) -> Any:
+        """What it is worth."""
+        return self._fault(None, options)
+
+
+def whole(target: Call, say: Callable[[Fault], Any], timing: Mapping[str, Any]) -> Any:
+    """A sentence that is whole without an effect, a partition: what it is worth."""
+    return Whole(target, say).finish(timing)

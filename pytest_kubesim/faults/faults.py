@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UnknownWord, UsageError
 from pytest_kubesim.faults import (
     apiserver,
     container,
@@ -22,13 +22,15 @@ from pytest_kubesim.faults import (
     network,
     node,
     process,
+    requests,
     triggers,
     views,
     webhooks,
+    wording,
 )
 from pytest_kubesim.faults.armed import Armed
-from pytest_kubesim.faults.fault import Call, Fault, Speech
-from pytest_kubesim.faults.requests import RequestMatch
+from pytest_kubesim.faults.fault import Call, Fault, whole
+from pytest_kubesim.faults.requests import RequestMatch, is_meant
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ ROOMS: dict[str, Any] = {
 
 class Ground(
     apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground, container.Ground,
-    process.Ground, externals.Ground, triggers.Ground, nemesis.Ground,
+    process.Ground, externals.Ground, triggers.Ground, nemesis.Ground, requests.Ground,
     Protocol,
 ):
     """What the faults need of the cluster."""
@@ -68,7 +70,8 @@ class Ground(
         ...
 
 
-class Words:
+@wording.vocabulary
+class Words(wording.Vocabulary):
     """The words by which faults are said; what a whole sentence is worth, `_say` decides."""
 
     _say: Callable[[Fault], Any]
@@ -96,19 +99,15 @@ class Words:
         `kubelet@node-1`, `test`), the first word of a user agent, a user or a service account; or
         `user`, `service_account` (`"namespace/name"`), `user_agent`, `host` to say which of them;
         `server`, one of several API servers; `verb`, one or several, `"read"`, `"write"`;
-        `resource`, plural; and so on.
-        Raises: `UsageError` for a verb or resource that there is not.
+        `resource`, plural; and so on.  Names may be patterns (`name="db-*"`); `user_agent` may also
+        be the beginning of one.
+        Raises: `UsageError` for a server, verb, resource or subresource that there is not.
         """
-        if service_account is not None:
-            if service_account.count("/") != 1 or user is not None:
-                raise UsageError(
-                    f"faults: service_account={service_account!r}: write it as 'namespace/name', "
-                    "and without user="
-                )
-            user = f"system:serviceaccount:{service_account.replace('/', ':')}"
-        match = RequestMatch(
-            client, user, user_agent, host, server, verb, resource, subresource, namespace, name
-        )
+        match = RequestMatch.said("api", {
+            "client": client, "user": user, "user_agent": user_agent, "host": host,
+            "server": server, "verb": verb, "resource": resource, "subresource": subresource,
+            "namespace": namespace, "name": name, "service_account": service_account,
+        })
         return apiserver.APIFaults(apiserver.target(match), self._say)
 
     def view(
@@ -152,28 +151,32 @@ class Words:
     def partition(self, one: str, other: str, *, one_way: bool = False, **timing: Any) -> Any:
         """Let nothing pass between two ends (`one_way`: from the first to the second)."""
         target = Call.of("partition", one, other, defaults={"one_way": False}, one_way=one_way)
-        return Whole(target, self._say).said(timing)
+        return whole(target, self._say, timing)
 
     def latency(
         self, one: str, other: str, delay: Duration, *, jitter: Duration | None = None,
         one_way: bool = False, **timing: Any,
     ) -> Any:
         """Let messages between two ends take `delay`, and up to `jitter` more."""
+        wording.duration(delay, "latency: delay")
+        if jitter is not None:
+            wording.duration(jitter, "latency: jitter")
         target = Call.of(
             "latency", one, other, defaults={"one_way": False}, delay=delay, jitter=jitter,
             one_way=one_way,
         )
-        return Whole(target, self._say).said(timing)
+        return whole(target, self._say, timing)
 
     def loss(
         self, one: str, other: str, probability: float, *, one_way: bool = False, **timing: Any
     ) -> Any:
         """Lose messages between two ends: they come after one or more retransmissions."""
+        network.check_probability(probability)
         target = Call.of(
             "loss", one, other, defaults={"one_way": False}, probability=probability,
             one_way=one_way,
         )
-        return Whole(target, self._say).said(timing)
+        return whole(target, self._say, timing)
 
     # -- nodes and what runs on them ----------------------------------------------------------
 
@@ -224,7 +227,7 @@ class Words:
 
     def after_write(self, count: int = 1, **match: Any) -> triggers.AfterWrite:
         """The trigger that the `count`-th write has been applied; options as those of `api`."""
-        return triggers.AfterWrite(count, RequestMatch(**match))
+        return triggers.AfterWrite(count, RequestMatch.said("after_write", match))
 
     def changed(
         self, ref: str, path: str, *, before: Any = None, to: Any = None,
@@ -238,25 +241,29 @@ class Words:
         return cast("triggers.Holds", triggers.when(what, match, **options))
 
 
-class Whole(Speech):
-    """A sentence that is whole without an effect: a partition."""
-
-    def said(self, timing: dict[str, Any]) -> Any:
-        """What it is worth."""
-        return self._fault(None, timing)
-
-
 class Unarmed(Words):
     """Says faults and arms none: what a sentence is worth is the `Fault`."""
 
     def __init__(self) -> None:
         self._say = _itself
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or not hasattr(Faults, name):
+                return super().__getattr__(name)
+            raise UnknownWord(
+                f"faults: there is no fault.{name}: records are made without a cluster, and "
+                f"{name} needs one;",
+                f"say kubesim.faults.{name} in the test",
+            )
+
 
 def _itself(fault: Fault) -> Fault:
     return fault
 
 
+@wording.vocabulary
 class Faults(Words):
     """The faults of one run: what a sentence is worth is the `Armed` fault."""
 
@@ -275,8 +282,17 @@ class Faults(Words):
 
         Raises: `UsageError` for what cannot be (a node, verb, kind or process that there is not).
         """
+        if not isinstance(fault, Fault):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"faults: arm({fault!r}): give a record, as pytest_kubesim.fault says them: "
+                "fault.node('node-1').crash(at='5m')"
+            )
         behaviour = cast("Behaviour", ROOMS[fault.where])
         behaviour.check(self._ground, fault)
+        if fault.trigger is not None:
+            fault.trigger.check(self._ground, now=True)
+        if fault.ends_when is not None:
+            fault.ends_when.check(self._ground, now=fault.immediate)
         armed = Armed(fault, self._ground, behaviour)
         self.armed.append(armed)
         self._ground.kernel.journal.record(
@@ -292,22 +308,35 @@ class Faults(Words):
         """Arm several records, in order."""
         return [self.arm(fault) for fault in faults]
 
+    def arm_early(self, faults: Iterable[Fault]) -> list[Armed]:
+        """Arm those of a mark: the test has not begun, what it makes is yet to come."""
+        self._ground.early = True
+        try:
+            return self.arm_all(faults)
+        finally:
+            self._ground.early = False
+
     def random(
         self,
         count: int = 3,
         *,
         within: Duration = "5m",
-        kinds: Sequence[str] = tuple(nemesis.KINDS),
+        kinds: str | Sequence[str] = tuple(nemesis.KINDS),
         key: object = "",
     ) -> list[Armed]:
         """Arm `count` faults at random instants `within` that time from now, drawn from the seed.
 
         Parameters: `kinds`, of what (default: everything); `key`, another one for other draws in
         the same run.  All of them end: after that the cluster should heal.
-        Raises: `UsageError` for fewer than one.
+        Raises: `UsageError` for fewer than one, no time, or a kind that there is not.
         """
-        if count < 1:
-            raise UsageError(f"faults: random({count!r}): give how many, from 1 on")
+        wording.whole(count, "random.count", least=1)
+        kinds = nemesis.chosen(kinds)
+        if to_ns(within, "faults: random: within") == 0:
+            raise UsageError(
+                f"faults: random: within={within!r}: faults come one after another; give a longer "
+                "duration, such as '5m'"
+            )
         kernel = self._ground.kernel
         if self.replayed is not None:
             drawn, self.replayed = self.replayed[:count], self.replayed[count:]
@@ -323,6 +352,10 @@ class Faults(Words):
         """Arm what `schedule` holds (records as JSON) instead of what `random` would draw."""
         if schedule:
             self.replayed = [Fault.from_json(each) for each in schedule]
+
+    def __words__(self) -> list[str]:
+        # Those with which a sentence begins; the others are for whoever reads what has happened.
+        return [*fault.__words__(), "random"]
 
     # -- what became of them ------------------------------------------------------------------
 
@@ -352,7 +385,7 @@ class Faults(Words):
         client = fault.target.get("client")
         if client is not None:
             there = self._ground.seen_clients()
-            if client not in there:
+            if not any(is_meant(client, each) for each in there):
                 return f"no client {client!r} has appeared; there were: {', '.join(there)}"
         resource = fault.target.get("resource")
         if resource is not None and not self._ground.known_resource(resource):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.faults.fault import Call, Fault
 from pytest_kubesim.sim.clock import NS
 
@@ -165,6 +165,22 @@ KINDS: dict[str, Callable[..., Fault | None]] = {
 """What a schedule is made of, by name."""
 
 
+def chosen(kinds: str | Sequence[str]) -> tuple[str, ...]:
+    """One kind or several.  Raises: `UsageError` for one that there is not, and for none."""
+    several = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    for kind in several:
+        if kind not in KINDS:
+            raise UsageError(
+                f"faults: there is no kind {kind!r} of random faults;",
+                f"{suggestion(kind, KINDS)}there are: {', '.join(KINDS)}",
+            )
+    if not several:
+        raise UsageError(
+            f"faults: random(kinds={kinds!r}) names none; there are: {', '.join(KINDS)}"
+        )
+    return several
+
+
 def schedule(
     rng: Rng,
     ground: Ground,
@@ -179,12 +195,7 @@ def schedule(
     Instants are nanoseconds since the start of the cluster, rounded down to milliseconds.
     Raises: `UsageError` for a kind that there is not.
     """
-    for kind in kinds:
-        if kind not in KINDS:
-            raise UsageError(
-                f"faults: there is no kind {kind!r} of random faults; there are: "
-                f"{', '.join(KINDS)}"
-            )
+    kinds = chosen(kinds)
     victims, clients = ground.victims(), ground.clients()
     drawn: list[tuple[int, int, Fault]] = []
     for number in range(count):

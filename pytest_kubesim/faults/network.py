@@ -9,9 +9,9 @@ it heals or whoever waits gives up; a loss is a message that comes later, after 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.sim.durations import to_ns
 
 if TYPE_CHECKING:
@@ -42,17 +42,20 @@ def check(ground: Ground, fault: Fault) -> None:
     one, other = fault.target.args
     if one == other:
         raise UsageError(f"faults: {fault!r}: both ends are {one!r}; name two")
-    probability = fault.target.get("probability")
-    if probability is not None and not 0 < probability <= 1:
-        raise UsageError(
-            f"faults: {fault!r}: probability={probability!r}: give a number above 0 and up to 1"
-        )
     if fault.where != "partition" and EVERYBODY in (one, other):
         raise UsageError(f"faults: {fault!r}: name both ends; '*' is for partitions")
-    if fault.target.get("delay") is not None:
-        to_ns(fault.target.get("delay"), "delay")
     if fault.immediate:
         _ways(ground, fault)
+
+
+def check_probability(probability: Any) -> None:
+    """Raises: `UsageError` for what is none, or 0: nothing would be lost."""
+    number = isinstance(probability, int | float) and not isinstance(probability, bool)
+    if not number or not 0 < probability <= 1:
+        raise UsageError(
+            f"faults: loss: probability={probability!r}: give a number above 0 and up to 1, such "
+            "as 0.1"
+        )
 
 
 def _hosts(ground: Ground, end: str) -> tuple[str, ...]:
@@ -61,8 +64,8 @@ def _hosts(ground: Ground, end: str) -> tuple[str, ...]:
     hosts = ground.hosts()
     if end not in hosts:
         raise UsageError(
-            f"faults: nothing called {end!r} is on the network; there are: {', '.join(hosts)}, and "
-            "'*' for everybody"
+            f"faults: nothing called {end!r} is on the network;",
+            f"{suggestion(end, hosts)}there are: {', '.join(hosts)}, and '*' for everybody",
         )
     return hosts[end]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apimachinery import quantity
-from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import process
+from pytest_kubesim.errors import UsageError, suggestion
+from pytest_kubesim.faults import process, wording
 from pytest_kubesim.faults.fault import Call, Speech
-from pytest_kubesim.sim.durations import Duration, to_ns
+from pytest_kubesim.sim.durations import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -87,10 +87,7 @@ class NodeFaults(Speech):
         (`"50Mi"`): then what evicted pods have used is free again, until the threshold is met;
         without it the pressure lasts as long as the fault.
         """
-        if kind not in PRESSURES:
-            raise UsageError(
-                f"faults: there is no pressure {kind!r}; there are: {', '.join(PRESSURES)}"
-            )
+        wording.one_of(kind, "pressure.kind", PRESSURES)
         if available is not None:
             try:
                 quantity.value(available)
@@ -103,12 +100,13 @@ class NodeFaults(Speech):
 
     def skew_clock(self, offset: Duration, *, behind: bool = False, **timing: Any) -> Any:
         """Let its clock be ahead by `offset` (or `behind`)."""
-        to_ns(offset, "offset")
+        wording.duration(offset, "skew_clock: offset")
         call = Call.of("skew_clock", offset, defaults={"behind": False}, behind=behind)
         return self._fault(call, timing)
 
     def drift_clock(self, parts_per_million: int, **timing: Any) -> Any:
         """Let its clock run too fast by so many parts per million (too slowly, where negative)."""
+        process.check_drift(parts_per_million)
         return self._fault(Call.of("drift_clock", parts_per_million), timing)
 
 
@@ -122,7 +120,9 @@ def _node(ground: Ground, fault: Fault) -> Node:
     name, nodes = fault.target.args[0], ground.nodes
     if name not in nodes:
         there = ", ".join(nodes) or "none; add some with kubesim.add_nodes()"
-        raise UsageError(f"faults: there is no node {name!r}; there are: {there}")
+        raise UsageError(
+            f"faults: there is no node {name!r};", f"{suggestion(name, nodes)}there are: {there}"
+        )
     return nodes[name]
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pytest_kubesim.apiserver import effects
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
+from pytest_kubesim.faults import requests, wording
 from pytest_kubesim.faults.fault import Call, Speech
 from pytest_kubesim.faults.requests import WRITES, RequestMatch
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -30,11 +31,12 @@ if TYPE_CHECKING:
 PASSIVE = False
 POINT, ANSWER = "apiserver.request", "apiserver.answer"
 MOMENTS = ("before", "at", "after")
+MILLION = 1_000_000
 
 _USUAL = {"moment": "at"}
 
 
-class Ground(Protocol):
+class Ground(requests.Ground, Protocol):
     """What a fault of processes needs of the cluster."""
 
     kernel: Kernel
@@ -71,17 +73,15 @@ class ProcessFaults(Speech):
         `resource` if given; `moment`, `"before"`, `"at"` or `"after"` that write; `restart_after`,
         how long it stays down (default: until the fault is disarmed).
         """
-        if moment not in MOMENTS:
-            raise UsageError(
-                f"faults: moment={moment!r}: a crash comes {', '.join(map(repr, MOMENTS))} the "
-                "write"
-            )
+        wording.one_of(moment, "crash.moment", MOMENTS)
         if at_write is None and (moment != "at" or resource is not None):
             raise UsageError("faults: moment= and resource= go with at_write=: the n-th write")
-        if at_write is not None and at_write < 1:
-            raise UsageError(f"faults: at_write={at_write!r}: writes are counted from 1")
+        if at_write is not None:
+            wording.whole(
+                at_write, "crash.at_write", least=1, why=": writes are counted from 1"
+            )
         if restart_after is not None:
-            to_ns(restart_after, "restart_after")
+            wording.duration(restart_after, "crash: restart_after")
         call = Call.of(
             "crash", defaults=_USUAL, at_write=at_write, moment=moment, resource=resource,
             restart_after=restart_after,
@@ -102,13 +102,21 @@ class ProcessFaults(Speech):
 
     def skew_clock(self, offset: Duration, *, behind: bool = False, **timing: Any) -> Any:
         """Let its clock be ahead by `offset` (or `behind`)."""
-        to_ns(offset, "offset")
+        wording.duration(offset, "skew_clock: offset")
         call = Call.of("skew_clock", offset, defaults={"behind": False}, behind=behind)
         return self._fault(call, timing)
 
     def drift_clock(self, parts_per_million: int, **timing: Any) -> Any:
         """Let its clock run too fast by so many parts per million (too slowly, where negative)."""
+        check_drift(parts_per_million)
         return self._fault(Call.of("drift_clock", parts_per_million), timing)
+
+
+def check_drift(parts_per_million: object) -> None:
+    """Raises: `UsageError` for what is no speed of a clock: one that stands still, or goes back."""
+    wording.whole(
+        parts_per_million, "drift_clock.parts_per_million", least=1 - MILLION, most=MILLION
+    )
 
 
 def check(ground: Ground, fault: Fault) -> None:
@@ -119,13 +127,17 @@ def check(ground: Ground, fault: Fault) -> None:
     awaited = fault.target.name == "operator" and fault.option("at_write") is not None
     if fault.immediate and not awaited:
         _process(ground, fault)
+    resource = fault.option("resource")
+    if resource is not None:
+        requests.check(ground, RequestMatch(resource=resource), now=fault.immediate)
 
 
 def _process(ground: Ground, fault: Fault) -> Process:
     name, processes = fault.target.args[0], ground.processes()
     if name not in processes:
         raise UsageError(
-            f"faults: there is no process {name!r}; there are: {', '.join(processes)}"
+            f"faults: there is no process {name!r};",
+            f"{suggestion(name, processes)}there are: {', '.join(processes)}",
         )
     return processes[name]
 

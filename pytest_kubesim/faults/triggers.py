@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 import attrs
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
+from pytest_kubesim.faults import requests, wording
 from pytest_kubesim.faults.requests import WRITES, RequestMatch
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.faultpoints import FaultPoints
 
 ANSWERED = "apiserver.answer"
+CONDITION_OPTIONS = ("count", "labels", "namespace")
 
 
 class Condition(Protocol):
@@ -36,7 +38,7 @@ class Condition(Protocol):
         ...
 
 
-class Ground(Protocol):
+class Ground(requests.Ground, Protocol):
     """What a trigger needs of the cluster."""
 
     faultpoints: FaultPoints
@@ -47,6 +49,14 @@ class Ground(Protocol):
 
     def on_write(self, listener: Callable[[], object]) -> Callable[[], None]:
         """Call `listener` after every write to what is stored; returns what ends that."""
+        ...
+
+    def check_reference(self, ref: str, *, now: bool) -> None:
+        """Raises: `UsageError` for what is not served, and (`now`) may not yet come."""
+        ...
+
+    def serves(self, ref: str) -> bool:
+        """Whether what a reference names is served."""
         ...
 
     def field(self, ref: str, path: str, namespace: str | None) -> Any:
@@ -62,8 +72,9 @@ class AfterWrite:
     match: RequestMatch
 
     def __attrs_post_init__(self) -> None:
-        if self.count < 1:
-            raise UsageError(f"faults: after_write({self.count!r}): writes are counted from 1")
+        wording.whole(
+            self.count, "after_write.count", least=1, why=": writes are counted from 1"
+        )
 
     def __repr__(self) -> str:
         rest = self.match.code()
@@ -73,6 +84,16 @@ class AfterWrite:
         """As JSON."""
         match = {k: v for k, v in attrs.asdict(self.match).items() if v is not None}
         return {"trigger": "after_write", "count": self.count, "match": match}
+
+    def check(self, ground: Ground, *, now: bool) -> None:
+        """Raises: `UsageError` for what can never be written, with what can."""
+        verbs = self.match.verbs
+        if verbs is not None and WRITES.isdisjoint(verbs):
+            raise UsageError(
+                f"faults: {self!r}: {', '.join(verbs)} writes nothing; the verbs that do are "
+                f"{', '.join(sorted(WRITES))}"
+            )
+        requests.check(ground, self.match, now=now)
 
     def watch(self, ground: Ground, fire: Callable[[], object]) -> Callable[[], None]:
         """Call `fire` when it goes off; returns what ends the wait."""
@@ -108,6 +129,14 @@ class Changed:
     to: Any = None
     namespace: str | None = None
 
+    def __attrs_post_init__(self) -> None:
+        if "/" not in wording.text(self.ref, "changed.ref"):
+            raise UsageError(
+                f"faults: changed({self.ref!r}, {self.path!r}) names no object; write it as "
+                "'deployment/web'"
+            )
+        wording.text(self.path, "changed.path")
+
     def __repr__(self) -> str:
         options = "".join(
             f", {name}={value!r}"
@@ -122,13 +151,21 @@ class Changed:
         """As JSON."""
         return {"trigger": "changed", **attrs.asdict(self)}
 
+    def check(self, ground: Ground, *, now: bool) -> None:
+        """Raises: `UsageError` for a kind that there is not."""
+        ground.check_reference(self.ref, now=now)
+
     def watch(self, ground: Ground, fire: Callable[[], object]) -> Callable[[], None]:
         """Call `fire` when it goes off; returns what ends the wait."""
-        known = ground.field(self.ref, self.path, self.namespace)
+        def found() -> Any:
+            served = ground.serves(self.ref)
+            return ground.field(self.ref, self.path, self.namespace) if served else None
+
+        known = found()
 
         def written() -> None:
             nonlocal known
-            last, known = known, ground.field(self.ref, self.path, self.namespace)
+            last, known = known, found()
             if (
                 last != known
                 and (self.before is None or last == self.before)
@@ -161,15 +198,29 @@ class Holds:
             shown[name] = {"callable": _shown(value)} if callable(value) else value
         return shown
 
+    def check(self, ground: Ground, *, now: bool) -> None:
+        """Raises: `UsageError` for a reference to what there is not."""
+        if isinstance(self.what, str):
+            ground.check_reference(self.what, now=now)
+
     def watch(self, ground: Ground, fire: Callable[[], object]) -> Callable[[], None]:
         """Call `fire` when it goes off; returns what ends the wait."""
-        condition = ground.condition(self.what, self.match, **dict(self.options))
-        if condition.holds():
+        condition: Condition | None = None
+
+        def holds() -> bool:
+            nonlocal condition
+            if condition is None:
+                if not callable(self.what) and not ground.serves(self.what):
+                    return False
+                condition = ground.condition(self.what, self.match, **dict(self.options))
+            return condition.holds()
+
+        if holds():
             fire()
             return lambda: None
 
         def written() -> None:
-            if condition.holds():
+            if holds():
                 end()
                 fire()
 
@@ -202,12 +253,13 @@ def when(trigger: Any, match: Any = None, **options: Any) -> When:
             f"faults: when={trigger!r} is no trigger; give after_write(...), changed(...), "
             "holds(...), a callable without arguments, or a reference such as 'pod/db-0'"
         )
-    unknown = set(options) - {"count", "labels", "namespace"}
-    if unknown:
-        raise UsageError(
-            f"faults: unknown option {min(unknown)!r} of a condition; there are count, labels, "
-            "namespace"
-        )
+    for option in options:
+        if option not in CONDITION_OPTIONS:
+            raise UsageError(
+                f"faults: unknown option {option!r} of a condition;",
+                f"{suggestion(option, CONDITION_OPTIONS)}the options are "
+                f"{', '.join(f'{each}=' for each in CONDITION_OPTIONS)}",
+            )
     return Holds(trigger, match, tuple((k, v) for k, v in options.items() if v is not None))
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import requests
 from pytest_kubesim.faults.fault import Call, Speech
 from pytest_kubesim.faults.requests import RequestMatch
 from pytest_kubesim.faults.watches import Gate, Watches
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PASSIVE = True
 
 
-class Ground(Protocol):
+class Ground(requests.Ground, Protocol):
     """What a stale view needs of the cluster."""
 
     kernel: Kernel
@@ -67,12 +67,7 @@ class ViewFaults(Speech):
 
 def check(ground: Ground, fault: Fault) -> None:
     """Raises: `UsageError` for a kind or a server that there is not."""
-    server = fault.target.get("server")
-    there = [each.process.name for each in ground.servers]
-    if server is not None and server not in there:
-        raise UsageError(
-            f"faults: there is no API server {server!r}; there are: {', '.join(there)}"
-        )
+    requests.check(ground, RequestMatch(server=fault.target.get("server")), now=True)
     kind = fault.target.get("kind")
     if kind is not None and fault.immediate:
         ground.resource_of(kind)

@@ -8,16 +8,17 @@ They strike at the fault point `webhook.call`, before the call leaves the API se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pytest_kubesim.apiserver import effects
 from pytest_kubesim.errors import UsageError
-from pytest_kubesim.faults import counted
+from pytest_kubesim.faults import counted, wording
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pytest_kubesim.faults.armed import Armed
     from pytest_kubesim.faults.fault import Fault
@@ -55,19 +56,23 @@ class CallFaults(counted.CountedSpeech):
         self, duration: Duration, *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Answer later."""
-        to_ns(duration)
+        wording.duration(duration, "delay")
         return self._counted("delay", (duration,), times, after, timing)
 
     def answer(
         self, body: Mapping[str, Any], *, times: int | None = 1, after: int = 0, **timing: Any
     ) -> Any:
         """Answer something else: the body of the answer, as JSON; the call is not looked at."""
+        if not isinstance(body, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise UsageError(
+                f"faults: answer({body!r}): give the body as a dict, such as "
+                "{'response': {'allowed': False}}"
+            )
         return self._counted("answer", (dict(body),), times, after, timing)
 
     def fail(self, code: int, *, times: int | None = 1, after: int = 0, **timing: Any) -> Any:
         """Answer with that HTTP status."""
-        if not 400 <= code <= 599:
-            raise UsageError(f"faults: fail({code!r}): give an HTTP status from 400 to 599")
+        wording.whole(code, "fail.code", least=400, most=599, why=": an HTTP status")
         return self._counted("fail", (code,), times, after, timing)
 
 

@@ -13,7 +13,7 @@ import ast
 import inspect
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.faults.armed import Armed
 from pytest_kubesim.faults.faults import fault
 
@@ -98,12 +98,16 @@ def arm(faults: Faults, links: list[Link]) -> Armed | None:
     for name, args, options in links:
         there = names_of(subject)
         if name not in there:
-            raise UsageError(f"faults: there is no {name!r}; there are {', '.join(there)}")
+            raise UsageError(
+                f"faults: there is no {name!r};",
+                f"{suggestion(name, there)}there are {', '.join(there)}",
+            )
         method = getattr(subject, name)
-        try:
-            inspect.signature(method).bind(*args, **options)
-        except TypeError as error:
-            raise UsageError(f"faults: {name}: {error}") from None
+        if isinstance(subject, Armed):
+            try:
+                inspect.signature(method).bind(*args, **options)
+            except TypeError as error:
+                raise UsageError(f"faults: {name}: {error}") from None
         try:
             subject = method(*args, **options)
         except (TypeError, ValueError) as error:

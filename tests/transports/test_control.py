@@ -50,7 +50,7 @@ def test_what_is_no_chain_on_kubesim_faults_is_refused(text):
     [
         ("kubesim.faults.api().explode()", "there is no 'explode'; there are"),
         ("kubesim.faults._arm_api(1)", "there is no '_arm_api'"),
-        ("kubesim.faults.api(color='red').reset()", "unexpected keyword argument 'color'"),
+        ("kubesim.faults.api(color='red').reset()", "unknown option 'color'; the options are client="),
         ("kubesim.faults.api()", "say what happens"),
         ("kubesim.faults.api().fail(200)", "does not fail with 200"),
         ("kubesim.faults.clear()", "there is no 'clear'"),
