@@ -19,8 +19,11 @@ from pytest_kubesim.client_go.store import Store, key_of
 from pytest_kubesim.controller_manager import fields, pod_claims
 from pytest_kubesim.controller_manager import volume_binding as binding
 from pytest_kubesim.controller_manager.controller import RETRIABLE, SyncError
+from pytest_kubesim.controller_manager.volume_recycler import TIMEOUTS, recycle
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.controller_manager.volume_cache import VolumeCache
     from pytest_kubesim.controller_manager.volume_operations import Operations
@@ -91,7 +94,7 @@ class VolumeReclaimer:
             )
 
     async def _recycle(self, volume: Object) -> None:
-        """Empty a volume.  The pod that does it upstream is not made: files are not simulated."""
+        """Empty a volume."""
         fresh = await self._released(volume)
         if fresh is None:
             return
@@ -105,11 +108,24 @@ class VolumeReclaimer:
             message = f"Volume is used by pods: {','.join(used)}"
             self._cache.record(volume, "Normal", "VolumeFailedRecycle", message)
             return
-        if not ({"hostPath", "nfs"} & fresh["spec"].keys()):
+        if not (TIMEOUTS.keys() & fresh["spec"].keys()):
             await self._cache.fail(fresh, "VolumeFailedRecycle", NO_RECYCLER)
+            return
+        try:
+            await recycle(self._cache.client, fresh, self._tell_of(fresh))
+        except RETRIABLE as error:
+            await self._cache.fail(fresh, "VolumeFailedRecycle", f"Recycle failed: {error}")
             return
         self._cache.record(fresh, "Normal", "VolumeRecycled", "Volume recycled")
         await self._cache.unbind(fresh)
+
+    def _tell_of(self, volume: Object) -> Callable[[str, str], None]:
+        """What says of a volume what was said of its pod."""
+
+        def tell(type_: str, message: str) -> None:
+            self._cache.record(volume, type_, "RecyclerPod", f"Recycler pod: {message}")
+
+        return tell
 
     async def _released(self, volume: Object) -> Object | None:
         """The volume as it is now, if no claim has it (`isVolumeReleased`)."""

@@ -193,6 +193,32 @@ def test_a_volume_is_kept_deleted_or_fails_as_its_policy_says():
     assert [v["metadata"]["name"] for v in w.list(r.PERSISTENTVOLUMES, "")] == ["keep", "nfs"]
 
 
+def test_a_volume_that_is_recycled_is_emptied_by_a_pod_and_then_anyones():
+    w = storage(provisioner=False)
+    volume(w, persistentVolumeReclaimPolicy="Recycle", size="4Gi", storageClassName="")
+    claim(w, storageClassName="")
+    w.settle(20)
+    w.do(w.admin.delete(r.PERSISTENTVOLUMECLAIMS, "default", "c"))
+    w.settle(20)
+    assert phase(get_volume(w)) == "Released"
+    scrubbing = w.get(r.PODS, "recycler-for-v")
+    assert scrubbing["spec"]["activeDeadlineSeconds"] == 120
+    assert scrubbing["spec"]["volumes"][0]["hostPath"]["path"] == "/x"
+    ended = {**scrubbing, "status": {"phase": "Failed", "message": "no disk"}}
+    w.do(w.admin.update(r.PODS, "default", ended, subresource="status"))
+    w.settle(1)
+    failed = get_volume(w)["status"]
+    assert failed["phase"] == "Failed"
+    assert failed["message"] == "Recycle failed: failed to recycle volume: no disk"
+    w.do(w.admin.delete(r.PODS, "default", "recycler-for-v", grace_period_seconds=0))
+    w.settle(20)
+    again = {**w.get(r.PODS, "recycler-for-v"), "status": {"phase": "Succeeded"}}
+    w.do(w.admin.update(r.PODS, "default", again, subresource="status"))
+    w.settle(1)
+    assert phase(get_volume(w)) == "Available"
+    assert "claimRef" not in get_volume(w)["spec"]
+
+
 def test_the_driver_makes_a_volume_for_its_class_and_deletes_it_again():
     w = storage()
     storage_class(w)
