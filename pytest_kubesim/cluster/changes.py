@@ -1,21 +1,24 @@
-"""Did anything change since I last asked?  How conditions are looked at only when it matters."""
+"""Did anything change since I last asked, and what?  How conditions are looked at only where it
+matters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_kubesim.etcd.mvcc.kvstore import KVStore
 
 
 class Changes:
     """A cheap answer to "did anything change since I last asked?"; yes, the first time."""
 
-    __slots__ = ("_close", "_last", "_state")
+    __slots__ = ("_last", "_state")
 
-    def __init__(
-        self, state: Callable[[], object], close: Callable[[], None] = lambda: None
-    ) -> None:
+    def __init__(self, state: Callable[[], object]) -> None:
         self._state = state
         self._last: object = None
-        self._close = close
 
     def changed(self) -> bool:
         """Whether the state is another than when last asked."""
@@ -25,6 +28,33 @@ class Changes:
         self._last = state
         return True
 
-    def close(self) -> None:
-        """Watch no longer."""
-        self._close()
+    def keys(self) -> list[str] | None:
+        """What was written since this was last asked; None: anything may have been."""
+        return None
+
+
+class Written(Changes):
+    """The same of the keys below a directory of a store, such as `/registry/pods`.
+
+    Parameters: `store`, which gives the store as it is now.
+    """
+
+    __slots__ = ("_directory", "_restored", "_revision", "_seen", "_store")
+
+    def __init__(self, store: Callable[[], KVStore], directory: str) -> None:
+        super().__init__(lambda: store().touched(directory))
+        self._store = store
+        self._directory = directory + "/"
+        self._seen: KVStore | None = None
+        self._restored = -1
+        self._revision = 0
+
+    def keys(self) -> list[str] | None:
+        """As `Changes.keys`; None the first time, and after a restore or a compaction."""
+        store = self._store()
+        revision, self._revision = self._revision, store.revision
+        if store is not self._seen or store.restored != self._restored:
+            self._seen, self._restored = store, store.restored
+            return None
+        found = (event.kv.key for event in store.history_since(revision + 1))
+        return list(dict.fromkeys(key for key in found if key.startswith(self._directory)))

@@ -328,3 +328,8 @@ class Resource:
         if self.namespaced:
             return f"{self.storage_prefix}/{namespace}/{name}"
         return f"{self.storage_prefix}/{name}"
+
+    def place(self, key: str) -> tuple[str, str]:
+        """The namespace ("" for none) and the name of the object with that key in etcd."""
+        *namespace, name = key.removeprefix(f"{self.storage_prefix}/").split("/")
+        return "".join(namespace), name

@@ -165,6 +165,11 @@ class KVStore:
         """
         return self._touched.get(directory, self._untouched)
 
+    @property
+    def restored(self) -> int:
+        """A number that is another after everything may have become another, or been compacted."""
+        return self._untouched
+
     def history_since(self, revision: int) -> list[Event]:
         """All changes from a main revision on, in order; at the least the compacted one."""
         history = self._history
@@ -239,6 +244,7 @@ class KVStore:
             kv = KeyValue(key, value, main, main, 1, lease)
             self._live_keys.add(key)
         else:
+            key = previous.key  # The text that is kept already.
             kv = KeyValue(key, value, previous.create_revision, main, previous.version + 1, lease)
         if index is None:
             self._index[key] = KeyIndex(key, self._epoch, kv, len(staged))
