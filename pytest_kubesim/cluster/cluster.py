@@ -421,8 +421,9 @@ class Cluster(ObjectVerbs):
         def looked() -> bool:
             if failures:
                 return True
-            for invariant in tuple(invariants):
-                invariant.check()
+            if invariants:
+                for invariant in tuple(invariants):
+                    invariant.check()
             return stop() if stop is not None else False
 
         try:
@@ -460,8 +461,7 @@ class Cluster(ObjectVerbs):
         """Tells whether something changed since it was last asked: of a resource, or anything."""
         if reference is None:
             return Changes(lambda: (self._changes, len(self.journal), self.kernel.now_ns))
-        prefix = reference.resource.storage_prefix + "/"
-        return self.control_plane.changes(prefix)
+        return self.control_plane.changes(reference.resource.storage_prefix)
 
     def busy_report(self) -> str:
         """Who wrote what most in the last minute, and what is scheduled."""

@@ -16,6 +16,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import labels as label_selectors
 from pytest_kubesim.cluster import matching
+from pytest_kubesim.cluster.look import Look
 from pytest_kubesim.cluster.matching import Difference, Match
 from pytest_kubesim.cluster.references import Reference
 from pytest_kubesim.errors import AssertionFailed, NeverSettled, UsageError
@@ -59,14 +60,23 @@ class Condition:
         reference = self.reference
         assert reference is not None
         found = self.cluster.read(reference, namespace=self.namespace)
-        if self.labels:
-            selector = (
-                label_selectors.parse(self.labels)
-                if isinstance(self.labels, str)
-                else label_selectors.from_set(self.labels)
-            )
-            found = [o for o in found if selector.matches(o["metadata"].get("labels") or {})]
-        return found
+        return [obj for obj in found if self._labelled(obj)] if self.labels else found
+
+    def means(self, obj: Object) -> bool:
+        """Whether it is about this object of the resource, matching or not."""
+        if self.namespace and obj["metadata"].get("namespace") != self.namespace:
+            return False
+        return self._labelled(obj)
+
+    def _labelled(self, obj: Object) -> bool:
+        if not self.labels:
+            return True
+        selector = (
+            label_selectors.parse(self.labels)
+            if isinstance(self.labels, str)
+            else label_selectors.from_set(self.labels)
+        )
+        return selector.matches(obj["metadata"].get("labels"))
 
     def holds(self) -> bool:
         """Whether it holds now."""
@@ -155,15 +165,13 @@ def eventually(condition: Condition, within: Duration) -> Any:
     cluster = condition.cluster
     limit_ns = durations.to_ns(within, "within")
     deadline_ns = cluster.kernel.now_ns + limit_ns
-    watcher = cluster.changes(condition.reference)
-    try:
-        def looked() -> bool:
-            return watcher.changed() and condition.holds()
+    look = Look(condition)
 
-        if cluster.run_kernel(looked, until_ns=deadline_ns) or condition.holds():
-            return _found(condition)
-    finally:
-        watcher.close()
+    def looked() -> bool:
+        return look.changed() and look.holds()
+
+    if cluster.run_kernel(looked, until_ns=deadline_ns) or condition.holds():
+        return _found(condition)
     raise AssertionFailed(
         cluster.explain(
             f"not within {durations.text(limit_ns)}: {condition}",
@@ -195,16 +203,16 @@ class Invariant:
         self.condition = condition
         self._wanted = wanted
         self._verb = verb
-        self._watcher = condition.cluster.changes(condition.reference)
+        self._look = Look(condition)
         condition.cluster.invariants.append(self)
         self.check()
 
     def check(self) -> None:
         """Look now.  Raises: `AssertionFailed` when it is violated."""
-        if not self._watcher.changed():
+        look, condition = self._look, self.condition
+        if not look.changed():
             return
-        condition = self.condition
-        if (condition.holds_for_all() if self._wanted else condition.holds()) == self._wanted:
+        if (look.holds_for_all() if self._wanted else look.holds()) == self._wanted:
             return
         self.stop()
         found = condition.nearest_miss() if self._wanted else "  " + str(_found(condition))[:600]
@@ -217,7 +225,6 @@ class Invariant:
 
     def stop(self) -> None:
         """Demand it no longer."""
-        self._watcher.close()
         if self in self.condition.cluster.invariants:
             self.condition.cluster.invariants.remove(self)
 
