@@ -1,18 +1,20 @@
 """A condition that is looked at again and again: what was not written since is not looked at anew.
 
-The law: the answers are those of a look at everything.  Which objects match is remembered by key,
-and asked again for the keys that were written; a predicate may ask anything of anybody, so with one
-every look is at everything.
+The law: the answers are those of a look at everything.  Which objects there are and which of them
+match is remembered by key, and found out again for the keys that were written; a predicate may ask
+anything of anybody, so it is asked of all objects at every look.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.cluster import matching
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.apimachinery.schema import Schema
     from pytest_kubesim.cluster.waiting import Condition
     from pytest_kubesim.registry.rest import Resource
 
@@ -24,12 +26,12 @@ class Look:
         self._condition = condition
         reference = condition.reference
         self._changes = condition.cluster.changes(reference)
-        self._remembers = (
-            reference is not None and reference.name is None and not _asks(condition.match)
-        )
+        self._follows = reference is not None and reference.name is None
+        self._asks = _asks(condition.match)
         self._resource: Resource | None = None
-        self._matching: dict[str, bool] = {}
-        self._hits = 0
+        self._objects: dict[str, Object] = {}
+        """The objects that are meant, by key."""
+        self._matching: set[str] = set()
 
     def changed(self) -> bool:
         """Whether anything has changed since this was last asked; yes, the first time."""
@@ -38,47 +40,56 @@ class Look:
     def holds(self) -> bool:
         """`Condition.holds` now."""
         condition = self._condition
-        if not self._remembers:
+        if not self._follows:
             return condition.holds()
         self._catch_up()
-        return self._hits >= 1 if condition.count is None else self._hits == condition.count
+        hits = len(self._matching)
+        return hits >= 1 if condition.count is None else hits == condition.count
 
     def holds_for_all(self) -> bool:
         """`Condition.holds_for_all` now."""
         condition = self._condition
-        if not self._remembers:
+        if not self._follows:
             return condition.holds_for_all()
         if condition.count is not None:
             return self.holds()
         self._catch_up()
-        return self._hits == len(self._matching)
+        return len(self._matching) == len(self._objects)
 
     def _catch_up(self) -> None:
-        condition = self._condition
+        condition, objects = self._condition, self._objects
         reference = condition.reference
         assert reference is not None
         resource = reference.resource
         keys = self._changes.keys()
         if keys is None or resource is not self._resource:
             self._resource = resource
-            self._matching.clear()
-            self._hits = 0
+            objects.clear()
             for obj in condition.candidates():
                 meta = obj["metadata"]
-                key = resource.key(meta.get("namespace", ""), meta["name"])
-                self._remember(key, obj, resource)
-            return
-        read = condition.cluster.control_plane.read
-        for key in keys:
-            self._hits -= self._matching.pop(key, False)
-            obj = read(resource, *resource.place(key))
-            if obj is not None and condition.means(obj):
-                self._remember(key, obj, resource)
+                objects[resource.key(meta.get("namespace", ""), meta["name"])] = obj
+            self._matching.clear()
+            keys = list(objects)
+        else:
+            read = condition.cluster.control_plane.read
+            for key in keys:
+                obj = read(resource, *resource.place(key))
+                if obj is not None and condition.means(obj):
+                    objects[key] = obj
+                else:
+                    objects.pop(key, None)
+        self._match(objects if self._asks else keys, resource.schema)
 
-    def _remember(self, key: str, obj: Object, resource: Resource) -> None:
-        found = matching.matches(self._condition.match, obj, resource.schema)
-        self._matching[key] = found
-        self._hits += found
+    def _match(self, keys: Iterable[str], schema: Schema | None) -> None:
+        objects, match = self._objects, self._condition.match
+        if self._asks:
+            self._matching.clear()
+        for key in keys:
+            obj = objects.get(key)
+            if obj is not None and matching.matches(match, obj, schema):
+                self._matching.add(key)
+            else:
+                self._matching.discard(key)
 
 
 def _asks(match: Any) -> bool:
