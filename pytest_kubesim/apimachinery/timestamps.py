@@ -71,9 +71,14 @@ def _seconds_text(seconds: int) -> str:
     return f"{_date(days)}T{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
 
 
+@lru_cache(maxsize=64)
+def _time_text(seconds: int) -> str:
+    return _seconds_text(seconds) + "Z"
+
+
 def format_time(time_ns: int) -> str:
     """A ``metav1.Time``: ``2026-01-31T12:00:00Z``; fractions of the second are cut off."""
-    return _seconds_text(time_ns // SECOND) + "Z"
+    return _time_text(time_ns // SECOND)
 
 
 def format_micro_time(time_ns: int) -> str:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.storage.delivery import Delivery, Stream
     from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
-    from pytest_kubesim.etcd.messages import WatchResponse
+    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
     from pytest_kubesim.etcd.mvcc.watchable_store import Watcher
     from pytest_kubesim.sim.kernel import Kernel
     from pytest_kubesim.sim.tasks import Future
@@ -87,8 +87,8 @@ class Cacher:
         self.revision = 0
         """The newest revision that it has heard of."""
         self.ready = False
-        self.changed_at: dict[str, int] = {}
-        """By key, the revision of the object in `objects`."""
+        self._kvs: dict[str, KeyValue] = {}
+        """By key, what etcd says of the object in `objects`."""
         self._trigger = trigger
         self._keys: list[str] = []
         self._by_trigger: dict[str, dict[str, None]] = {}
@@ -136,12 +136,12 @@ class Cacher:
             prefix, end, revision=since, serializable=since > 0
         )
         self.objects = {}
-        self.changed_at = {}
+        self._kvs = {}
         self._by_trigger = {}
         for kv in answer.kvs:
             obj = await self.storage.decoded(kv)
             self.objects[kv.key] = obj
-            self.changed_at[kv.key] = kv.mod_revision
+            self._kvs[kv.key] = kv
             self._index(kv.key, None, obj)
         self._keys = sorted(self.objects)
         self._history.clear()
@@ -209,7 +209,7 @@ class Cacher:
         if anew or not self.ready:
             copy._begins_at = revision
             return copy
-        copy.objects, copy.changed_at = dict(self.objects), dict(self.changed_at)
+        copy.objects, copy._kvs = dict(self.objects), dict(self._kvs)
         copy._keys = list(self._keys)
         copy._by_trigger = {value: dict(keys) for value, keys in self._by_trigger.items()}
         copy._history, copy._capacity = deque(self._history), self._capacity
@@ -265,7 +265,7 @@ class Cacher:
                     obj = None if event.type == "DELETE" else await self.storage.decoded(event.kv)
                     if self._converting is not backlog:
                         return
-                    self._change(event.kv.key, obj, event.kv.mod_revision)
+                    self._change(event.kv, obj)
             except (StorageError, NotSimulated):
                 # Who asks next lists anew, and hears what is wrong.
                 self.stop()
@@ -277,14 +277,13 @@ class Cacher:
 
     def _take(self, response: WatchResponse) -> None:
         for event in response.events:
-            kv = event.kv
             try:
                 obj = self._decoded(event)
             except (StorageError, NotSimulated):
                 # Who asks next lists anew, and hears what is wrong.
                 self.stop()
                 return
-            self._change(kv.key, obj, kv.mod_revision)
+            self._change(event.kv, obj)
         self._come_to(response.revision)
 
     def _come_to(self, revision: int) -> None:
@@ -295,25 +294,29 @@ class Cacher:
     def _decoded(self, event: Any) -> Object | None:
         return None if event.type == "DELETE" else self.storage.decode(event.kv)
 
-    def _change(self, key: str, obj: Object | None, revision: int) -> None:
+    def _change(self, kv: KeyValue, obj: Object | None) -> None:
+        key = kv.key
         old = self.objects.get(key)
+        old_kv = self._kvs.get(key)
         if obj is None:
             if old is None:
                 return
             del self.objects[key]
-            del self.changed_at[key]
+            del self._kvs[key]
             del self._keys[bisect_left(self._keys, key)]
         else:
             if old is None:
                 insort(self._keys, key)
             self.objects[key] = obj
-            self.changed_at[key] = revision
+            self._kvs[key] = kv
         self._index(key, old, obj)
-        self.revision = revision
-        change = Change(key, obj, old, revision, self.kernel.now_ns)
+        self.revision = kv.mod_revision
+        change = Change(kv, old_kv, obj, old, self.kernel.now_ns, self.storage.decode)
         self._remember(change)
         if self._watchers:
             self._dispatch(change)
+        if self.storage.decode_stored is None:
+            change.fade()
 
     def _index(self, key: str, old: Object | None, obj: Object | None) -> None:
         trigger = self._trigger
@@ -402,7 +405,8 @@ class Cacher:
 
     def peek(self, key: str, revision: int) -> Object | None:
         """The object at a key if it is the one of that revision."""
-        return self.objects[key] if self.changed_at.get(key) == revision else None
+        kv = self._kvs.get(key)
+        return self.objects[key] if kv is not None and kv.mod_revision == revision else None
 
     def list(self, prefix: str, trigger: str | None = None) -> list[Object]:
         """The objects whose keys begin with `prefix`, in order; of one value of the index only."""

@@ -19,6 +19,7 @@ from pytest_kubesim.wire import ConnectionLost, WatchEvent
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.etcd.messages import KeyValue
     from pytest_kubesim.sim.kernel import Kernel, Timer
 
 Matches = Callable[["Object"], bool]
@@ -31,22 +32,63 @@ INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 class Change:
     """A change of one object, as the watch cache keeps it.
 
-    `obj` is the object after it, `old` before it: None where there was or is none.
+    `kv` is what etcd says; `obj` is the object after it, `old` before it: None where there was or
+    is none.  `old_kv` and `decode` are for making the two again: the cache keeps a change long
+    after those have seen it who watched then, and mostly nobody asks again.
     """
 
-    __slots__ = ("_added", "_deleted", "_modified", "key", "obj", "old", "revision", "time_ns")
+    __slots__ = (
+        "_added",
+        "_decode",
+        "_deleted",
+        "_kv",
+        "_modified",
+        "_obj",
+        "_old",
+        "_old_kv",
+        "key",
+        "revision",
+        "time_ns",
+    )
 
     def __init__(
-        self, key: str, obj: Object | None, old: Object | None, revision: int, time_ns: int
+        self,
+        kv: KeyValue,
+        old_kv: KeyValue | None,
+        obj: Object | None,
+        old: Object | None,
+        time_ns: int,
+        decode: Callable[[KeyValue], Object],
     ) -> None:
-        self.key = key
-        self.obj = obj
-        self.old = old
-        self.revision = revision
+        self.key = kv.key
+        self.revision = kv.mod_revision
         self.time_ns = time_ns
+        self._kv = None if obj is None else kv
+        self._old_kv = old_kv
+        self._decode = decode
+        self._obj = obj
+        self._old = old
         self._added: WatchEvent | None = None
         self._modified: WatchEvent | None = None
         self._deleted: WatchEvent | None = None
+
+    def fade(self) -> None:
+        """Forget what can be made again."""
+        self._obj = self._old = self._added = self._modified = self._deleted = None
+
+    @property
+    def obj(self) -> Object | None:
+        """The object after the change."""
+        if self._obj is None and self._kv is not None:
+            self._obj = self._decode(self._kv)
+        return self._obj
+
+    @property
+    def old(self) -> Object | None:
+        """The object before the change."""
+        if self._old is None and self._old_kv is not None:
+            self._old = self._decode(self._old_kv)
+        return self._old
 
     def seen(self, matches: Matches | None) -> WatchEvent | None:
         """The event that a watcher with that selector gets; None: it does not see the change."""
