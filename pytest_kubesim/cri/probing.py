@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from pytest_kubesim.apimachinery.timestamps import format_duration
 from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.programs import Probe, ProbeResult, refused, timed_out
 from pytest_kubesim.sim.pipes import Broken, ConnectError, Refused, Reset, Stream, TimedOut
@@ -25,19 +24,14 @@ MAX_REDIRECTS = 10
 USER_AGENT = "kube-probe/1.37"
 
 
-def timed_out_text(probe: Probe) -> str:
-    """What is said of a command that did not end in time."""
-    return f"command timed out: \"{' '.join(probe.command)}\" timed out after " + format_duration(
-        probe.timeout_ns
-    )
-
-
 async def over_network(network: Any, source: str, probe: Probe) -> ProbeResult:
     """Ask a pod over the network from the address `source`."""
     if network is None:
         return refused(probe)
     if probe.kind == "http":
         return await _http(network, source, probe)
+    if probe.kind == "grpc":
+        return await _grpc(network, source, probe)
     try:
         stream = await network.connect(source, probe.host, probe.port, timeout_ns=probe.timeout_ns)
     except TimedOut:
@@ -48,22 +42,31 @@ async def over_network(network: Any, source: str, probe: Probe) -> ProbeResult:
         where = f"{probe.host}:{probe.port}"
         return ProbeResult(False, f"dial tcp {where}: connect: {str(problem).lower()}")
     stream.close()
-    if probe.kind == "grpc":
-        return _grpc(network, probe)
     return ProbeResult(True)
 
 
-def _grpc(network: Any, probe: Probe) -> ProbeResult:
-    listener = network.listener(probe.host, probe.port)
-    health = getattr(listener, "health", None)
+async def _grpc(network: Any, source: str, probe: Probe) -> ProbeResult:
+    """Connecting is tried until the time is over, with whoever does not speak gRPC too."""
+    kernel: Kernel = network.kernel
+    until_ns = kernel.now_ns + probe.timeout_ns
+    health: Any = None
+    try:
+        stream = await network.connect(source, probe.host, probe.port, timeout_ns=probe.timeout_ns)
+    except ConnectError:
+        pass
+    else:
+        stream.close()
+        health = getattr(network.listener(probe.host, probe.port), "health", None)
     if health is None:
-        return timed_out(probe)
+        await kernel.sleep(max(0, until_ns - kernel.now_ns))
+        return refused(probe)
     state = health(probe.service)
     if state == "SERVING":
         return ProbeResult(True, "service healthy")
     if state == "UNKNOWN_SERVICE":
         return ProbeResult(
-            False, "rpc error: code = NotFound desc = unknown service"
+            False,
+            "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service",
         )
     return ProbeResult(False, f'service unhealthy (responded with "{state}")')
 
@@ -88,8 +91,9 @@ async def _http(network: Any, source: str, probe: Probe) -> ProbeResult:
             break
         url = urljoin(url, location)
         if urlsplit(url).hostname != origin and probe.purpose != "lifecycle":
-            return ProbeResult(True, "Probe terminated redirects, Response body: "
-                               + response.body[:MAX_BODY].decode(errors="replace"))
+            body = response.body[:MAX_BODY].decode(errors="replace")
+            told = f"Probe terminated redirects, Response body: {body}"
+            return ProbeResult(True, told, "warning")
     else:
         return ProbeResult(False, f'Get "{url}": stopped after 10 redirects')
     if 200 <= response.status < 400:

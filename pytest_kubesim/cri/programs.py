@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import attrs
 
+from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.timestamps import format_duration
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -52,10 +53,15 @@ class Probe:
 
 @attrs.frozen(slots=True)
 class ProbeResult:
-    """The answer: well or not, and what a kubelet says of it."""
+    """The answer: well or not, and what a kubelet says of it.
+
+    `note`: `warning`, well but not as it should be; `error`, there was no answer to the question,
+    which counts as if it had not been asked.
+    """
 
     ok: bool
     output: str = ""
+    note: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -373,7 +379,8 @@ def timed_out(probe: Probe) -> ProbeResult:
     if probe.kind == "grpc":
         return ProbeResult(False, f"timeout: health rpc did not complete within {timeout}")
     if probe.kind == "exec":
-        return ProbeResult(False, f"command timed out: timeout {timeout} exceeded")
+        command = quote(" ".join(probe.command))
+        return ProbeResult(False, f"command timed out: {command} timed out after {timeout}")
     return ProbeResult(False, f"dial tcp {where}: i/o timeout")
 
 

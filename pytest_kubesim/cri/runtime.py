@@ -17,7 +17,15 @@ from pytest_kubesim.cri import probing
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING, Container, ContainerConfig
 from pytest_kubesim.cri.flavours import CONTAINERD, Flavour
 from pytest_kubesim.cri.images import Images, digest_of, parse, size_of, with_tag
-from pytest_kubesim.cri.programs import SIGKILL_CODE, WELL, ExecResult, Probe, ProbeResult, Program
+from pytest_kubesim.cri.programs import (
+    SIGKILL_CODE,
+    WELL,
+    ExecResult,
+    Probe,
+    ProbeResult,
+    Program,
+    timed_out,
+)
 from pytest_kubesim.cri.services import (
     NOT_READY,
     READY,
@@ -485,10 +493,11 @@ class Runtime:
         try:
             result = await self.exec_sync(container, probe.command, probe.timeout_ns)
         except ExecTimeout:
-            return ProbeResult(False, probing.timed_out_text(probe))
+            return timed_out(probe)
         except RuntimeServiceError as problem:
-            return ProbeResult(False, str(problem))
-        return ProbeResult(result.exit_code == 0, result.stdout + result.stderr)
+            return ProbeResult(False, str(problem), "error")
+        output = (result.stdout + result.stderr)[: probing.MAX_BODY]
+        return ProbeResult(result.exit_code == 0, output)
 
     # -- images -------------------------------------------------------------------------------
 

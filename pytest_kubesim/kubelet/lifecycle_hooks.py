@@ -8,7 +8,7 @@ from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.cri import probing
 from pytest_kubesim.cri.services import RuntimeServiceError
 from pytest_kubesim.kubelet.host import full_name
-from pytest_kubesim.kubelet.prober import make_probe
+from pytest_kubesim.kubelet.prober import make_probe, resolve_port
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ async def run_hook(
             return f"Exec lifecycle hook ({shown}) {about}{problem}, message: {output}"
         return ""
     if (action := handler.get("httpGet")) is not None:
+        port = action.get("port")
+        if isinstance(port, str) and not resolve_port(port, container):
+            problem = f"port {golang.quote(port)} not found"
+            return f"HTTP lifecycle hook ({action.get('path') or ''}) {about}{problem}"
         probe = make_probe(handler, "lifecycle", run.pod_ip, container)
         network = host.runtime.network
         elsewhere = probe.host != run.pod_ip or (
@@ -49,12 +53,7 @@ async def run_hook(
             return ""
         return f"HTTP lifecycle hook ({action.get('path') or ''}) {about}{answer.output}"
     if (action := handler.get("sleep")) is not None:
-        seconds = action.get("seconds") or 0
-        ended = run.exited.future()
-        if await host.kernel.wait_any(ended, timeout_ns=seconds * NS):
-            return (
-                f"Sleep lifecycle hook ({seconds}) {about}container terminated before sleep hook "
-                "finished"
-            )
+        # Whether the container has ended meanwhile is not looked at.
+        await host.kernel.sleep((action.get("seconds") or 0) * NS)
         return ""
     return "Cannot run handler: invalid handler: &LifecycleHandler{Exec:nil,HTTPGet:nil,}"

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri.container import RUNNING
-from pytest_kubesim.cri.programs import Probe
+from pytest_kubesim.cri.programs import Probe, ProbeResult
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.pod_conditions import TERMINAL
 from pytest_kubesim.kubelet.restart_policy import is_sidecar, should_restart
@@ -25,7 +26,6 @@ from pytest_kubesim.sim.clock import NS
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.cri.container import Container
-    from pytest_kubesim.cri.programs import ProbeResult
     from pytest_kubesim.kubelet.host import Host
     from pytest_kubesim.kubelet.status_manager import StatusManager
     from pytest_kubesim.sim.kernel import Timer
@@ -206,6 +206,9 @@ class Worker:
         if run is None or run.state != RUNNING:
             self._schedule(background=False)
             return
+        if problem := self._no_port():
+            self._judge(run, ProbeResult(False, problem, "error"))
+            return
         if run.program.live:
             self._prober.host.process.spawn(
                 self._ask_live(status, run), name=self._label, daemon=True
@@ -223,12 +226,27 @@ class Worker:
             return
         self._judge(run, answer)
 
+    def _no_port(self) -> str:
+        """Why there is nothing to ask: a port that its container does not name."""
+        action: Object = self.spec.get("httpGet") or self.spec.get("tcpSocket") or NOTHING
+        port = action.get("port")
+        if not isinstance(port, str) or resolve_port(port, self.container):
+            return ""
+        return f"port {quote(port)} not found"
+
     def _judge(self, run: Container, answer: ProbeResult) -> None:
-        if not answer.ok:
+        if not answer.ok or answer.note:
+            how = {
+                "error": "errored and resulted in unknown state", "warning": "warning",
+            }.get(answer.note, "failed")
             self._prober.host.container_event(
-                self.pod, self.container["name"], "Warning", "Unhealthy",
-                f"{self.kind} probe failed: {answer.output}",
+                self.pod, self.container["name"], "Warning",
+                "ProbeWarning" if answer.note == "warning" else "Unhealthy",
+                f"{self.kind} probe {how}: {answer.output}",
             )
+        if answer.note == "error":
+            self._schedule(background=True)
+            return
         self._run = self._run + 1 if self._last == answer.ok else 1
         self._last = answer.ok
         field = "successThreshold" if answer.ok else "failureThreshold"
@@ -457,5 +475,4 @@ def resolve_port(port: Any, container: Object) -> int:
     for declared in container.get("ports") or ():
         if declared.get("name") == port:
             return int(declared["containerPort"])
-    text = str(port or "0")
-    return int(text) if text.isdigit() else 0
+    return 0

@@ -1,5 +1,6 @@
 """Startup, liveness and readiness probes, and what they cost."""
 
+import pytest
 from kubelet_world import World
 
 from pytest_kubesim.cri.programs import ProbeResult, runs_forever, serves, timed_out
@@ -166,3 +167,43 @@ def test_readiness_is_still_probed_while_a_pod_terminates():
     assert world.container()["ready"]
     world.run(10)
     assert world.get() is None
+
+
+AGNHOST = "registry.k8s.io/e2e-test-images/agnhost:2.47"
+
+
+@pytest.mark.parametrize(("image", "probe", "ready", "told"), [
+    (
+        "busybox", {"exec": {"command": ["nope"]}}, False,
+        "Unhealthy Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc = failed to exec in container",
+    ),
+    ("busybox", {"exec": {"command": ["sleep", "9"]}}, False, 'Unhealthy Readiness probe failed: command timed out: "sleep 9" timed out after 1s'),
+    ("busybox", {"grpc": {"port": 5000}}, False, 'Unhealthy Readiness probe failed: timeout: failed to connect service "10.'),
+    ("your-own:1", {"httpGet": {"port": "nope"}}, False, 'Unhealthy Readiness probe errored and resulted in unknown state: port "nope" not found'),
+    ("your-own:1", {"tcpSocket": {"port": "web"}}, True, ""),
+    (
+        AGNHOST, {"httpGet": {"port": "web", "path": "/redirect?location=http://example.com/"}}, True,
+        "ProbeWarning Readiness probe warning: Probe terminated redirects, Response body: ",
+    ),
+    (AGNHOST, {"httpGet": {"port": "web", "path": "/redirect?location=/hostname"}}, True, ""),
+])
+def test_probes_fail_err_or_warn_in_upstream_s_words(kubesim, image, probe, ready, told):
+    kubesim.add_nodes(1)
+    container = {"name": "c", "image": image, "ports": [{"name": "web", "containerPort": 8080}],
+                 "readinessProbe": {**probe, "periodSeconds": 2}}
+    container |= {"busybox": {"command": ["sleep", "9999"]}, AGNHOST: {"args": ["netexec"]}}.get(image, {})
+    kubesim.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}})
+    kubesim.eventually("pod/p", {"status": {"phase": "Running"}}, within="1m")
+    kubesim.advance("10s")
+    assert kubesim.get("pod/p")["status"]["containerStatuses"][0]["ready"] is ready
+    events = [f"{e['reason']} {e['message']}" for e in kubesim.list("events") if e["reason"] in ("Unhealthy", "ProbeWarning")]
+    assert [event.startswith(told) for event in events] == ([True] if told else [])
+
+
+def test_what_cannot_be_asked_kills_nothing(kubesim):
+    kubesim.add_nodes(1)
+    container = {"name": "c", "image": "busybox", "command": ["sleep", "9999"],
+                 "livenessProbe": {"exec": {"command": ["nope"]}, "periodSeconds": 2, "failureThreshold": 1}}
+    kubesim.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}})
+    kubesim.eventually("pod/p", {"status": {"phase": "Running"}}, within="1m")
+    kubesim.stays("pod/p", {"status": {"containerStatuses": [{"name": "c", "restartCount": 0}]}}, during="2m")
