@@ -165,12 +165,24 @@ def schema_for(group: str, version: str, kind: str) -> Schema | None:
     return None if name is None else schema_named(name)
 
 
+_DEFINED: dict[str, Mapping[str, Any]] = {}
+
+
+def define(structs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Have structs of other API servers known by their OpenAPI names, as if they were generated.
+
+    ``structs`` have the form of the generated data (``data/go_source.py``); their names begin with
+    ``io.k8s.``, and must be defined before anybody asks for them.
+    """
+    _DEFINED.update(structs)
+
+
 @functools.cache
 def schema_named(name: str) -> Schema:
     """A built-in struct by its OpenAPI name. Raises ``KeyError`` if there is none."""
     if name in _LEAVES:
         return _LEAVES[name]
-    entry = load.schemas()[name]
+    entry = _DEFINED.get(name) or load.schemas()[name]
     return Schema(
         type="object",
         name=name,

@@ -69,6 +69,21 @@ def uris(shown: bytes) -> list[str]:
     return list(names.get_values_for_type(x509.UniformResourceIdentifier))
 
 
+def subject(shown: bytes) -> tuple[str, tuple[str, ...]]:
+    """Common name and organizations of the first certificate of a chain; "" without `cryptography`.
+
+    A user and its groups, as Kubernetes reads certificates of clients.
+    """
+    try:
+        x509: Any = import_module("cryptography.x509")
+    except ImportError:
+        return "", ()
+    found, oid = x509.load_pem_x509_certificates(shown)[0].subject, x509.oid.NameOID
+    names = [each.value for each in found.get_attributes_for_oid(oid.COMMON_NAME)]
+    groups = tuple(each.value for each in found.get_attributes_for_oid(oid.ORGANIZATION_NAME))
+    return names[0] if names else "", groups
+
+
 def _date_problem(certificate: Any, now: str) -> str:
     # The library would give datetimes: of the class that it has met first, a frozen one maybe.
     first, last = _validity(certificate.tbs_certificate_bytes)

@@ -102,7 +102,9 @@ def _group_version(scope: RequestScope, path: str) -> Response:
     server = scope.server
     version = server.catalog.version
     own = _own_v3(server).get(path)
-    body = own if own is not None else documents.openapi_v3_bytes(version, path)
+    body = own
+    if body is None and server.catalog.built_in:
+        body = documents.openapi_v3_bytes(version, path)
     if body is None:
         return responses.page_not_found()
     if not _takes_json(scope):
@@ -119,7 +121,9 @@ def _group_version(scope: RequestScope, path: str) -> Response:
 
 
 def _index(server: APIServer, more: dict[str, Any]) -> dict[str, Any]:
-    found = {**documents.openapi_v3_index(server.catalog.version)["paths"], **more}
+    found = dict(more)
+    if server.catalog.built_in:
+        found = {**documents.openapi_v3_index(server.catalog.version)["paths"], **more}
     for path, body in _own_v3(server).items():
         found[path] = {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
     return {"paths": {path: found[path] for path in sorted(found)}}

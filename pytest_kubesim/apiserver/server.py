@@ -165,6 +165,8 @@ class APIServer:
         """Carries calls to admission webhooks; None: all refuse connections."""
         self.call_api_server: CallAPIServer | None = None
         """Carries requests to aggregated API servers; None: all refuse connections."""
+        self.proxy_certificate = b""
+        """What it shows of itself to aggregated API servers in pods, in PEM."""
         self.state: dict[str, Any] = {}
         """What registries and plugins keep in memory, by the name of who keeps it."""
         self._cachers: dict[str, Cacher] = {}

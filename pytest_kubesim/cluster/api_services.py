@@ -13,12 +13,13 @@ A function is given an `APIRequest` and answers: an object (200), a text, `(code
 `wire.Response`.  What it raises breaks the connection off.
 
 The law: an application comes before an operator that listens on the service's port, and that
-before the pods of the service.  Inside the simulation nothing is encrypted: no certificate is
-looked at.
+before the pods of the service.  Inside the simulation nothing is encrypted; a certificate is looked
+at where a pod shows one.
 """
 
 from __future__ import annotations
 
+import base64
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,7 @@ from urllib.parse import parse_qsl, unquote
 import attrs
 import msgspec
 
+from pytest_kubesim.apimachinery import x509
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apiserver import aggregated_proxy, aggregation
 from pytest_kubesim.apiserver.aggregated_proxy import Outgoing, Target
@@ -355,11 +357,20 @@ async def to_pods(server: APIServer, target: Target, outgoing: Outgoing) -> Any:
     if server.node_proxy is None or not by_ip:
         raise CallError(refused(target.dialled, is_ip=by_ip))
     try:
-        stream = await server.node_proxy.connect(host.strip("[]"), int(port))
+        stream = await server.node_proxy.connect(
+            host.strip("[]"), int(port), server.proxy_certificate
+        )
     except ConnectError as error:
         text = str(error)
         said = "i/o timeout" if text == "Connection timed out" else (
             f"connect: {text[:1].lower()}{text[1:]}"
         )
         raise CallError(f"dial tcp {target.dialled}: {said}") from None
+    if stream.shown and not target.insecure:
+        bundle = base64.b64decode(target.ca_bundle)
+        try:
+            x509.check(stream.shown, bundle, target.server_name, server.process.now_ns())
+        except x509.CertificateError as error:
+            stream.close()
+            raise CallError(str(error)) from None
     return await aggregated_proxy.exchange(server.kernel, stream, target, outgoing)

@@ -103,6 +103,8 @@ class PodNetwork:
         """The cluster's DNS server (`kube_proxy.dns`)."""
         self.measure: Callable[[], Sequence[Any]] | None = None
         """What every kubelet that runs measures now, for who scrapes them (`kubelet.usage`)."""
+        self.extensions: Callable[[], Any] | None = None
+        """Gives who makes API servers, for images that bring one (`cluster.extension_servers`)."""
         self._forwards: dict[tuple[str, int, str], tuple[str, int]] = {}
         self._next_port = FIRST_EPHEMERAL
 

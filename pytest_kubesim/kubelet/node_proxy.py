@@ -155,12 +155,16 @@ class KubeletProxy:
         await self._back(node)
         return answer
 
-    async def connect(self, address: str, port: int) -> Stream:
-        """A connection from the API server to an address.  Raises `sim.pipes.ConnectError`."""
+    async def connect(self, address: str, port: int, certificate: bytes = b"") -> Stream:
+        """A connection from the API server to an address, to which it shows a certificate (PEM).
+
+        Raises: `sim.pipes.ConnectError`.
+        """
         if self._network is None:
             raise Unreachable
         return await self._network.connect(
-            CONTROL_PLANE, address, port, timeout_ns=CONNECT_TIMEOUT_NS, host=self._host
+            CONTROL_PLANE, address, port, timeout_ns=CONNECT_TIMEOUT_NS, host=self._host,
+            certificate=certificate,
         )
 
     async def _server(self, node: Object, refused: str) -> KubeletServer:

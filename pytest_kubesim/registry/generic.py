@@ -131,15 +131,20 @@ def kind_of(group: str, kind: str) -> Kind:
 
 
 class Catalog:
-    """The resources of one cluster.  `version` is that of Kubernetes."""
+    """The resources of one cluster.
 
-    def __init__(self, version: str = load.LATEST) -> None:
+    `version` is that of Kubernetes; without `built_in` kinds it holds what is added, as that of an
+    API server beside the cluster's.
+    """
+
+    def __init__(self, version: str = load.LATEST, *, built_in: bool = True) -> None:
         self.version = version
+        self.built_in = built_in
         self.generation = 0
         """Raised by every `add` and `remove`: what was derived from the catalog is stale then."""
-        self._infos = _infos(version)
-        self._kinds = _kinds(version)
-        self._built = _built(version)
+        self._infos = _infos(version) if built_in else {}
+        self._kinds = _kinds(version) if built_in else {}
+        self._built = _built(version) if built_in else {}
         self._custom: dict[tuple[str, str, str], Resource] = {}
         self._version_lists: dict[str, list[str]] | None = None
 
@@ -227,7 +232,8 @@ class Catalog:
     def _versions(self) -> dict[str, list[str]]:
         if self._version_lists is not None:
             return self._version_lists
-        found = {name: list(versions) for name, versions in _groups(self.version).items()}
+        known = _groups(self.version) if self.built_in else {}
+        found = {name: list(versions) for name, versions in known.items()}
         custom: dict[str, set[str]] = {}
         for group, version, _ in self._custom:
             custom.setdefault(group, set()).add(version)

@@ -7,6 +7,8 @@ there is one.
 
 from __future__ import annotations
 
+import itertools
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apiserver import bootstrap
@@ -34,6 +36,22 @@ def open_doors(
         door = _Door(server, front_of)
         address = bootstrap.advertise_address(number)
         network.listen(address, PORT, door.accept, certificate=certificate)
+    network.extensions = partial(_extensions, cluster, front_of)
+
+
+def _extensions(cluster: Cluster, front_of: Callable[[Any], Front]) -> Any:
+    """Who makes API servers for images, made when the first of them starts."""
+    from pytest_kubesim.cluster.extension_servers import ExtensionServers
+
+    network = cluster.nodes.pod_network
+    accepted = itertools.count(1)
+
+    def accept(handler: Any, stream: Stream) -> None:
+        speak(front_of(handler), stream, f"{stream.local[0]}/{stream.remote[0]}/{next(accepted)}")
+
+    made = ExtensionServers(cluster, accept)
+    network.extensions = lambda: made
+    return made
 
 
 class _Door:
@@ -53,33 +71,38 @@ class _Door:
             front = self._front = self._front_of(self._server)
         self._accepted += 1
 
-        def output(data: bytes) -> None:
-            try:
-                stream.write(data)
-            except (Broken, Reset):
-                connection.client_closed()
+        speak(front, stream, f"{stream.remote[0]}/{self._accepted}")
 
-        def ended(kind: str) -> None:
-            if kind == "eof":
-                stream.close()
-            else:
-                stream.reset()
 
-        name = f"{stream.remote[0]}/{self._accepted}"
-        connection = Connection(front, output, ended, name)
+def speak(front: Front, stream: Stream, name: str) -> None:
+    """Speak HTTP on the server's end of a connection in the pods' network."""
 
-        def heard() -> None:
-            try:
+    def output(data: bytes) -> None:
+        try:
+            stream.write(data)
+        except (Broken, Reset):
+            connection.client_closed()
+
+    def ended(kind: str) -> None:
+        if kind == "eof":
+            stream.close()
+        else:
+            stream.reset()
+
+    connection = Connection(front, output, ended, name)
+
+    def heard() -> None:
+        try:
+            data = stream.incoming.read_nowait()
+            while data:
+                connection.feed(data)
                 data = stream.incoming.read_nowait()
-                while data:
-                    connection.feed(data)
-                    data = stream.incoming.read_nowait()
-                gone = stream.incoming.ended
-            except Reset:
-                gone = True
-            if gone:
-                stream.incoming.on_change = None
-                connection.client_closed()
+            gone = stream.incoming.ended
+        except Reset:
+            gone = True
+        if gone:
+            stream.incoming.on_change = None
+            connection.client_closed()
 
-        stream.incoming.on_change = heard
-        heard()
+    stream.incoming.on_change = heard
+    heard()

@@ -180,7 +180,10 @@ def front_proxy(
     path = f"/api/v1/namespaces/{metadata['namespace']}/configmaps"
     obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
     cluster.perform(loopback.send(server, "POST", path, obj))
-    return certificates.write(folder, FRONT_PROXY, proxy.client(FRONT_PROXY))
+    pair = proxy.client(FRONT_PROXY)
+    for each in cluster.control_plane.servers:
+        each.proxy_certificate = pair.certificate
+    return certificates.write(folder, FRONT_PROXY, pair)
 
 
 def open_door(

@@ -50,8 +50,8 @@ class NodeProxy(Protocol):
         """The answer of a kubelet's own HTTP server."""
         ...
 
-    async def connect(self, address: str, port: int) -> Any:
-        """A connection to an address in the cluster (`sim.pipes.Stream`).
+    async def connect(self, address: str, port: int, certificate: bytes = b"") -> Any:
+        """A connection to an address in the cluster, to which a certificate (PEM) is shown.
 
         Raises `sim.pipes.ConnectError`.
         """

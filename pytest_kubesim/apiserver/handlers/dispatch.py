@@ -99,7 +99,10 @@ async def dispatch(scope: RequestScope) -> Response | WatchStream:
 def _unknown(scope: RequestScope) -> Response:
     info = scope.info
     catalog = scope.server.catalog
-    built_in = any(catalog.infos(info.group, v) for v in catalog.versions(info.group))
+    versions = catalog.versions(info.group)
+    built_in = bool(versions) if not catalog.built_in else any(
+        catalog.infos(info.group, v) for v in versions
+    )
     if (info.group == "" and info.api_prefix == "api") or built_in:
         raise not_found()
     return responses.page_not_found()

@@ -87,6 +87,18 @@ def _nonewprivs() -> Software:
     return NONEWPRIVS
 
 
+def _etcd() -> Software:
+    from pytest_kubesim.cri.software.etcd import ETCD
+
+    return ETCD
+
+
+def _sample_apiserver() -> Software:
+    from pytest_kubesim.cri.software.sample_apiserver.main import SAMPLE_APISERVER
+
+    return SAMPLE_APISERVER
+
+
 _FAMILIES: dict[str, Callable[[], Software]] = {
     "agnhost": _agnhost,
     "alpine": _alpine,
@@ -94,6 +106,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "busybox": _busybox,
     "curl": _alpine,
     "debian": _debian,
+    "etcd": _etcd,
     "glibc-dns-testing": _dnsutils,
     "httpd": _httpd,
     "jessie-dnsutils": _dnsutils,
@@ -103,6 +116,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,
+    "sample-apiserver": _sample_apiserver,
     "ubuntu": _debian,
 }
 _REGISTRIES = frozenset({"docker.io", "registry.k8s.io"})
@@ -113,5 +127,8 @@ def program_for(reference: Reference) -> Executes | None:
     last = reference.path.rsplit("/", 1)[-1]
     family = _FAMILIES.get(last)
     if family is None or reference.registry not in _REGISTRIES:
+        return None
+    if family is _etcd and reference.path != last:
+        # That of somebody else, which is started otherwise.
         return None
     return Executes(software=family())
