@@ -305,6 +305,33 @@ def parse(text: str) -> Selector:
     return Selector(requirements) if requirements else _EVERYTHING
 
 
+_EXPRESSIONS = {operator: name for name, operator in _OPERATORS.items()}
+
+
+def as_label_selector(text: str) -> Object:
+    """The ``LabelSelector`` that says what a selector says (`ParseToLabelSelector`).
+
+    Raises ``ValueError`` with upstream's text where none does.
+    """
+    try:
+        requirements = parse(text).requirements
+    except ValueError as error:
+        raise ValueError(f'couldn\'t parse the selector string "{text}": {error}') from None
+    pairs: dict[str, str] = {}
+    expressions: list[Object] = []
+    for each in requirements:
+        if each.operator in {EQUALS, DOUBLE_EQUALS}:
+            pairs[each.key] = each.values[0]
+        elif each.operator in {GREATER_THAN, LESS_THAN}:
+            raise ValueError(f"{quote(each.operator)} isn't supported in label selectors")
+        elif each.operator not in _EXPRESSIONS:
+            raise ValueError(f"{quote(each.operator)} is not a valid label selector operator")
+        else:
+            operator = _EXPRESSIONS[each.operator]
+            expressions.append({"key": each.key, "operator": operator, "values": [*each.values]})
+    return {"matchLabels": pairs, "matchExpressions": expressions}
+
+
 def _lex(text: str) -> list[str]:
     # A NUL byte ends the text, as it does for upstream's lexer.
     text = text.partition("\0")[0]

@@ -130,6 +130,24 @@ class HorizontalPodAutoscalerController(Controller):
         return None
 
 
+def _converted(scale: Object) -> Object:
+    """A scale as the scale client gives it: with its selector once through a `LabelSelector`.
+
+    Raises: `SyncError`, where that cannot say what the selector says.
+    """
+    text = fields.text(fields.status(scale), "selector")
+    if not text:
+        return scale
+    try:
+        selector = labels.as_label_selector(text)
+    except ValueError as error:
+        raise SyncError(
+            "received an object from a /scale endpoint which was not convertible to autoscaling "
+            f"Scale: failed to parse target selector: {error}"
+        ) from None
+    return meta.with_status(scale, selector=str(labels.from_label_selector(selector)))
+
+
 class _Sync:
     """One look at one autoscaler; its status is put together here."""
 
@@ -234,9 +252,9 @@ class _Sync:
         try:
             group, _version = meta.parse_api_version(reference.get("apiVersion") or "")
             resource = await controller.mapper.mapping_of_group(group, reference["kind"])
-            scale = await controller.client.get(
+            scale = _converted(await controller.client.get(
                 resource.gvr, namespace, name, subresource="scale"
-            )
+            ))
         except (ValueError, NoMatch, *RETRIABLE) as error:
             if isinstance(error, NoMatch):
                 prefix = "unable to determine resource for scale target reference: "
