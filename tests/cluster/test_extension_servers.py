@@ -208,6 +208,14 @@ def test_discovery_and_documents_tell_of_it(kubesim: Any) -> None:
     document = ask(kubesim, "GET", f"/openapi/v3/apis/{GROUP}/v1alpha1").json()
     texts = str(document["components"]["schemas"])
     assert 'defaults to "Flunder" if reference is set' in texts
+    pod = kubesim.list("pods", namespace=NAMESPACE)[0]["metadata"]["name"]
+    inside = f"/api/v1/namespaces/{NAMESPACE}/pods/https:{pod}:443/proxy"
+    own = ask(kubesim, "GET", f"{inside}/apis").json()
+    assert own["kind"] == "Status"  # who looks there is anonymous
+    whole = ask(kubesim, "GET", "/openapi/v2").json()
+    flunder_paths = [path for path in whole["paths"] if GROUP in path]
+    assert f"/apis/{GROUP}/v1beta1/namespaces/{{namespace}}/flunders/{{name}}" in flunder_paths
+    assert "/api/v1/pods" in whole["paths"]
 
 
 def test_who_may_not_is_told_by_the_server_in_the_pod(kubesim: Any) -> None:

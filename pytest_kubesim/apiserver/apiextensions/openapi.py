@@ -104,10 +104,15 @@ def _build_v2(server: APIServer) -> bytes | None:
     if not custom:
         return None
     built_in = documents.openapi_v2(server.catalog.version)
-    paths, definitions = dict(built_in["paths"]), dict(built_in["definitions"])
+    alone = not server.catalog.built_in
+    paths: Document = {} if alone else dict(built_in["paths"])
+    definitions: Document = {} if alone else dict(built_in["definitions"])
     for resource in custom:
         paths |= _paths(built_in["paths"], resource)
         definitions |= _models(resource, v2=True)
+    if alone:
+        _add_referenced(paths, definitions, built_in["definitions"])
+        _add_referenced(dict(definitions), definitions, built_in["definitions"])
     return _encoded({**built_in, "paths": paths, "definitions": definitions})
 
 
