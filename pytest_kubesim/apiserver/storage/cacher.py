@@ -1,9 +1,7 @@
 """The watch cache of a resource: its objects as of now, and the changes that led here.
 
 The law: the cache hears of every revision of its prefix exactly once and in order; lists and
-watches that need not be up to date are served from it and never ask etcd.  A watcher is found by
-what it selects (its namespace, a name, a node), so a change costs as much as there are watchers
-that may see it, however many there are.
+watches that need not be up to date are served from it and never ask etcd.
 
 ::
 
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apiserver.storage.errors import StorageError
+from pytest_kubesim.apiserver.storage.indexed_watchers import IndexedWatchers
 from pytest_kubesim.apiserver.storage.watch import (
     BOOKMARK,
     INITIAL_EVENTS_END,
@@ -50,8 +49,6 @@ EVENT_FRESH_NS = 75 * NS
 BOOKMARK_NS = 60 * NS
 BLOCK_TIMEOUT_NS = 3 * NS
 """How long a request waits for the cache to come to a revision."""
-
-EVERYTHING = ("", "")
 
 Trigger = Callable[["Object"], str]
 
@@ -96,7 +93,7 @@ class Cacher:
         self._capacity = LOWER_CAPACITY
         self._list_revision = 0
         self._dropped = False
-        self._watchers: dict[tuple[str, str], dict[int, CacheWatcher]] = {}
+        self._watchers = IndexedWatchers(trigger)
         self._watchers_made = 0
         self._waiting: list[tuple[int, Future[Any]]] = []
         self._source: Watcher | None = None
@@ -168,9 +165,8 @@ class Cacher:
         copies, self._copies = self._copies, []
         for copy in copies:
             copy.stop()
-        for group in list(self._watchers.values()):
-            for watcher in list(group.values()):
-                watcher.close()
+        for watcher in self._watchers.all():
+            watcher.close()
 
     def hold(self) -> None:
         """Let it fall behind: what etcd says is kept until `release` (a stale view)."""
@@ -314,7 +310,8 @@ class Cacher:
         change = Change(kv, old_kv, obj, old, self.kernel.now_ns, self.storage.decode)
         self._remember(change)
         if self._watchers:
-            self._dispatch(change)
+            for watcher in self._watchers.concerned(change):
+                watcher.offer(change)
         if self.storage.decode_stored is None:
             change.fade()
 
@@ -345,37 +342,6 @@ class Cacher:
                 history.popleft()
                 self._dropped = True
         history.append(change)
-
-    def _dispatch(self, change: Change) -> None:
-        groups = self._watchers
-        obj = change.obj if change.obj is not None else change.old
-        assert obj is not None
-        metadata: Object = obj["metadata"]
-        namespace, name = metadata.get("namespace") or "", metadata["name"]
-        found = [
-            group
-            for place in (
-                EVERYTHING,
-                ("namespace", namespace),
-                ("name", name),
-                ("key", f"{namespace}/{name}"),
-            )
-            if (group := groups.get(place))
-        ]
-        if self._trigger is not None:
-            before = None if change.old is None else self._trigger(change.old)
-            after = None if change.obj is None else self._trigger(change.obj)
-            for value in (before,) if before == after else (before, after):
-                if value is not None and (group := groups.get(("trigger", value))):
-                    found.append(group)
-        if not found:
-            return
-        if len(found) == 1:
-            for watcher in list(found[0].values()):
-                watcher.offer(change)
-            return
-        for watcher in sorted((w for group in found for w in group.values()), key=_identity):
-            watcher.offer(change)
 
     # -- waiting ------------------------------------------------------------------------------
 
@@ -490,7 +456,7 @@ class Cacher:
                 if change.key.startswith(prefix):
                     watcher.offer(change)
             watcher.revision = max(since, self.revision)
-        self._watchers.setdefault(trigger, {})[watcher.id] = watcher
+        self._watchers.add(watcher)
         if bookmarks and not self._marking:
             self._marking = True
             self.kernel.call_later(
@@ -500,16 +466,11 @@ class Cacher:
 
     def watchers(self) -> list[CacheWatcher]:
         """All watches that are open, in the order in which they were opened."""
-        return sorted(
-            (w for group in self._watchers.values() for w in group.values()), key=_identity
-        )
+        return self._watchers.all()
 
     def _forget(self, watcher: CacheWatcher) -> None:
-        group = self._watchers.get(watcher.trigger)
-        if group is not None and group.pop(watcher.id, None) is not None and not group:
-            del self._watchers[watcher.trigger]
-            if self._retired:
-                self.retire()
+        if self._watchers.discard(watcher) and self._retired:
+            self.retire()
 
     def _bookmark(self, *, end: bool = False) -> WatchEvent:
         metadata: Object = {"resourceVersion": str(self.revision)}
@@ -538,7 +499,3 @@ class Cacher:
         self.kernel.call_later(
             BOOKMARK_NS, self._mark, periodic=True, label=f"bookmarks of {self.kind}"
         )
-
-
-def _identity(watcher: CacheWatcher) -> int:
-    return watcher.id

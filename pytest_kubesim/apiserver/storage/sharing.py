@@ -15,6 +15,7 @@ look-up however much it holds.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -98,9 +99,9 @@ class Parts:
         found = section
         for key, value in section.items():
             if isinstance(value, (dict, list)):
-                if before is not None and before.get(key) is value:
-                    continue
-                met = self._part(cast("Object | list[Any]", value), depth - 1)
+                met = old = None if before is None else before.get(key)
+                if old is not value and not _same_items(old, value):
+                    met = self._part(cast("Object | list[Any]", value), depth - 1)
                 if met is not value:
                     if found is section:
                         found = section.copy()
@@ -123,3 +124,13 @@ class Parts:
         if self._bytes > HALF_BYTES:
             self._older, self._recent, self._bytes = self._recent, {}, len(name)
         self._recent[name] = met
+
+
+def _same_items(old: Any, new: Any) -> bool:
+    """Whether they are lists of the very same objects."""
+    return (
+        isinstance(new, list)
+        and isinstance(old, list)
+        and len(cast("list[Any]", new)) == len(cast("list[Any]", old))
+        and all(map(operator.is_, cast("list[Any]", new), cast("list[Any]", old)))
+    )

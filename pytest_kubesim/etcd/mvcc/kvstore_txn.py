@@ -14,7 +14,7 @@ Conditions of transactions inside are decided before the outer one changes anyth
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -78,7 +78,7 @@ class _Branch(msgspec.Struct, frozen=True):
     """A transaction whose conditions are decided."""
 
     succeeded: bool
-    operations: list[_Decided]
+    operations: Sequence[_Decided]
 
 
 def apply_range(store: KVStore, request: RangeRequest) -> RangeResponse:
@@ -175,32 +175,39 @@ def _decide(
         if not _holds(store, condition):
             succeeded = False
             break
-    chosen: list[_Decided] = []
-    for step in success if succeeded else failure:
+    chosen = success if succeeded else failure
+    for step in chosen:
         if isinstance(step, TxnRequest):
-            chosen.append(_decide(store, step.compare, step.success, step.failure))
-        else:
-            chosen.append(step)
-    return _Branch(succeeded, chosen)
+            return _Branch(succeeded, [_decided(store, step) for step in chosen])
+    return _Branch(succeeded, cast("Sequence[_Decided]", chosen))
+
+
+def _decided(store: KVStore, step: RequestOp) -> _Decided:
+    if isinstance(step, TxnRequest):
+        return _decide(store, step.compare, step.success, step.failure)
+    return step
 
 
 def _holds(store: KVStore, condition: Compare) -> bool:
     if condition.range_end:
         kvs = store.range(condition.key, condition.range_end).kvs
-    else:
-        kv = store.latest(condition.key)
-        kvs = () if kv is None else (kv,)
-    if not kvs:
+        if not kvs:
+            return _holds_of(None, condition)
+        for kv in kvs:  # noqa: SIM110 -- a generator would cost more than the comparison
+            if not _holds_of(kv, condition):
+                return False
+        return True
+    return _holds_of(store.latest(condition.key), condition)
+
+
+def _holds_of(kv: KeyValue | None, condition: Compare) -> bool:
+    if kv is None:
         # An absent value cannot be told from an empty one on the wire, so upstream lets it equal
         # nothing.
         if condition.target == "VALUE":
             return False
-        kvs = (_NOTHING,)
-    target, result = _TARGETS[condition.target], _RESULTS[condition.result]
-    for kv in kvs:  # noqa: SIM110 -- a generator would cost more than the comparison
-        if not result(target(kv), condition.operand):
-            return False
-    return True
+        kv = _NOTHING
+    return _RESULTS[condition.result](_TARGETS[condition.target](kv), condition.operand)
 
 
 def _check(store: KVStore, branch: _Branch) -> None:

@@ -67,7 +67,7 @@ class Watcher:
         self.prev_kv = prev_kv
         self.cancelled = False
         self._store = store
-        self._dropped = frozenset(_FILTERED[name] for name in filters)
+        self.dropped = frozenset(_FILTERED[name] for name in filters)
 
     def cancel(self) -> None:
         """Hear nothing more, not even of what is being delivered at this moment."""
@@ -76,8 +76,8 @@ class Watcher:
     def send(self, response: WatchResponse) -> None:
         """Deliver, without the events that the watcher does not want; nothing if none is left."""
         events = response.events
-        if events and self._dropped:
-            events = tuple(event for event in events if event.type not in self._dropped)
+        if events and self.dropped:
+            events = tuple(event for event in events if event.type not in self.dropped)
             if not events:
                 return
             response = msgspec.structs.replace(response, events=events)
@@ -268,11 +268,18 @@ class WatchableStore(KVStore):
             self._delivering = False
 
     def _notify_one(self, revision: int, event: Event) -> None:
-        response = WatchResponse(revision, (event,))
-        for watcher in self._synced.watching(event.kv.key):
+        watchers = self._synced.watching(event.kv.key)
+        if not watchers:
+            return
+        # Made once for all who hear the same.
+        whole = bare = WatchResponse(revision, (event,))
+        if event.prev_kv is not None:
+            bare = WatchResponse(revision, (Event(event.type, event.kv),))
+        for watcher in watchers:
             if watcher.min_revision <= revision and not watcher.cancelled:
                 watcher.min_revision = revision + 1
-                watcher.send(response)
+                if event.type not in watcher.dropped:
+                    watcher.callback(whole if watcher.prev_kv else bare)
 
     def _notify_many(self, revision: int, events: list[Event]) -> None:
         batches: dict[int, tuple[Watcher, list[Event]]] = {}
