@@ -24,9 +24,15 @@ TCP, UDP, SCTP = "TCP", "UDP", "SCTP"
 CONTROL_PLANE = "172.18.0.2"
 """The address from which the API server connects."""
 
+CLUSTER_DNS, HOST_DNS = "10.96.0.10", "172.18.0.1"
+"""The DNS servers of pods: the cluster's, and the hosts', which knows nothing of the cluster."""
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 CONNECT_TIMEOUT_NS = 127_000_000_000
 """How long Linux tries to connect to what does not answer (6 retries)."""
+
+DNS_TIMEOUT_NS = 10_000_000_000
+"""How long a DNS server is waited for: five seconds, twice."""
 
 WAKE_NS = 10_000_000
 """How long a connection waits for programs that sleep until somebody connects."""
@@ -228,6 +234,24 @@ class PodNetwork:
             await self.kernel.sleep(timeout_ns)
             raise TimedOut
         return answer
+
+    async def look_up(
+        self, source: str, server: str, name: str, kind: str
+    ) -> list[tuple[str, str, str]] | None:
+        """Ask a DNS server: records `(name, type, data)`, or None where there is no such name.
+
+        Raises: `TimedOut` where no server answers.
+        """
+        if server == HOST_DNS:
+            return None
+        resolver = self.resolver if server == CLUSTER_DNS else None
+        for allows in self.filters:
+            if resolver is not None and not await allows(Flow(source, server, 53, UDP)):
+                resolver = None
+        if resolver is None:
+            await self.kernel.sleep(DNS_TIMEOUT_NS)
+            raise TimedOut
+        return await resolver.query(name, kind)
 
     async def _reach(
         self,

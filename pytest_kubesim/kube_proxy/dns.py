@@ -59,9 +59,9 @@ class ClusterDNS:
         headless = spec.get("clusterIP") in (None, "", "None")
         if len(rest) == 2 and rest[0].startswith("_") and rest[1].startswith("_"):
             return self._srv(name, service, rest, headless)
-        if len(rest) > 1 or (rest and not headless):
+        if len(rest) > 1:
             return None
-        if not headless:
+        if not headless and not rest:
             addresses: list[str] = spec.get("clusterIPs") or [spec["clusterIP"]]
             return _of_kind(name, addresses, kind)
         endpoints = self._endpoints(service)
@@ -97,15 +97,17 @@ class ClusterDNS:
                 if same and (port.get("protocol") or "TCP") == protocol:
                     return [(name, "SRV", f"0 100 {port['port']} {base}")]
             return None
-        found: list[Record] = []
+        targets: list[str] = []
         for slice_ in self._state.slices(service):
             for port in slice_.get("ports") or ():
                 if port.get("name") == port_name and (port.get("protocol") or "TCP") == protocol:
-                    found += [
-                        (name, "SRV", f"0 100 {port['port']} {host}.{base}")
-                        for host, _ in self._endpoints(service)
+                    targets += [
+                        f"{port['port']} {host}.{base}" for host, _ in self._endpoints(service)
                     ]
-        return list(dict.fromkeys(found)) or None
+        targets = list(dict.fromkeys(targets))
+        # All together weigh a hundred.
+        weight = max(1, 100 // max(1, len(targets)))
+        return [(name, "SRV", f"0 {weight} {target}") for target in targets] or None
 
     @staticmethod
     def _pod(name: str, labels: list[str], kind: str) -> list[Record] | None:
@@ -123,15 +125,10 @@ class ClusterDNS:
             found.append((name, "PTR", f"{meta['name']}.{meta['namespace']}.svc.{ZONE}."))
         if found:
             return found
-        for service in self._state.services():
-            if service["spec"].get("clusterIP") not in (None, "", "None"):
-                continue
-            meta = service["metadata"]
-            found += [
-                (name, "PTR", f"{host}.{meta['name']}.{meta['namespace']}.svc.{ZONE}.")
-                for host, ip in self._endpoints(service)
-                if ip == address
-            ]
+        for service, entry in self._state.endpoints_at(address):
+            # Only an endpoint with a host name of its own is found by its address.
+            if host := entry.get("hostname"):
+                found.append((name, "PTR", f"{host}.{service}.svc.{ZONE}."))
         return found or None
 
 

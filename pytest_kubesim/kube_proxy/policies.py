@@ -12,6 +12,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery import labels
+from pytest_kubesim.cni.network import CLUSTER_DNS
 from pytest_kubesim.kube_proxy.state import NOTHING, ClusterState
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from pytest_kubesim.kube_proxy.proxier import Nodes
 
 INGRESS, EGRESS = "Ingress", "Egress"
+
+_DNS: Object = {
+    "metadata": {"namespace": "kube-system", "labels": {"k8s-app": "kube-dns"}},
+    "spec": {"containers": [{"ports": [
+        {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+        {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
+    ]}]},
+}
+"""The pods of the cluster's DNS server, which policies see where there are none."""
+_DNS_ADDRESS = "10.244.255.254"
 
 
 class Policies:
@@ -35,8 +46,12 @@ class Policies:
         if not await self._state.ready_for_policies():
             return True
         source, target = self._pod(flow.source), self._pod(flow.address)
-        if source is not None and not self._allows(source, EGRESS, target, flow.address, flow):
-            return False
+        if source is not None:
+            peer, address = (_DNS, _DNS_ADDRESS) if flow.address == CLUSTER_DNS else (
+                target, flow.address
+            )
+            if not self._allows(source, EGRESS, peer, address, flow):
+                return False
         if target is None:
             return True
         interface = self._network.interface(flow.address)

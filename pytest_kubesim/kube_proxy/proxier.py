@@ -3,13 +3,16 @@
 The law: an address and port of a service lead to one of its ready endpoints (to those that still
 serve while they terminate, where none is ready), each as likely as the others; without endpoints
 the connection is refused; a policy `Local` looks at endpoints of one node only, and drops what
-finds none from outside.
+finds none from outside.  Where all ready endpoints say for which nodes or zones they are meant,
+those for one's own are taken.
 
 Follows `pkg/proxy/{servicechangetracker,topology}.go` and `pkg/proxy/iptables/proxier.go`.
 """
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
 import attrs
@@ -43,6 +46,10 @@ class Endpoint:
     address: str
     port: int
     node: str
+    ready: bool = True
+    nodes: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
+    """The nodes and zones for which it is meant (hints)."""
 
 
 class Proxier:
@@ -79,20 +86,24 @@ class Proxier:
     async def _to(
         self, flow: Flow, service: Object, port: Object, *, internal: bool, node: str
     ) -> Flow:
-        endpoints = self.endpoints(service, port)
         spec = service["spec"]
         source = self._network.interface(flow.source)
         own_node = source.node if source is not None else ""
-        if not endpoints:
-            raise Refused
-        if internal and spec.get("internalTrafficPolicy") == "Local":
-            endpoints = [e for e in endpoints if e.node == own_node]
         local = not internal and spec.get("externalTrafficPolicy") == "Local"
-        if (local and node and not own_node) or (local and node and node != own_node):
-            endpoints = [e for e in endpoints if e.node == node]
-        if not endpoints:
+        only = ""
+        if internal and spec.get("internalTrafficPolicy") == "Local":
+            only = own_node
+        elif local and node != own_node:
+            only = node
+        everywhere = self.endpoints(service, port)
+        endpoints = _best(e for e in everywhere if not only or e.node == only)
+        if not everywhere:
+            raise Refused
+        if not endpoints or not self._admits(service, flow):
             await self._network.kernel.sleep(1_000_000_000)
             raise TimedOut
+        if not only:
+            endpoints = await self._near(endpoints, own_node or node)
         chosen = self._choose(flow, service, port, endpoints)
         origin = flow.source
         if node and not local:
@@ -126,10 +137,32 @@ class Proxier:
         )
         return endpoints[index]
 
+    @staticmethod
+    def _admits(service: Object, flow: Flow) -> bool:
+        """Whether a load balancer's address takes the source (`loadBalancerSourceRanges`)."""
+        ranges: list[str] = service["spec"].get("loadBalancerSourceRanges") or []
+        balancer = (service.get("status") or NOTHING).get("loadBalancer") or NOTHING
+        if not ranges or flow.address not in [e.get("ip") for e in balancer.get("ingress") or ()]:
+            return True
+        address = ipaddress.ip_address(flow.source)
+        return any(address in ipaddress.ip_network(cidr.strip(), strict=False) for cidr in ranges)
+
+    async def _near(self, endpoints: list[Endpoint], node: str) -> list[Endpoint]:
+        """Those that are meant for a node, else for its zone, if all say for whom they are."""
+        if not endpoints[0].ready or not node:
+            return endpoints
+        if all(e.nodes for e in endpoints):
+            meant = [e for e in endpoints if node in e.nodes]
+            if meant:
+                return meant
+        if all(e.zones for e in endpoints):
+            zone = await self._state.zone(node)
+            return [e for e in endpoints if zone in e.zones] or endpoints
+        return endpoints
+
     def endpoints(self, service: Object, port: Object) -> list[Endpoint]:
-        """Where connections to a port of a service may go, in the order of addresses."""
-        ready: dict[Endpoint, None] = {}
-        serving: dict[Endpoint, None] = {}
+        """Where connections to a port of a service could go, in the order of addresses."""
+        found: dict[Endpoint, None] = {}
         name = port.get("name") or ""
         for slice_ in self._state.slices(service):
             numbers = [
@@ -141,13 +174,23 @@ class Proxier:
                 continue
             for entry in slice_.get("endpoints") or ():
                 conditions: Object = entry.get("conditions") or NOTHING
+                ready = conditions.get("ready") is not False
+                if not ready and not (conditions.get("serving") and conditions.get("terminating")):
+                    continue
+                hints: Object = entry.get("hints") or NOTHING
+                nodes = frozenset(hint["name"] for hint in hints.get("forNodes") or ())
+                zones = frozenset(hint["name"] for hint in hints.get("forZones") or ())
                 for address in entry.get("addresses") or ():
-                    made = Endpoint(address, numbers[0], entry.get("nodeName") or "")
-                    if conditions.get("ready") is not False:
-                        ready[made] = None
-                    elif conditions.get("serving") and conditions.get("terminating"):
-                        serving[made] = None
-        return sorted(ready or serving, key=lambda e: (e.address, e.port))
+                    found[Endpoint(
+                        address, numbers[0], entry.get("nodeName") or "", ready, nodes, zones
+                    )] = None
+        return sorted(found, key=lambda e: (e.address, e.port))
+
+
+def _best(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The ready ones, or those that still serve while they terminate where none is ready."""
+    known = list(endpoints)
+    return [e for e in known if e.ready] or known
 
 
 def _protocol(port: Object) -> str:

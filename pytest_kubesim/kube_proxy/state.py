@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.client_go.informer import SharedInformerFactory
+from pytest_kubesim.client_go.informer import SharedIndexInformer, SharedInformerFactory
 from pytest_kubesim.client_go.resources import (
     ENDPOINTSLICES,
     NAMESPACES,
     NETWORKPOLICIES,
+    NODES,
     PODS,
     SERVICES,
 )
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.client_go.informer import SharedIndexInformer
     from pytest_kubesim.client_go.rest import RESTClient
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -40,6 +40,7 @@ class ClusterState:
         self._policies: SharedIndexInformer | None = None
         self._pods: SharedIndexInformer | None = None
         self._namespaces: SharedIndexInformer | None = None
+        self._nodes: SharedIndexInformer | None = None
         self._more: SharedInformerFactory | None = None
 
     async def ready(self) -> None:
@@ -49,6 +50,7 @@ class ClusterState:
             self._services = factory.informer(SERVICES)
             self._slices = factory.informer(ENDPOINTSLICES)
             self._slices.store.add_indexer("service", _service_of)
+            self._slices.store.add_indexer("address", _addresses_in)
             self._services.store.add_indexer("ip", _addresses_of)
             self._policies = factory.informer(NETWORKPOLICIES)
             self._policies.store.add_indexer("namespace", _namespace_of)
@@ -98,6 +100,30 @@ class ClusterState:
         meta = service["metadata"]
         return self._slices.store.by_index("service", f"{meta['namespace']}/{meta['name']}")
 
+    def endpoints_at(self, address: str) -> list[tuple[str, Object]]:
+        """The endpoints with an address, each with `service.namespace`."""
+        assert self._slices is not None
+        found: list[tuple[str, Object]] = []
+        for slice_ in self._slices.store.by_index("address", address):
+            meta = slice_["metadata"]
+            service = (meta.get("labels") or NOTHING).get(SERVICE_NAME)
+            found += [
+                (f"{service}.{meta['namespace']}", entry)
+                for entry in slice_.get("endpoints") or ()
+                if service and address in entry["addresses"]
+            ]
+        return found
+
+    async def zone(self, node: str) -> str:
+        """The zone of a node, as its label says."""
+        if self._nodes is None:
+            self._nodes = SharedIndexInformer(self._make_client(), NODES)
+            self._nodes.start()
+        await self._nodes.synced.wait()
+        found = self._nodes.store.get(node) or NOTHING
+        labels: dict[str, str] = (found.get("metadata") or NOTHING).get("labels") or NOTHING
+        return labels.get("topology.kubernetes.io/zone") or ""
+
     def policies(self, namespace: str) -> list[Object]:
         """The network policies of a namespace."""
         assert self._policies is not None
@@ -116,6 +142,11 @@ def _service_of(slice_: Object) -> list[str]:
     meta = slice_["metadata"]
     name = (meta.get("labels") or NOTHING).get(SERVICE_NAME)
     return [f"{meta['namespace']}/{name}"] if name else []
+
+
+def _addresses_in(slice_: Object) -> list[str]:
+    entries: list[Object] = slice_.get("endpoints") or []
+    return list(dict.fromkeys(a for entry in entries for a in entry.get("addresses") or ()))
 
 
 def _addresses_of(service: Object) -> list[str]:

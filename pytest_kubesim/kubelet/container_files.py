@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.cni.network import CLUSTER_DNS, HOST_DNS
 from pytest_kubesim.cri.container import Mounted
 from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.errors import Fault
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.kubelet.volume_contents import VolumeContents
 
 CLUSTER_DOMAIN = "cluster.local"
-CLUSTER_DNS = "10.96.0.10"
-HOST_DNS = "172.18.0.1"
 HOSTNAME_LIMIT = 63
 
 

@@ -7,14 +7,17 @@ The cluster's DNS server answers through the pods' network (`Resolver`).
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.process import decode
+from pytest_kubesim.sim.pipes import TimedOut
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_kubesim.cri.linux.process import Proc, System
 
 
@@ -93,16 +96,34 @@ async def resolve_name(system: System, name: str, kind: str = "A") -> list[str]:
     if plain == system.hostname:
         return [system.address]
     conf = resolv_conf(system)
-    for full in candidates(conf, name):
-        records = await ask(system, full, kind)
-        if records:
-            return [data for _, type_, data in records if type_ == kind]
+    try:
+        for full in candidates(conf, name):
+            records = await ask(system, full, kind, conf.servers)
+            if records:
+                return [data for _, type_, data in records if type_ == kind]
+    except TimedOut:
+        return []
     return []
 
 
-async def ask(system: System, name: str, kind: str) -> list[tuple[str, str, str]] | None:
-    """What the DNS server answers; None: no such name."""
-    resolver: Resolver | None = getattr(system.network, "resolver", None)
-    if resolver is None:
+async def ask(
+    system: System, name: str, kind: str, servers: Sequence[str]
+) -> list[tuple[str, str, str]] | None:
+    """What the first of the DNS servers that answers says; None: no such name.
+
+    Raises: `TimedOut` where none answers.
+    """
+    network: Any = system.network
+    if network is None:
         return None
-    return await resolver.query(name, kind)
+    for server in servers:
+        try:
+            return await network.look_up(system.address, server, name, kind)
+        except TimedOut:
+            continue
+    raise TimedOut
+
+
+def reverse(address: str) -> str:
+    """The name under which an address is looked up."""
+    return f"{ipaddress.ip_address(address).reverse_pointer}."

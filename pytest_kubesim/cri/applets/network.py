@@ -19,6 +19,8 @@ from pytest_kubesim.sim.pipes import Broken, ConnectError, Refused, Reset, Strea
 from pytest_kubesim.sim.tasks import Queue
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_kubesim.cri.linux.process import Proc
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^@/]*)@)?(\[[^\]]*\]|[^:/?]*)(?::(\d+))?([/?].*)?")
@@ -379,27 +381,35 @@ async def nslookup(proc: Proc, args: list[str]) -> int:
     conf = names.resolv_conf(system)
     server = rest[1] if len(rest) > 1 else (conf.servers[0] if conf.servers else "127.0.0.1")
     await proc.out(f"Server:\t\t{server}\nAddress:\t{server}:53\n\n")
-    status = 1
+    servers = rest[1:2] or conf.servers
+    if re.fullmatch(r"[\d.]+|[\da-fA-F:]*:[\da-fA-F:]*", rest[0]):
+        return await _look_up(proc, [names.reverse(rest[0])], "PTR", servers)
     tried = names.candidates(conf, rest[0])
-    for kind in kinds or ["A"]:
-        for full in tried:
-            records = await names.ask(system, full, kind)
-            shown = full.rstrip(".")
-            if records is None:
-                if full == tried[-1] and status:
-                    await proc.out(f"** server can't find {shown}: NXDOMAIN\n\n")
-                continue
-            status = 0
-            for name, type_, data in records:
-                if type_ in ("A", "AAAA"):
-                    await proc.out(f"Name:\t{name.rstrip('.')}\nAddress: {data}\n")
-                elif type_ == "CNAME":
-                    await proc.out(f"{name.rstrip('.')}\tcanonical name = {data.rstrip('.')}\n")
-                elif type_ == "SRV":
-                    await proc.out(f"{name.rstrip('.')}\tservice = {data}\n")
-            await proc.out("\n")
-            break
-    return status
+    return min([await _look_up(proc, tried, kind, servers) for kind in kinds or "A"])
+
+
+async def _look_up(proc: Proc, tried: list[str], kind: str, servers: Sequence[str]) -> int:
+    """Show the records of the first name that has such; the exit code."""
+    for full in tried:
+        try:
+            records = await names.ask(proc.system, full, kind, servers)
+        except TimedOut:
+            await proc.out(";; connection timed out; no servers could be reached\n\n")
+            return 1
+        if records is None:
+            continue
+        for name, type_, data in records:
+            if type_ in ("A", "AAAA"):
+                await proc.out(f"Name:\t{name.rstrip('.')}\nAddress: {data}\n")
+            elif type_ == "SRV":
+                await proc.out(f"{name.rstrip('.')}\tservice = {data}\n")
+            else:
+                how = "canonical name" if type_ == "CNAME" else "name"
+                await proc.out(f"{name.rstrip('.')}\t{how} = {data.rstrip('.')}\n")
+        await proc.out("\n")
+        return 0
+    await proc.out(f"** server can't find {tried[-1].rstrip('.')}: NXDOMAIN\n\n")
+    return 1
 
 
 async def dig(proc: Proc, args: list[str]) -> int:
@@ -410,12 +420,17 @@ async def dig(proc: Proc, args: list[str]) -> int:
     kind = next((w.upper() for w in rest if w.upper() in types), "A")
     host = next((word for word in rest if word.upper() not in types), ".")
     if "-x" in args:
-        kind, host = "PTR", _reverse(host)
+        kind, host = "PTR", names.reverse(host)
     conf = names.resolv_conf(proc.system)
     tried = names.candidates(conf, host) if "+search" in flags else [f"{host.rstrip('.')}."]
+    servers = [word[1:] for word in args if word.startswith("@")] or conf.servers
     records: list[tuple[str, str, str]] | None = None
     for full in tried:
-        records = await names.ask(proc.system, full, kind)
+        try:
+            records = await names.ask(proc.system, full, kind, servers)
+        except TimedOut:
+            await proc.out(";; connection timed out; no servers could be reached\n")
+            return 9
         if records is not None:
             break
     found = records or []
@@ -434,10 +449,6 @@ async def dig(proc: Proc, args: list[str]) -> int:
             await proc.out(";; ANSWER SECTION:\n")
     await proc.out("".join(lines))
     return 0
-
-
-def _reverse(address: str) -> str:
-    return ".".join(reversed(address.split("."))) + ".in-addr.arpa."
 
 
 async def ping(proc: Proc, args: list[str]) -> int:
