@@ -49,6 +49,8 @@ class Cache:
         self._assumed: set[str] = set()
         self._log: list[Change] = []
         self._log_start = 0
+        self._columns: dict[str, tuple[list[str | None], bool]] = {}
+        self._columns_layout = -1
 
     # -- reading ------------------------------------------------------------------------------
 
@@ -61,6 +63,18 @@ class Cache:
             for index, info in enumerate(order):
                 info.index = index
         return order
+
+    def label_column(self, key: str) -> tuple[list[str | None], bool]:
+        """The nodes' values of a label, in the order of the nodes, and whether all have it."""
+        nodes = self.nodes
+        if self._columns_layout != self.layout:
+            self._columns_layout = self.layout
+            self._columns.clear()
+        found = self._columns.get(key)
+        if found is None:
+            values = [node.labels.get(key) for node in nodes]
+            found = self._columns[key] = values, None not in values
+        return found
 
     @property
     def position(self) -> int:

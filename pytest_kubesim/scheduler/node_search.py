@@ -18,6 +18,7 @@ import attrs
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import CycleState, Diagnosis, Status
 
+from pytest_kubesim.scheduler.window import Window, column
 if TYPE_CHECKING:
     from pytest_kubesim.scheduler.cache import Cache
     from pytest_kubesim.scheduler.node_info import NodeInfo
@@ -202,6 +203,10 @@ class Search:
         start = start % count if count else 0
         ordered = nodes if start == 0 else [*nodes[start:], *nodes[:start]]
         if not rest and not nominated and wanted:
+        if nodes is self._cache.nodes and wanted and not rest and not nominated:
+            window = Window(self._cache.nodes, start, wanted)
+            if column(window, statuses).count(None) == wanted:
+                return window, None
             return _walk(ordered, statuses, wanted, diagnosis), None
         for node in ordered:
             if nominated and node.name in nominated:
@@ -262,7 +267,7 @@ class Search:
         template = runtime.templates.template(state, pod)
         template.prepare_scores(state, pod, local, raw)
         scores = template.local_scores
-        totals = [scores[node.index] for node in nodes]
+        totals = column(nodes, scores)
         for scorer in scorers:
             if scorer.signed:
                 if scorer.normalize is None:
@@ -271,7 +276,7 @@ class Search:
                 # Equal raw scores stay equal when normalized.
                 if not any(found):
                     continue
-                values = [found[node.index] for node in nodes]
+                values = column(nodes, found)
             elif scorer.score_nodes is not None:
                 values = scorer.score_nodes(state, pod, nodes)
             else:
@@ -290,11 +295,7 @@ class Search:
 def _walk(
     ordered: Sequence[NodeInfo], statuses: list[Status | None], wanted: int, diagnosis: Diagnosis
 ) -> list[NodeInfo]:
-    head = ordered[:wanted]
-    feasible = [node for node in head if statuses[node.index] is None]
-    if len(feasible) == wanted:
-        return feasible
-    feasible.clear()
+    feasible: list[NodeInfo] = []
     explicit = diagnosis.node_to_status.statuses
     for node in ordered:
         status = statuses[node.index]

@@ -30,6 +30,7 @@ from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
 from pytest_kubesim.scheduler.node_selection import NOTHING, has_untolerated
 from pytest_kubesim.scheduler.pod_counts import MatchCounts
 from pytest_kubesim.scheduler.pod_info import NO_LABELS, PodInfo
+from pytest_kubesim.scheduler.window import column
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -280,16 +281,21 @@ class PodTopologySpread:
         scored = [n for n in nodes if _has_labels(n.labels, constraints)] if strict else nodes
         columns: list[list[Any]] = []
         tables: list[dict[Any, float]] = []
+        assert self._handle is not None
+        cache = self._handle.cache
         for constraint in constraints:
             counts = self._match_counts(pod.namespace, constraint.selector)
+            of_all, everywhere = cache.label_column(constraint.topology_key)
+            values: list[Any] = column(scored, of_all)
             if constraint.topology_key == HOSTNAME:
-                column, table = _by_host(constraint, counts, scored)
+                values, table = _by_host(
+                    constraint, column(scored, counts.by_node), None if everywhere else values
+                )
             else:
-                column = [node.labels.get(constraint.topology_key) for node in scored]
                 demanded = constraints if strict else ()
-                table = self._by_domain(constraint, counts, pod, set(column), demanded)
+                table = self._by_domain(constraint, counts, pod, set(values), demanded)
             if any(table.values()):
-                columns.append(column)
+                columns.append(values)
                 tables.append(table)
         rounded = _rounded_sums(columns, tables, len(scored))
         if len(scored) == len(nodes):
@@ -307,6 +313,8 @@ class PodTopologySpread:
     ) -> dict[Any, float]:
         """Points by topology value; none for nodes without the label."""
         assert self._handle is not None
+        if values == {None}:
+            return {None: 0.0}
         totals: dict[str | None, int] = dict.fromkeys(values, 0)
         weight = math.log(len(totals) + 2)
         nodes = self._handle.cache.nodes
@@ -392,18 +400,18 @@ class PodTopologySpread:
 
 
 def _by_host(
-    constraint: Constraint, counts: MatchCounts, scored: Sequence[NodeInfo]
+    constraint: Constraint, counts: list[int], hosts: list[str | None] | None
 ) -> tuple[list[Any], dict[Any, float]]:
-    by_node = counts.by_node
-    column: list[Any] = [
-        by_node[node.index] if HOSTNAME in node.labels else None for node in scored
-    ]
-    weight = math.log(len(scored) + 2)
+    """Points by the count of a node; none without a host name (`hosts` None: all have one)."""
+    keys: list[Any] = counts
+    if hosts is not None:
+        keys = [None if host is None else n for n, host in zip(counts, hosts, strict=True)]
+    weight = math.log(len(keys) + 2)
     table: dict[Any, float] = {
         count: 0.0 if count is None else count * weight + constraint.max_skew - 1
-        for count in set(column)
+        for count in set(keys)
     }
-    return column, table
+    return keys, table
 
 
 def _rounded_sums(
