@@ -153,7 +153,7 @@ def _node_index(pod: Object) -> tuple[str, ...]:
 
 
 def add_controller_index(store: Store) -> None:
-    """Index pods by what controls them; those that nothing controls by their namespace."""
+    """Index pods (or ReplicaSets) by what controls them; what nothing controls by namespace."""
     store.add_indexer(CONTROLLER_INDEX, _controller_index)
 
 
@@ -181,7 +181,7 @@ def add_node_index(store: Store) -> None:
 
 
 def of_owner(store: Store, owner: Object, kind: str, *, orphans: bool) -> list[Object]:
-    """The pods that `owner` controls, and (`orphans`) those of its namespace nothing controls."""
+    """What `owner` controls, and (`orphans`) what nothing controls in its namespace."""
     metadata = owner["metadata"]
     namespace = metadata["namespace"]
     found = store.by_index(

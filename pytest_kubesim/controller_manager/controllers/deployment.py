@@ -47,6 +47,7 @@ class DeploymentController(Controller):
         self.sets = self.watch(
             REPLICASETS, add=self._add_set, update=self._update_set, delete=self._delete_set
         )
+        pods.add_controller_index(self.sets)
         self.pods = self.watch(PODS, delete=self._delete_pod)
         pods.add_controller_index(self.pods)
 
@@ -127,7 +128,8 @@ class DeploymentController(Controller):
         manager = ControllerRefManager(
             self.client, DEPLOYMENTS, deployment, KIND, parsed, self._patch_set, what="ReplicaSet"
         )
-        sets = await manager.claim(self.sets.list(meta.namespace(deployment)))
+        related = pods.of_owner(self.sets, deployment, KIND.kind, orphans=True)
+        sets = await manager.claim(related)
         return await DeploymentSync(self, deployment, sets).run()
 
     def handle_error(self, key: str, error: Exception) -> None:
