@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apiserver.storage.watch import CacheWatcher
     from pytest_kubesim.apiserver.webhook_client import CallWebhook
     from pytest_kubesim.etcd.client import Client
-    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
+    from pytest_kubesim.etcd.messages import Event, KeyValue, WatchResponse
     from pytest_kubesim.registry.generic import Catalog
     from pytest_kubesim.registry.rest import Resource, Strategy
     from pytest_kubesim.sim.faultpoints import FaultPoints
@@ -175,6 +175,7 @@ class APIServer:
         self._watchers: dict[CacheWatcher, None] = {}
         self._draws: dict[str, int] = {}
         self._since = 0
+        self._past: Sequence[Event] = ()
         self._compaction_interval_ns = compaction_interval_ns
 
     # -- its life -----------------------------------------------------------------------------
@@ -194,7 +195,11 @@ class APIServer:
         if self.process.alive:
             return
         self.process.start()
-        self._since = self.etcd.member.store.revision
+        store = self.etcd.member.store
+        self._since = store.revision
+        # The first one of a cluster is there before anything happens.
+        first = self.process.restarts == 0 and store.compacted < 1
+        self._past = store.history_since(1) if first else ()
         if self._rbac is not None:
             self.state[GRANTS] = self._rbac
         Compactor(self.process, self.etcd, self._compaction_interval_ns).start()
@@ -408,7 +413,7 @@ class APIServer:
             # Upstream's caches of custom resources are made when they are first asked for.
             since = self._since if known and not cacher.custom else 0
             try:
-                await cacher.start(since)
+                await cacher.start(since, self._past)
             except StorageError as error:
                 raise status.new_too_many_requests(INITIALIZING, 1) from error
 

@@ -230,6 +230,7 @@ def test_clients_are_told_apart_by_account_user_agent_and_name(kubesim):
 
 
 def test_a_watch_that_begins_too_far_back_says_so_though_events_are_held(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     http = kubesim.client("httpx")
     kubesim.faults.api(client="test", resource="configmaps").hold_events().for_("1m")
     kubesim.apply(config_map())

@@ -48,6 +48,7 @@ def test_a_watch_is_streamed_event_by_event(kubesim):
 
 
 def test_a_revision_that_is_compacted_is_410(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     kubesim.create(config_map("a"))
     with kubesim.client("httpx") as http:
         answer = http.get(PATH, params={"watch": "1", "resourceVersion": "1", "timeoutSeconds": "5"})

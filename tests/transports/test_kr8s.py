@@ -74,6 +74,7 @@ async def test_a_ready_client(kubesim):
 
 
 async def test_too_old_a_revision_is_410(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     api = await kr8s.asyncio.api()
     await (await AsyncConfigMap(config_map("a"), api=api)).create()
     async with api.call_api(

@@ -30,6 +30,7 @@ async def test_creates_patches_and_deletes(kubesim):
 
 
 async def test_conflict_too_many_requests_and_gone(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     config.load_incluster_config()
     async with client.ApiClient() as api:
         core = client.CoreV1Api(api)

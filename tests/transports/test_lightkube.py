@@ -56,6 +56,7 @@ def test_a_watch_ends_with_its_timeout(kubesim):
 
 
 def test_too_old_a_revision_is_410(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     client = Client()
     client.create(config_map("a"))
     with pytest.raises(httpx2.HTTPError) as gone:

@@ -36,6 +36,7 @@ def test_the_verbs(kubesim):
 
 
 def test_a_watch_is_streamed(kubesim):
+    kubesim.faults.api_server().restart()  # it knows of nothing that was before
     session = kubesim.client("requests")
     kubesim.create(config_map("a"))
     with session.get(PATH, params={"watch": "1", "timeoutSeconds": "30"}, stream=True) as stream:

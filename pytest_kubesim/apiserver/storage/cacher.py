@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.apiserver.storage.delivery import Delivery, Stream
     from pytest_kubesim.apiserver.storage.etcd3 import Etcd3
-    from pytest_kubesim.etcd.messages import KeyValue, WatchResponse
+    from pytest_kubesim.etcd.messages import Event, KeyValue, WatchResponse
     from pytest_kubesim.etcd.mvcc.watchable_store import Watcher
     from pytest_kubesim.sim.kernel import Kernel
     from pytest_kubesim.sim.tasks import Future
@@ -92,6 +92,7 @@ class Cacher:
         self._history: deque[Change] = deque()
         self._capacity = LOWER_CAPACITY
         self._list_revision = 0
+        self._past: Sequence[Event] = ()
         self._dropped = False
         self._watchers = IndexedWatchers(trigger)
         self._watchers_made = 0
@@ -111,8 +112,14 @@ class Cacher:
 
     # -- its life -----------------------------------------------------------------------------
 
-    async def start(self, since: int = 0) -> None:
-        """List and watch etcd, once; `since` is a revision at which to begin (0: now)."""
+    async def start(self, since: int = 0, past: Sequence[Event] = ()) -> None:
+        """List and watch etcd, once.
+
+        Parameters: `since`, a revision at which to begin (0: now); `past`, all that happened up to
+        there, if it is as if the cache had been there from the first revision on.
+        """
+        if not self.ready:
+            self._past = past if since else ()
         while not self.ready:
             if self._starting is not None:
                 await self._starting
@@ -393,6 +400,8 @@ class Cacher:
         else:
             oldest = history[0].revision
         if revision < oldest - 1:
+            if self._past and not self._dropped:
+                return [*self._earlier(revision), *history]
             raise status.new_resource_expired(
                 f"too old resource version: {revision} ({oldest - 1})"
             )
@@ -402,6 +411,24 @@ class Cacher:
                 break
             found.append(change)
         found.reverse()
+        return found
+
+    def _earlier(self, revision: int) -> list[Change]:
+        """The changes after a revision that were before this cache: made when asked for."""
+        prefix = f"{self.storage.prefix}/"
+        known: dict[str, tuple[KeyValue, Object]] = {}
+        found: list[Change] = []
+        for event in self._past:
+            kv = event.kv
+            if not kv.key.startswith(prefix):
+                continue
+            old_kv, old = known.pop(kv.key, (None, None))
+            obj = self._decoded(event)
+            if obj is not None:
+                known[kv.key] = kv, obj
+            if kv.mod_revision > revision:
+                time_ns = self.kernel.now_ns
+                found.append(Change(kv, old_kv, obj, old, time_ns, self.storage.decode))
         return found
 
     # -- watching -----------------------------------------------------------------------------
