@@ -29,7 +29,7 @@ from pytest_kubesim.client_go.resources import (
 )
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import fields, pod_claims, pods
-from pytest_kubesim.controller_manager.controller import Controller, Result
+from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, Result
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -61,10 +61,12 @@ class PersistentVolumeAttachDetachController(Controller):
         self.told: dict[str, str] = {}
         """What was last said of a key, so that it is said once."""
         self.unwanted_since: dict[str, int] = {}
+        self.reported: dict[str, list[Object]] = {}
+        """What nodes were last told, by uid: what is read of them may be older."""
         self.drivers = self.informer(CSIDRIVERS).store
         self.claims = self.watch(PERSISTENTVOLUMECLAIMS, update=self._claim_updated)
         self.volumes = self.informer(PERSISTENTVOLUMES).store
-        self.nodes = self.watch(NODES, update=self._node_updated)
+        self.nodes = self.watch(NODES, update=self._node_updated, delete=self._node_deleted)
         self.pods = self.watch(PODS, add=self._pod, update=self._pod_updated, delete=self._pod)
         pods.add_node_index(self.pods)
         pod_claims.add_claim_index(self.pods)
@@ -100,6 +102,9 @@ class PersistentVolumeAttachDetachController(Controller):
                 self._pod(pod, POPULATE_NS)
         for attachment in self.attachments.by_index("node", meta.name(node)):
             self._attachment(attachment)
+
+    def _node_deleted(self, node: Object) -> None:
+        self.reported.pop(meta.uid(node), None)
 
     def _attachment(self, attachment: Object) -> None:
         self._enqueue(attachment["spec"]["nodeName"], _volume_of(attachment))
@@ -255,13 +260,21 @@ class PersistentVolumeAttachDetachController(Controller):
         if node is None:
             return
         unique = _unique_name(volume)
-        known = fields.objects(fields.status(node), "volumesAttached")
+        uid = meta.uid(node)
+        known = self.reported.get(uid)
+        if known is None:
+            known = fields.objects(fields.status(node), "volumesAttached")
         others = [entry for entry in known if entry["name"] != unique]
         if (len(others) < len(known)) == attached:
             return
         new = [*others, {"name": unique, "devicePath": ""}] if attached else others
+        self.reported[uid] = new
         patch = {"status": {"volumesAttached": new or None}}
-        await self.client.patch(NODES, "", name, patch, subresource="status")
+        try:
+            await self.client.patch(NODES, "", name, patch, subresource="status")
+        except RETRIABLE:
+            self.reported.pop(uid, None)
+            raise
 
 
 def _is_managed(node: Object) -> bool:
