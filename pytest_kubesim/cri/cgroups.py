@@ -142,7 +142,18 @@ def usage(containers: Iterable[Container]) -> dict[str, Any]:
         size = program.memory() if callable(program.memory) else program.memory
         cpu += IDLE_CPU_MILLI if cores is None else round(cores_of(cores) * 1000)
         memory += IDLE_MEMORY if size is None else bytes_of(size)
+        if container.used_cpu_milli:
+            cpu += _throttled(container)
+        memory += container.used_memory
     return {"cpu_milli": cpu, "memory": memory}
+
+
+def _throttled(container: Container) -> int:
+    """What its processes get of the cpu that they would use."""
+    limits = container.config.resources.get("limits") or _NOTHING
+    limit = limits.get("cpu")
+    wanted = container.used_cpu_milli
+    return min(wanted, units("cpu", limit)) if limit else wanted
 
 
 _BURSTABLE, _GUARANTEED, _BEST_EFFORT = "Burstable", "Guaranteed", "BestEffort"

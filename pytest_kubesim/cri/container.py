@@ -131,6 +131,8 @@ class Container:
         "stdin",
         "system",
         "termination_message",
+        "used_cpu_milli",
+        "used_memory",
     )
 
     def __init__(
@@ -156,6 +158,8 @@ class Container:
         self.message = ""
         self.termination_message = ""
         """What the program leaves at its termination message path."""
+        self.used_cpu_milli = self.used_memory = 0
+        """What its processes use beyond what it takes to run: thousandths of a core, bytes."""
         self.logs: list[LogLine] = []
         """What it wrote, the last ten thousand lines of it."""
         self.lines_written = 0
@@ -309,6 +313,17 @@ class Container:
             self._sigterm = Event(self._host.kernel)
             self.signal_handler = self._sigterm.set
         return self._sigterm.future()
+
+    def use(self, *, cpu_milli: int = 0, memory: int = 0) -> None:
+        """Its processes use so much more from now on (less, where it is negative).
+
+        More memory than it may use ends it.
+        """
+        self.used_cpu_milli += cpu_milli
+        self.used_memory += memory
+        limit = self.config.memory_limit
+        if memory > 0 and limit is not None and usage([self])["memory"] > limit:
+            self.exit(KILLED, "OOMKilled")
 
     def changed(self) -> None:
         """Say that the answer to probes may be another one now."""

@@ -214,6 +214,13 @@ async def _curl_one(proc: Proc, given: Options, text: str) -> int:
         name, _, value = line.partition(":")
         headers[name.strip()] = value.strip()
     body = "&".join(given.all("d")).encode()
+    if given.get("u"):
+        url = attrs.evolve(url, user=given.get("u"))
+    if body and "G" in given:
+        target = f"{url.target}{'&' if '?' in url.target else '?'}{body.decode()}"
+        url, body = attrs.evolve(url, target=target), b""
+    if body and "content-type" not in (name.lower() for name in headers):
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
     method = given.get("X") or ("HEAD" if "I" in given else "POST" if body else "GET")
     patience = given.get("m") or given.get("c")
     timeout_ns = duration_ns(patience) if patience else None

@@ -99,6 +99,12 @@ def _sample_apiserver() -> Software:
     return SAMPLE_APISERVER
 
 
+def _resource_consumer() -> Software:
+    from pytest_kubesim.cri.software.agnhost.load import RESOURCE_CONSUMER
+
+    return RESOURCE_CONSUMER
+
+
 _FAMILIES: dict[str, Callable[[], Software]] = {
     "agnhost": _agnhost,
     "alpine": _alpine,
@@ -116,6 +122,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "nginx": _nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,
+    "resource-consumer": _resource_consumer,
     "sample-apiserver": _sample_apiserver,
     "ubuntu": _debian,
 }

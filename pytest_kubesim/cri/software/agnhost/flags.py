@@ -78,6 +78,13 @@ async def log(proc: Proc, text: str) -> None:
     await proc.err(f"{stamp} {text}\n")
 
 
+async def klog(proc: Proc, level: str, place: str, text: str) -> None:
+    """A line as klog writes it; `place` in the source as `file.go:1`."""
+    stamp = strftime("%m%d %H:%M:%S", proc.system.now_ns())
+    micros = proc.system.now_ns() // 1000 % 1_000_000
+    await proc.err(f"{level}{stamp}.{micros:06d} {proc.pid:7d} {place}] {text}\n")
+
+
 async def fatal(proc: Proc, text: str) -> int:
     """`log.Fatal`."""
     await log(proc, text)

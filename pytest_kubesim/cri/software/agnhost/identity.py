@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import x509
 from pytest_kubesim.cri import http1
-from pytest_kubesim.cri.applets.dates import strftime
 from pytest_kubesim.cri.applets.network import Unresolved, get, url_of
 from pytest_kubesim.cri.linux.errors import Fault
-from pytest_kubesim.cri.software.agnhost.flags import fatal, forever, log, parse
+from pytest_kubesim.cri.software.agnhost.flags import fatal, forever, klog, log, parse
 from pytest_kubesim.sim.pipes import ConnectError
 
 if TYPE_CHECKING:
@@ -32,9 +31,7 @@ _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 async def _klog(proc: Proc, level: str, text: str) -> None:
-    stamp = strftime("%m%d %H:%M:%S", proc.system.now_ns())
-    micros = proc.system.now_ns() // 1000 % 1_000_000
-    await proc.err(f"{level}{stamp}.{micros:06d} {proc.pid:7d} main.go:1] {text}\n")
+    await klog(proc, level, "main.go:1", text)
 
 
 # -- in the cluster --------------------------------------------------------------------------

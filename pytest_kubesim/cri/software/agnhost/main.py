@@ -9,10 +9,14 @@ import attrs
 from pytest_kubesim.cri.applets import network
 from pytest_kubesim.cri.software.agnhost import (
     dns,
+    external_metrics,
     files,
     identity,
+    listeners,
+    load,
     netexec,
     nettest,
+    registry,
     servers,
     small,
     webhooks,
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
 
 COMMANDS: dict[str, Applet] = {
     **small.COMMANDS, **files.COMMANDS, **netexec.COMMANDS, **servers.COMMANDS, **dns.COMMANDS,
-    **nettest.COMMANDS, **webhooks.COMMANDS, **identity.COMMANDS,
+    **nettest.COMMANDS, **webhooks.COMMANDS, **identity.COMMANDS, **listeners.COMMANDS,
+    **load.COMMANDS, **registry.COMMANDS, **external_metrics.COMMANDS,
 }
 
 
@@ -71,7 +76,7 @@ AGNHOST = Software(
         **PATHS, "agnhost": "agnhost", "agnhost-2": "agnhost", "usr/bin/dig": "dig",
         "usr/bin/curl": "curl", "usr/bin/getent": "getent",
     },
-    texts=_TEXTS,
+    texts={**_TEXTS, **registry.TEXTS},
 )
 
 

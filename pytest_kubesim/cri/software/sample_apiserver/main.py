@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pytest_kubesim.cri.applets.dates import strftime
 from pytest_kubesim.cri.applets.network import Unresolved, dial
 from pytest_kubesim.cri.linux.errors import Fault
-from pytest_kubesim.cri.software.agnhost.flags import Signals
+from pytest_kubesim.cri.software.agnhost.flags import Signals, klog
 from pytest_kubesim.cri.software.busybox import ALPINE_RELEASE, PATHS, PROGRAMS
 from pytest_kubesim.cri.software.rootfs import Software
 from pytest_kubesim.cri.software.sample_apiserver import delegation, wardle
@@ -59,21 +58,21 @@ async def main(proc: Proc) -> int:
         believed = await delegation.look_up(proc)
     except delegation.Unavailable as error:
         if error.code == 403:
-            await _klog(proc, "W", "requestheader_controller.go:204", _FORBIDDEN)
+            await klog(proc, "W", "requestheader_controller.go:204", _FORBIDDEN)
         await proc.err(
             f"Error: unable to load configmap based request-header-client-ca-file: {error}\n"
         )
         return 1
     if flags.get("audit-log-path") and not flags.get("audit-policy-file"):
         text = "No audit policy file provided, no events will be recorded for log backend"
-        await _klog(proc, "W", "audit.go:260", text)
+        await klog(proc, "W", "audit.go:260", text)
     extensions = make()
     asked = delegation.Delegation(proc, believed, extensions.control_plane)
     serving = Serving(proc, extensions, asked, servers)
     proc.system.thread(serving.keep_connected(), "etcd")
     port = int(flags.get("secure-port") or 443)
     proc.system.listen(port, serving.accept, certificate=certificate)
-    await _klog(proc, "I", "secure_serving.go:211", f"Serving securely on [::]:{port}")
+    await klog(proc, "I", "secure_serving.go:211", f"Serving securely on [::]:{port}")
     try:
         await signals.wait()
     finally:
@@ -119,7 +118,7 @@ class Serving:
             stream = await dial(proc, url.hostname or "localhost", url.port or 2379)
         except (Unresolved, ConnectError) as error:
             text = f"connection error: desc = transport: Error while dialing: {str(error).lower()}"
-            await _klog(proc, "W", "logging.go:55", f"[core] {place}: {text}")
+            await klog(proc, "W", "logging.go:55", f"[core] {place}: {text}")
             return
         store = self._extensions.store_behind(stream)
         if store is None:
@@ -150,12 +149,6 @@ def _flags(argv: tuple[str, ...]) -> dict[str, str]:
             value = words.pop(0) if words and not words[0].startswith("-") else "true"
         found[name] = value
     return found
-
-
-async def _klog(proc: Proc, level: str, place: str, text: str) -> None:
-    stamp = strftime("%m%d %H:%M:%S", proc.system.now_ns())
-    micros = proc.system.now_ns() // 1000 % 1_000_000
-    await proc.err(f"{level}{stamp}.{micros:06d} {proc.pid:7d} {place}] {text}\n")
 
 
 SAMPLE_APISERVER = Software(
