@@ -71,9 +71,11 @@ def _resources(pod: Object, node: Object, others: list[Object]) -> Rejection | N
     limit = cgroups.units("pods", allocatable.get("pods") or "0")
     if len(others) + 1 > limit:
         return _short("pods", 1, len(others), limit)
+    claim: Object = (pod.get("status") or NOTHING).get("extendedResourceClaimStatus") or NOTHING
+    of_devices = {each["resourceName"] for each in claim.get("requestMappings") or ()}
     for name, amount in cgroups.pod_requests(pod).items():
         wanted = cgroups.units(name, amount)
-        if wanted == 0:
+        if wanted == 0 or name in of_devices:
             continue
         extended = "/" in name and "kubernetes.io/" not in name
         if name not in allocatable and extended:

@@ -83,7 +83,6 @@ _RETURNS_DELETED = frozenset(
             GroupResource("resource.k8s.io", plural)
             for plural in (
                 "deviceclasses",
-                "devicetaintrules",
                 "resourceclaims",
                 "resourceclaimtemplates",
                 "resourceslices",
@@ -102,6 +101,13 @@ _RETURNS_DELETED = frozenset(
     }
 )
 """Those whose store upstream has `ReturnDeletedObject: true`."""
+
+
+
+def _is_older_taint_rule(name: GroupResource, version: str) -> bool:
+    """Of the kinds of its group, one has its store do so only in the versions before `v1`."""
+    return name == GroupResource("resource.k8s.io", "devicetaintrules") and version != "v1"
+
 
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
@@ -330,6 +336,6 @@ def _build(info: load.ResourceInfo) -> Resource:
         conversion=None if own else kind.conversions.get(info.version),
         printer=kind.printer,
         scale=kind.scale,
-        returns_deleted=name in _RETURNS_DELETED,
+        returns_deleted=name in _RETURNS_DELETED or _is_older_taint_rule(name, info.version),
         decode_stored=kind.decode_stored,
     )

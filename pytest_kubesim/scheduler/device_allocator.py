@@ -1,9 +1,10 @@
 """Which devices a node can give to claims: a search for the first combination that fits.
 
 The law: claims, requests and devices are tried in their order, the first solution is taken; a
-device is given once (but for admin access), not while it has a taint that is not tolerated, and
-only within its pool's shared counters; constraints hold among all devices of a claim.  Of
-alternatives the first that leads to a solution is taken.
+device is given once (but for admin access and for devices that are shared, as far as their capacity
+goes), not while it has a taint that is not tolerated, and only within its pool's shared counters;
+constraints hold among all devices of a claim.  Of alternatives the first that leads to a solution
+is taken.
 
 Follows `Allocate` of
 `dynamic-resource-allocation/structured/internal/incubating/allocator_incubating.go`.
@@ -11,333 +12,422 @@ Follows `Allocate` of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.apimachinery import meta, quantity
+from pytest_kubesim.scheduler import consumable_capacity as capacities
 from pytest_kubesim.scheduler import devices as dev
+from pytest_kubesim.scheduler.consumable_capacity import CapacityError
 from pytest_kubesim.scheduler.devices import Device, Pool, SelectorError, tolerates
 from pytest_kubesim.scheduler.node_selection import NOTHING
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
 
+DeviceID: TypeAlias = tuple[str, str, str]
+"""Driver, pool and name."""
+
+MAX_RESULTS = 32
+"""How many devices a claim may have (`AllocationResultsMaxSize`)."""
+_EXCEEDED = object()
+
 
 class AllocationError(Exception):
     """Something is wrong with a claim or a class: no node can help."""
 
 
+class NodeError(Exception):
+    """Something is wrong with the devices of this node: another one may help."""
+
+
+@attrs.define(slots=True, eq=False)
+class Given:
+    """What is given already: whole devices, and what is consumed of those that are shared."""
+
+    devices: set[DeviceID] = attrs.field(factory=set["DeviceID"])
+    shared: dict[DeviceID, dict[str, str]] = attrs.field(
+        factory=dict["DeviceID", "dict[str, str]"]
+    )
+
+    @classmethod
+    def by(cls, allocations: Iterable[Object]) -> Given:
+        """What those allocations give, admin access aside."""
+        found = cls()
+        for allocation in allocations:
+            for result in (allocation.get("devices") or NOTHING).get("results") or ():
+                key = (result["driver"], result["pool"], result["device"])
+                if result.get("adminAccess"):
+                    continue
+                if result.get("shareID") is None:
+                    found.devices.add(key)
+                    continue
+                used = found.shared.setdefault(key, {})
+                for name, amount in (result.get("consumedCapacity") or NOTHING).items():
+                    used[name] = quantity.add(used.get(name, "0"), amount)
+        return found
+
+
 @attrs.frozen(slots=True, eq=False)
-class _Request:
+class Request:
     """One request of a claim, or one alternative of it."""
 
     claim: int
     name: str
     spec: Object
-    candidates: tuple[Device, ...]
+    class_: Object
     count: int
+    all: tuple[Device, ...] | None = None
+    """The devices, where all of them are asked for."""
 
     @property
     def admin(self) -> bool:
+        """Whether devices are given beside those who use them."""
         return bool(self.spec.get("adminAccess"))
 
+    @property
+    def wanted(self) -> Mapping[str, str]:
+        """The capacity that is asked for."""
+        return (self.spec.get("capacity") or NOTHING).get("requests") or NOTHING
 
-_Given = list[tuple[_Request, Device]]
+
+@attrs.frozen(slots=True, eq=False)
+class Choice:
+    """A device that is given to a request, with the share of it that is."""
+
+    request: Request
+    device: Device
+    consumed: Mapping[str, str] | None = None
 
 
 class Allocator:
     """A search on one node.
 
-    Parameters: `claims` to allocate; `classes` by name; `pools`; `used`, the devices that are given
-    already, by driver, pool and name; `here(selector)`, whether the node matches a node selector,
-    `node`, its name.
+    Parameters: `claims` to allocate; `classes` by name; `pools` of the node; `given` already, by
+    others; `node`, its name; `here(selector)`, whether it matches a node selector.
     """
 
     def __init__(
         self,
         claims: list[Object],
         classes: Callable[[str], Object | None],
-        pools: Iterable[Pool],
-        used: set[tuple[str, str, str]],
+        pools: list[Pool],
+        given: Given,
         node: str,
         here: Callable[[Object], bool],
     ) -> None:
         self._claims = claims
         self._classes = classes
+        self._pools = pools
+        self._given = given
         self._node = node
         self._here = here
-        self._pools = [pool for pool in pools if any(map(self._is_here, pool.devices))]
-        self._devices = [
-            device for pool in self._pools if pool.complete
-            for device in pool.devices if self._is_here(device)
-        ]
-        self._used = set(used)
-        self._counters = {
-            (pool.driver, pool.name): self._left(pool) for pool in self._pools
-        }
+        self._selected: dict[tuple[int, str, DeviceID], bool] = {}
+        self._counters: dict[tuple[str, str], dict[tuple[str, str], int]] = {}
+        self._taken: dict[DeviceID, list[int]] = {}
+        self._shares: dict[DeviceID, list[Mapping[str, str]]] = {}
+        self._wanted: list[list[list[Request]]] = []
+        self._choices: list[list[Choice]] = [[] for _ in claims]
 
-    def allocate(self) -> list[Object] | None:
-        """An allocation for each claim, or None if the node has no such devices.
+    def allocate(self) -> list[list[Choice]] | None:
+        """The devices for each claim, or None if the node has no such devices.
 
-        Raises: `AllocationError`.
+        Raises: `AllocationError`, `NodeError`.
         """
-        wanted = [
-            (number, request)
-            for number, claim in enumerate(self._claims)
-            for request in claim["spec"].get("devices", NOTHING).get("requests") or ()
-        ]
-        given: _Given = []
-        if not self._solve(wanted, 0, given):
-            return None
-        return [self._result(number, given) for number in range(len(self._claims))]
+        for number, claim in enumerate(self._claims):
+            self._wanted.append(self._requests(number, claim))
+        if self._claim(0) is True:
+            return self._choices
+        if any(pool.invalid for pool in self._pools):
+            raise NodeError("invalid resource pools were encountered")
+        return None
 
-    # -- the search ---------------------------------------------------------------------------
+    # -- what is asked for --------------------------------------------------------------------
 
-    def _solve(self, wanted: list[tuple[int, Object]], at: int, given: _Given) -> bool:
-        if at == len(wanted):
+    def _requests(self, number: int, claim: Object) -> list[list[Request]]:
+        """The requests of a claim, each with its alternatives."""
+        found: list[list[Request]] = []
+        least = 0
+        for request in (claim["spec"].get("devices") or NOTHING).get("requests") or ():
+            if request.get("exactly") is not None:
+                made = [self._request(number, request["name"], request["exactly"])]
+            else:
+                made = [
+                    self._request(number, f"{request['name']}/{sub['name']}", sub)
+                    for sub in request.get("firstAvailable") or ()
+                ]
+            found.append(made)
+            count = min(each.count for each in made)
+            if count > MAX_RESULTS - least:
+                raise AllocationError(
+                    f"claim {shown(claim)}, request {request['name']}: adding {count} devices "
+                    f"exceeds the claim limit of {MAX_RESULTS}, with {least} already accounted for"
+                )
+            least += count
+        return found
+
+    def _request(self, number: int, name: str, spec: Object) -> Request:
+        own = name.rpartition("/")[2]
+        where = f"claim {shown(self._claims[number])}, request {own}"
+        class_ = self._classes(spec["deviceClassName"])
+        if class_ is None:
+            wanted = spec["deviceClassName"]
+            raise AllocationError(
+                f"{where}: could not retrieve device class {wanted}: "
+                f'deviceclass.resource.k8s.io "{wanted}" not found'
+            )
+        if spec.get("allocationMode") != "All":
+            return Request(number, name, spec, class_, spec.get("count") or 1)
+        request = Request(number, name, spec, class_, 0)
+        devices: list[Device] = []
+        for pool in self._pools:
+            state = "being updated" if pool.incomplete else "invalid" if pool.invalid else ""
+            if state:
+                raise AllocationError(
+                    f"{where}: asks for all devices, but resource pool {pool} is currently {state}"
+                )
+            devices += [
+                device
+                for device in pool.devices
+                if self._is_selected(request, device) and self._has_room(request, device, [])
+            ]
+        return attrs.evolve(request, count=len(devices), all=tuple(devices))
+
+    # -- the search: each step is true, false, or says that a claim has no place for more ---------
+
+    def _claim(self, number: int) -> Any:
+        """Serve the claims from `number` on."""
+        if number == len(self._claims):
             return True
-        number, request = wanted[at]
-        for alternative in self._alternatives(number, request):
-            if alternative.count > len(alternative.candidates):
-                continue
-            if self._take(alternative, 0, 0, given, lambda: self._solve(wanted, at + 1, given)):
+        found = self._next(number, 0)
+        # Another choice for an earlier claim may lead to alternatives that need less.
+        return False if found is _EXCEEDED else found
+
+    def _next(self, number: int, at: int) -> Any:
+        """Serve the claim's requests from `at` on, and the claims after it."""
+        if at == len(self._wanted[number]):
+            return self._claim(number + 1)
+        alternatives = self._wanted[number][at]
+        if "/" not in alternatives[0].name:
+            return self._devices(alternatives[0], at, 0, 0)
+        exceeded = True
+        for request in alternatives:
+            found = self._devices(request, at, 0, 0)
+            if found is True:
                 return True
+            exceeded = exceeded and found is _EXCEEDED
+        return _EXCEEDED if exceeded else False
+
+    def _devices(self, request: Request, at: int, taken: int, start: int) -> Any:
+        """Give `request` the rest of its devices, from the `start`th of the node on."""
+        if request.all is not None and not request.all:
+            return False
+        if taken == request.count:
+            return self._next(request.claim, at + 1)
+        if request.count - taken > MAX_RESULTS - len(self._choices[request.claim]):
+            return _EXCEEDED
+        if request.all is not None:
+            undo = self._take(request, request.all[taken], must=True)
+            return undo is not None and self._go_on(request, at, taken, 0, undo)
+        usable = [p for p in self._pools if not p.incomplete and not p.invalid]
+        devices = [device for pool in usable for device in pool.devices]
+        for place in range(start, len(devices)):
+            device = devices[place]
+            if not self._is_free(request, device) or not self._is_selected(request, device):
+                continue
+            if not self._has_room(request, device):
+                continue
+            undo = self._take(request, device)
+            if undo is None:
+                continue
+            found = self._go_on(request, at, taken, place + 1, undo)
+            if found is not False:
+                return found
         return False
+
+    def _go_on(
+        self, request: Request, at: int, taken: int, start: int, undo: Callable[[], None]
+    ) -> Any:
+        found = self._devices(request, at, taken + 1, start)
+        if found is not True:
+            undo()
+        return found
+
+    # -- one device ---------------------------------------------------------------------------
+
+    def _is_free(self, request: Request, device: Device) -> bool:
+        taken = self._taken.get(device.id)
+        if request.admin:
+            return not taken or request.claim not in taken
+        return not taken and device.id not in self._given.devices
+
+    def _is_selected(self, request: Request, device: Device) -> bool:
+        key = (request.claim, request.name, device.id)
+        found = self._selected.get(key)
+        if found is None:
+            found = self._selected[key] = self._matches(request, device)
+        return found
+
+    def _matches(self, request: Request, device: Device) -> bool:
+        claim = self._claims[request.claim]
+        for whose, selectors in (
+            (f"class {meta.name(request.class_)}", request.class_["spec"].get("selectors")),
+            (f"claim {shown(claim)}", request.spec.get("selectors")),
+        ):
+            for at, selector in enumerate(selectors or ()):
+                try:
+                    if not dev.matches(selector["cel"]["expression"], device):
+                        return False
+                except SelectorError as error:
+                    on = f" on device {device}" if error.compiles else ""
+                    raise AllocationError(f"{whose}: selector #{at}{on}: {error}") from None
+        return not device.slice["spec"].get("perDeviceNodeSelection") or dev.is_here(
+            device.obj, self._node, self._here
+        )
+
+    def _has_room(
+        self, request: Request, device: Device, others: list[Mapping[str, str]] | None = None
+    ) -> bool:
+        """Whether the device has the capacity, beside `others` (None: all who have some of it)."""
+        sizes: dict[str, Object] = device.obj.get("capacity") or NOTHING
+        if others is None:
+            others = [self._given.shared.get(device.id) or NOTHING]
+            others += self._shares.get(device.id) or ()
+        used = {
+            name: quantity.total(other.get(name, "0") for other in others) for name in sizes
+        }
+        try:
+            return capacities.has_room(sizes, request.wanted, used)
+        except CapacityError as error:
+            claim, name = self._claims[request.claim], request.name.rpartition("/")[2]
+            raise AllocationError(
+                f"claim {shown(claim)}, request {name}: checking capacity for device {device}: "
+                f"{error}"
+            ) from None
 
     def _take(
-        self, request: _Request, taken: int, start: int, given: _Given, after: Callable[[], bool]
-    ) -> bool:
-        """Give `request` the rest of its devices, and go on with `after`."""
-        if taken == request.count:
-            return after()
-        for at in range(start, len(request.candidates)):
-            device = request.candidates[at]
-            if not self._give(request, device, given):
-                continue
-            if self._take(request, taken + 1, at + 1, given, after):
-                return True
-            self._take_back(request, device, given)
-        return False
+        self, request: Request, device: Device, *, must: bool = False
+    ) -> Callable[[], None] | None:
+        """Give a device that is selected: how to take it back, or None where that cannot be."""
+        shared = bool(device.obj.get("allowMultipleAllocations"))
+        if not (shared and request.admin) and not self._is_free(request, device):
+            return None
+        in_use = shared and (device.id in self._given.shared or device.id in self._shares)
+        if not in_use and not self._count(device, 1):
+            return None
+        holds = _tolerated(request, device) and self._holds(request, device, must=must)
+        if not holds or not self._has_room(request, device):
+            if not in_use:
+                self._count(device, -1)
+            return None
+        sizes: dict[str, Object] = device.obj.get("capacity") or NOTHING
+        consumed = capacities.consumed(sizes, request.wanted) if shared else None
+        if consumed is None:
+            self._taken.setdefault(device.id, []).append(request.claim)
+        else:
+            self._shares.setdefault(device.id, []).append(consumed)
+        self._choices[request.claim].append(Choice(request, device, consumed))
 
-    def _give(self, request: _Request, device: Device, given: _Given) -> bool:
-        if not request.admin:
-            if device.id in self._used or not self._counts(device, 1):
-                return False
-            if not self._holds(request, device, given):
-                self._counts(device, -1)
-                return False
-            self._used.add(device.id)
-        elif not self._holds(request, device, given):
-            return False
-        given.append((request, device))
-        return True
+        def undo() -> None:
+            self._choices[request.claim].pop()
+            if consumed is None:
+                self._taken[device.id].pop()
+            else:
+                self._shares[device.id].pop()
+                if not self._shares[device.id]:
+                    del self._shares[device.id]
+            if not in_use:
+                self._count(device, -1)
 
-    def _take_back(self, request: _Request, device: Device, given: _Given) -> None:
-        given.pop()
-        if not request.admin:
-            self._used.discard(device.id)
-            self._counts(device, -1)
+        return undo
 
-    def _holds(self, request: _Request, device: Device, given: _Given) -> bool:
+    def _holds(self, request: Request, device: Device, *, must: bool) -> bool:
         """Whether the claim's constraints hold with one device more."""
-        devices = self._claims[request.claim]["spec"]["devices"]
-        for constraint in devices.get("constraints") or ():
+        claim = self._claims[request.claim]
+        for constraint in claim["spec"]["devices"].get("constraints") or ():
             names: list[str] = constraint.get("requests") or []
-            if names and not _is_named(request.name, names):
+            if names and not is_named(request.name, names):
                 continue
             distinct = constraint.get("distinctAttribute")
             attribute: str = distinct or constraint["matchAttribute"]
             value = device.attribute(attribute)
-            if value is None:
-                return False
             others = [
-                other.attribute(attribute)
-                for earlier, other in given
-                if earlier.claim == request.claim
-                and (not names or _is_named(earlier.name, names))
+                choice.device.attribute(attribute)
+                for choice in self._choices[request.claim]
+                if not names or is_named(choice.request.name, names)
             ]
-            if distinct and value in others:
-                return False
-            if not distinct and any(other != value for other in others):
+            if (
+                value is None
+                or (distinct and value in others)
+                or (not distinct and any(other != value for other in others))
+            ):
+                if must:
+                    raise AllocationError(
+                        f"claim {shown(claim)}, request {request.name.rpartition('/')[2]}: cannot "
+                        f"add device {device} because a claim constraint would not be satisfied"
+                    )
                 return False
         return True
 
-    # -- requests -----------------------------------------------------------------------------
+    # -- shared counters ----------------------------------------------------------------------
 
-    def _alternatives(self, number: int, request: Object) -> Iterator[_Request]:
-        if request.get("exactly") is not None:
-            yield self._request(number, request["name"], request["exactly"])
-        for sub in request.get("firstAvailable") or ():
-            yield self._request(number, f"{request['name']}/{sub['name']}", sub)
-
-    def _request(self, number: int, name: str, spec: Object) -> _Request:
-        claim = self._claims[number]
-        shown = f"{claim['metadata']['namespace']}/{claim['metadata']['name']}"
-        class_ = self._classes(spec["deviceClassName"])
-        if class_ is None:
-            raise AllocationError(
-                f"claim {shown}, request {name}: could not retrieve device class "
-                f"{spec['deviceClassName']}"
-            )
-        of_class: list[Object] = class_["spec"].get("selectors") or []
-        of_claim: list[Object] = spec.get("selectors") or []
-        selectors = [
-            (f"class {spec['deviceClassName']}", at, s["cel"]["expression"])
-            for at, s in enumerate(of_class)
-        ] + [(f"claim {shown}", at, s["cel"]["expression"]) for at, s in enumerate(of_claim)]
-        everything = spec.get("allocationMode") == "All"
-        if everything:
-            for pool in self._pools:
-                if not pool.complete:
-                    raise AllocationError(
-                        f"claim {shown}, request {name}: asks for all devices, but resource pool "
-                        f"{pool.driver}/{pool.name} is currently being updated"
-                    )
-        found = tuple(d for d in self._devices if self._selected(selectors, d, spec))
-        count = max(1, len(found)) if everything else spec.get("count") or 1
-        return _Request(number, name, spec, found, count)
-
-    @staticmethod
-    def _selected(
-        selectors: list[tuple[str, int, str]], device: Device, spec: Object
-    ) -> bool:
-        for whose, at, expression in selectors:
-            try:
-                if not dev.matches(expression, device):
-                    return False
-            except SelectorError as error:
-                raise AllocationError(
-                    f"{whose}: selector #{at} on device {device}: {error}"
-                ) from None
-        if not _has_capacity(device, spec):
-            return False
-        tolerations: list[Object] = spec.get("tolerations") or []
-        return spec.get("adminAccess") is True or all(
-            taint.get("effect") not in ("NoSchedule", "NoExecute")
-            or any(tolerates(toleration, taint) for toleration in tolerations)
-            for taint in device.obj.get("taints") or ()
-        )
-
-    # -- devices and counters -----------------------------------------------------------------
-
-    def _is_here(self, device: Device) -> bool:
-        spec: Object = device.slice["spec"]
-        if spec.get("perDeviceNodeSelection"):
-            spec = device.obj
-        if spec.get("nodeName"):
-            return spec["nodeName"] == self._node
-        if spec.get("allNodes"):
+    def _count(self, device: Device, sign: int) -> bool:
+        """Take what a device consumes of its pool's counters, or (`sign` -1) give it back."""
+        used = _consumed(device)
+        if not used:
             return True
-        return spec.get("nodeSelector") is not None and self._here(spec["nodeSelector"])
+        key = (device.driver, device.pool)
+        left = self._counters.get(key)
+        if left is None:
+            pool = next(p for p in self._pools if (p.driver, p.name) == key)
+            left = self._counters[key] = self._left(pool)
+        after = {name: left.get(name, 0) - sign * amount for name, amount in used.items()}
+        if sign > 0 and (
+            any(amount < 0 for amount in after.values())
+            or any(amount < 0 for name, amount in left.items() if name not in used)
+        ):
+            return False
+        left.update(after)
+        return True
 
     def _left(self, pool: Pool) -> dict[tuple[str, str], int]:
-        """What is left of a pool's counters."""
+        """What the devices that are given leave of a pool's counters."""
         left = {
-            (set_name, name): quantity.milli_value(value)
-            for set_name, counters in pool.counters.items()
-            for name, value in counters.items()
+            (of, name): quantity.nano_value(amount)
+            for of, counters in pool.counters.items()
+            for name, amount in counters.items()
         }
-        for device in pool.devices:
-            if device.id in self._used:
+        for device in (*pool.devices, *pool.others):
+            if device.id in self._given.devices or device.id in self._given.shared:
                 for key, amount in _consumed(device).items():
-                    left[key] = left.get(key, 0) - amount
+                    left[key] -= amount
         return left
 
-    def _counts(self, device: Device, sign: int) -> bool:
-        """Take what a device consumes of its pool's counters, or (`sign` -1) give it back."""
-        consumed = _consumed(device)
-        if not consumed:
-            return True
-        left = self._counters[device.driver, device.pool]
-        if sign > 0 and any(left.get(key, 0) < amount for key, amount in consumed.items()):
-            return False
-        for key, amount in consumed.items():
-            left[key] = left.get(key, 0) - sign * amount
-        return True
 
-    # -- the result ---------------------------------------------------------------------------
-
-    def _result(self, number: int, given: _Given) -> Object:
-        mine = [(request, device) for request, device in given if request.claim == number]
-        results: list[Object] = []
-        for request, device in mine:
-            result: Object = {
-                "request": request.name,
-                "driver": device.driver,
-                "pool": device.pool,
-                "device": device.name,
-            }
-            if request.admin:
-                result["adminAccess"] = True
-            if request.spec.get("tolerations"):
-                result["tolerations"] = request.spec["tolerations"]
-            results.append(result)
-        devices: Object = {"results": results}
-        if config := self._config(number, mine):
-            devices["config"] = config
-        allocation: Object = {"devices": devices}
-        if selector := self._selector(mine):
-            allocation["nodeSelector"] = selector
-        return allocation
-
-    def _config(self, number: int, mine: _Given) -> list[Object]:
-        found: list[Object] = []
-        names = list(dict.fromkeys((r.name, r.spec["deviceClassName"]) for r, _ in mine))
-        for name, class_name in names:
-            class_ = self._classes(class_name) or NOTHING
-            for entry in (class_.get("spec") or NOTHING).get("config") or ():
-                found.append({"source": "FromClass", "requests": [name], **entry})
-        for entry in self._claims[number]["spec"]["devices"].get("config") or ():
-            wanted: list[str] = entry.get("requests") or []
-            if not wanted or any(_is_named(name, wanted) for name, _ in names):
-                found.append({"source": "FromClaim", **entry})
-        return found
-
-    def _selector(self, mine: _Given) -> Object | None:
-        """Where the devices can be reached from; None: everywhere."""
-        expressions: list[Object] = []
-        fields: list[Object] = []
-        for _, device in mine:
-            spec: Object = device.slice["spec"]
-            if spec.get("perDeviceNodeSelection"):
-                spec = device.obj
-            if spec.get("nodeName"):
-                fields = [
-                    {"key": "metadata.name", "operator": "In", "values": [spec["nodeName"]]}
-                ]
-                return {"nodeSelectorTerms": [{"matchFields": fields}]}
-            for term in (spec.get("nodeSelector") or NOTHING).get("nodeSelectorTerms") or ():
-                expressions += [e for e in term.get("matchExpressions") or () if e not in
-                                expressions]
-                fields += [f for f in term.get("matchFields") or () if f not in fields]
-        term: Object = {}
-        if expressions:
-            term["matchExpressions"] = expressions
-        if fields:
-            term["matchFields"] = fields
-        return {"nodeSelectorTerms": [term]} if term else None
+def shown(claim: Object) -> str:
+    """A claim as messages name it."""
+    return f"{meta.namespace(claim)}/{meta.name(claim)}"
 
 
-def _is_named(request: str, names: list[str]) -> bool:
+def is_named(request: str, names: list[str]) -> bool:
+    """Whether a request is among `names`, itself or as an alternative of one."""
     return request in names or request.partition("/")[0] in names
+
+
+def _tolerated(request: Request, device: Device) -> bool:
+    tolerations: list[Object] = request.spec.get("tolerations") or []
+    return all(
+        taint.get("effect") not in ("NoSchedule", "NoExecute")
+        or any(tolerates(toleration, taint) for toleration in tolerations)
+        for taint in device.obj.get("taints") or ()
+    )
 
 
 def _consumed(device: Device) -> dict[tuple[str, str], int]:
     return {
-        (entry["counterSet"], name): quantity.milli_value(counter["value"])
+        (entry["counterSet"], name): quantity.nano_value(counter["value"])
         for entry in device.obj.get("consumesCounters") or ()
         for name, counter in entry["counters"].items()
     }
-
-
-def _has_capacity(device: Device, spec: Object) -> bool:
-    """Whether a device is as large as a request asks for."""
-    wanted: dict[str, Any] = (spec.get("capacity") or NOTHING).get("requests") or NOTHING
-    capacity: dict[str, Object] = device.obj.get("capacity") or NOTHING
-    for name, amount in wanted.items():
-        has = capacity.get(name) or capacity.get(name.removeprefix(f"{device.driver}/"))
-        if has is None or quantity.cmp(has["value"], amount) < 0:
-            return False
-    return True

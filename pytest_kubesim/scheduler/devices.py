@@ -1,8 +1,8 @@
 """The devices of the cluster, and which of them a selector means.
 
-The law: a pool is what the slices of its newest generation say; while some of them are missing
-it is not used.  A selector sees a device as `device.driver`, `.attributes` and `.capacity`, where
-names without a domain are in the driver's.
+The law: a pool is what the slices of its newest generation say; while some of them are missing, or
+contradict each other, it is not used.  A selector sees a device as `device.driver`, `.attributes`
+and `.capacity`, where names without a domain are in the driver's.
 
 Follows `dynamic-resource-allocation/structured/internal/incubating/pools_incubating.go` and
 `dynamic-resource-allocation/cel/compile.go`.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -25,11 +25,19 @@ from pytest_kubesim.scheduler.node_selection import NOTHING
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
 
+_NO_SUCH_KEY = (
+    ". consider using CEL optional chaining (.? followed by orValue()) or guarding the check with "
+    "has() for optional fields"
+)
 _LITERALS = re.compile(r"""["']([^"']+)["']""")
 
 
 class SelectorError(Exception):
-    """A selector cannot be evaluated."""
+    """A selector cannot be evaluated; `compiles` tells whether that is due to the device."""
+
+    def __init__(self, text: str, *, compiles: bool = True) -> None:
+        super().__init__(text)
+        self.compiles = compiles
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -62,42 +70,158 @@ class Device:
 
 @attrs.frozen(slots=True, eq=False)
 class Pool:
-    """A pool: its devices in order, its shared counters, and whether all of it is there."""
+    """A pool as one node sees it.
+
+    `devices` are those that may be reached from the node, in order; `others` the rest of the pool;
+    `counters` the shared counters by set and name.
+    """
 
     driver: str
     name: str
-    devices: tuple[Device, ...]
-    counters: dict[str, dict[str, str]]
-    complete: bool
+    devices: tuple[Device, ...] = ()
+    others: tuple[Device, ...] = ()
+    counters: dict[str, dict[str, str]] = attrs.field(factory=dict[str, "dict[str, str]"])
+    incomplete: bool = False
+    invalid: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.driver}/{self.name}"
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether some device of it has to be prepared before a pod is bound."""
+        return any(device.obj.get("bindingConditions") is not None for device in self.devices)
 
 
-def pools(slices: Iterable[Object]) -> list[Pool]:
-    """All pools, by driver and name."""
+@attrs.frozen(slots=True, eq=False)
+class Slices:
+    """All slices, and where to look for those of a node."""
+
+    of_node: dict[str, list[Object]]
+    shared: list[Object]
+    all: list[Object]
+
+
+def indexed(slices: Iterable[Object], rules: Iterable[Object] = ()) -> Slices:
+    """The slices by node, with the taints that DeviceTaintRules put on their devices."""
+    every = list(rules)
+    found = [_tainted(entry, every) for entry in slices] if every else list(slices)
+    of_node: dict[str, list[Object]] = {}
+    shared: list[Object] = []
+    for entry in found:
+        name: str = entry["spec"].get("nodeName") or ""
+        (of_node.setdefault(name, []) if name else shared).append(entry)
+    return Slices(of_node, shared, found)
+
+
+def _tainted(entry: Object, rules: list[Object]) -> Object:
+    spec: Object = entry["spec"]
+    devices: list[Object] = spec.get("devices") or []
+    changed = devices
+    for rule in rules:
+        selector: Object | None = rule["spec"].get("deviceSelector")
+        if (
+            selector is None
+            or selector.get("driver") not in (None, spec["driver"])
+            or selector.get("pool") not in (None, spec["pool"]["name"])
+        ):
+            continue
+        taint: Object = rule["spec"]["taint"]
+        changed = [
+            {**device, "taints": [*(device.get("taints") or ()), taint]}
+            if selector.get("device") in (None, device["name"])
+            else device
+            for device in changed
+        ]
+    return entry if changed is devices else {**entry, "spec": {**spec, "devices": changed}}
+
+
+def pools_for(slices: Slices, node: str, here: Callable[[Object], bool]) -> list[Pool]:
+    """The pools with devices for a node, those with devices to be prepared last.
+
+    `here(selector)` tells whether the node matches a node selector.
+    """
     found: dict[tuple[str, str], list[Object]] = {}
-    for entry in slices:
-        spec = entry["spec"]
-        found.setdefault((spec["driver"], spec["pool"]["name"]), []).append(entry)
-    return [_pool(driver, name, found[driver, name]) for driver, name in sorted(found)]
+    for entry in (*slices.of_node.get(node, ()), *slices.shared):
+        if not is_here(entry["spec"], node, here) and not (
+            entry["spec"].get("perDeviceNodeSelection")
+            and any(is_here(device, node, here) for device in entry["spec"].get("devices") or ())
+        ):
+            continue
+        key = (entry["spec"]["driver"], entry["spec"]["pool"]["name"])
+        known = found.setdefault(key, [])
+        if known and _generation(known[0]) > _generation(entry):
+            continue
+        if known and _generation(known[0]) < _generation(entry):
+            known.clear()
+        known.append(entry)
+    made = [_pool(driver, name, found[driver, name], slices) for driver, name in sorted(found)]
+    pools = [pool for pool in made if pool is not None]
+    return sorted(pools, key=lambda pool: pool.is_prepared)
 
 
-def _pool(driver: str, name: str, entries: list[Object]) -> Pool:
-    newest = max(e["spec"]["pool"].get("generation") or 0 for e in entries)
-    current = sorted(
-        (e for e in entries if (e["spec"]["pool"].get("generation") or 0) == newest),
-        key=lambda e: e["metadata"]["name"],
-    )
-    counters = {
+def is_here(where: Object, node: str, here: Callable[[Object], bool]) -> bool:
+    """Whether a slice, or a device that says so itself, is for a node (`NodeMatches`)."""
+    if where.get("nodeName"):
+        return where["nodeName"] == node
+    if where.get("allNodes"):
+        return True
+    return where.get("nodeSelector") is not None and here(where["nodeSelector"])
+
+
+def _generation(entry: Object) -> int:
+    return entry["spec"]["pool"].get("generation") or 0
+
+
+def _pool(driver: str, name: str, entries: list[Object], slices: Slices) -> Pool | None:
+    """A pool of which a node sees `entries`; None where newer slices replace it just now."""
+    generation, count = _generation(entries[0]), entries[0]["spec"]["pool"]["resourceSliceCount"]
+    rest: list[Object] = []
+    if len(entries) != count:
+        whole = [
+            entry
+            for entry in slices.all
+            if entry["spec"]["driver"] == driver and entry["spec"]["pool"]["name"] == name
+        ]
+        if any(_generation(entry) > generation for entry in whole):
+            return None
+        whole = [entry for entry in whole if _generation(entry) == generation]
+        if len(whole) != count:
+            return Pool(driver, name, incomplete=True)
+        rest = [entry for entry in whole if entry not in entries]
+    entries = sorted(entries, key=lambda entry: entry["metadata"]["name"])
+    counters = [
+        counter_set
+        for entry in (*entries, *rest)
+        for counter_set in entry["spec"].get("sharedCounters") or ()
+    ]
+    devices, others = _devices(driver, name, entries), _devices(driver, name, rest)
+    sets = {
         entry["name"]: {key: counter["value"] for key, counter in entry["counters"].items()}
-        for e in current
-        for entry in e["spec"].get("sharedCounters") or ()
+        for entry in counters
     }
-    made = tuple(
-        Device(driver, name, device["name"], device, e)
-        for e in current
-        for device in e["spec"].get("devices") or ()
+    consumed = [
+        (entry["counterSet"], counter)
+        for device in (*devices, *others)
+        for entry in device.obj.get("consumesCounters") or ()
+        for counter in entry["counters"]
+    ]
+    if (
+        len({device.name for device in devices}) < len(devices)
+        or len(sets) < len(counters)
+        or any(counter not in sets.get(of, ()) for of, counter in consumed)
+    ):
+        return Pool(driver, name, invalid=True)
+    return Pool(driver, name, devices, others, sets)
+
+
+def _devices(driver: str, pool: str, entries: list[Object]) -> tuple[Device, ...]:
+    return tuple(
+        Device(driver, pool, device["name"], device, entry)
+        for entry in entries
+        if not entry["spec"].get("sharedCounters")
+        for device in entry["spec"].get("devices") or ()
     )
-    complete = len(current) == current[0]["spec"]["pool"]["resourceSliceCount"]
-    return Pool(driver, name, made, counters, complete)
 
 
 def tolerates(toleration: Object, taint: Object) -> bool:
@@ -120,9 +244,11 @@ def matches(expression: str, device: Device) -> bool:
         compiled = program.compile(expression, requests.environment())
         return compiled.evaluate({"device": _seen(device, expression)}) is True
     except CompileError as error:
-        raise SelectorError(f"CEL compile error: {error}") from None
+        raise SelectorError(f"CEL compile error: {error}", compiles=False) from None
     except CELError as error:
-        raise SelectorError(f"CEL runtime error: {error}") from None
+        text = str(error)
+        hint = _NO_SUCH_KEY if "no such key:" in text else ""
+        raise SelectorError(f"CEL runtime error: {text}{hint}") from None
 
 
 def _seen(device: Device, expression: str) -> Object:

@@ -62,6 +62,15 @@ class EventHandlers:
         )
         for gvr, resource in OTHER_RESOURCES:
             self._listen(informers.informer(gvr), resource)
+        rules = informers.informer(resources.DEVICETAINTRULES)
+        slices = ClusterEvent(fwk.RESOURCE_SLICE, fwk.UPDATE)
+        move = self._queue.move_all
+        # Rules taint devices as if their slices had changed.
+        rules.add_event_handler(
+            add=lambda _: move(slices, None, None),
+            update=lambda _old, _new: move(slices, None, None),
+            delete=lambda _: move(slices, None, None),
+        )
         pods.add_event_handler(add=self.pod_added, update=self.pod_updated, delete=self.pod_deleted)
 
     def _listen(self, informer: SharedIndexInformer, resource: str) -> None:

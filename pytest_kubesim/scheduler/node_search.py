@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.scheduler import framework as fwk
+from pytest_kubesim.scheduler.extended_resources import DELEGATED
 from pytest_kubesim.scheduler.framework import CycleState, Diagnosis, Status
-
 from pytest_kubesim.scheduler.window import Window, column
+
 if TYPE_CHECKING:
     from pytest_kubesim.scheduler.cache import Cache
     from pytest_kubesim.scheduler.node_info import NodeInfo
@@ -160,7 +161,8 @@ class TemplateCache:
         if signature is None:
             signature = tuple(sign(pod) for _, sign in self._signers)
             pod.signatures["template"] = signature
-        key = (signature, frozenset(state.skip_filter))
+        # What devices stand for may change while pod and nodes do not.
+        key = (signature, frozenset(state.skip_filter), state.data.get(DELEGATED))
         template = self._templates.get(key)
         if template is None:
             active = [f for f in self._filters if f[0] not in state.skip_filter]
@@ -201,12 +203,12 @@ class Search:
         explicit = diagnosis.node_to_status.statuses
         feasible: list[NodeInfo] = []
         start = start % count if count else 0
-        ordered = nodes if start == 0 else [*nodes[start:], *nodes[:start]]
-        if not rest and not nominated and wanted:
         if nodes is self._cache.nodes and wanted and not rest and not nominated:
             window = Window(self._cache.nodes, start, wanted)
             if column(window, statuses).count(None) == wanted:
                 return window, None
+        ordered = nodes if start == 0 else [*nodes[start:], *nodes[:start]]
+        if not rest and not nominated and wanted:
             return _walk(ordered, statuses, wanted, diagnosis), None
         for node in ordered:
             if nominated and node.name in nominated:

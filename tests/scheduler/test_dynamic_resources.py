@@ -1,9 +1,16 @@
 """Devices: which are given to whom, and where pods go for them."""
 
-import pytest
+import itertools
 
-from pytest_kubesim.scheduler.device_allocator import AllocationError, Allocator
-from pytest_kubesim.scheduler.devices import pools
+import pytest
+from hypothesis import given as for_all
+from hypothesis import strategies as st
+
+from pytest_kubesim.apimachinery import quantity
+from pytest_kubesim.scheduler import consumable_capacity as capacities
+from pytest_kubesim.scheduler.allocation_results import allocation
+from pytest_kubesim.scheduler.device_allocator import AllocationError, Allocator, Given, NodeError
+from pytest_kubesim.scheduler.devices import indexed, pools_for
 
 DRIVER = "dra.example.com"
 
@@ -34,11 +41,17 @@ def exactly(name="r", *, cel=None, **spec):
         **({"selectors": selectors} if selectors else {}), **spec}}
 
 
-def allocate(slices, *claims, used=(), class_spec=None, here=lambda _: True):
-    classes = {"gpu": {"spec": class_spec or {}}}
-    return Allocator(
-        list(claims), classes.get, pools(slices), set(used), "n", here
+def allocate(slices, *claims, used=(), shared=None, class_spec=None, here=lambda _: True):
+    classes = {"gpu": {"metadata": {"name": "gpu"}, "spec": class_spec or {}}}
+    found = Allocator(
+        list(claims), classes.get, pools_for(indexed(slices), "n", here),
+        Given(set(used), shared or {}), "n", here,
     ).allocate()
+    numbers = itertools.count(1)
+    return None if found is None else [
+        allocation(claim, choices, "n", lambda: f"share-{next(numbers)}")
+        for claim, choices in zip(claims, found, strict=True)
+    ]
 
 
 def given(allocations):
@@ -136,3 +149,99 @@ def test_devices_of_other_nodes_are_not_here():
     assert allocate([labelled], claim(exactly()), here=lambda _: False) is None
     (found,) = allocate([labelled], claim(exactly()))
     assert found["nodeSelector"]["nodeSelectorTerms"][0]["matchExpressions"][0]["key"] == "gpu"
+
+
+def test_configuration_names_the_requests_unless_it_is_for_all_of_them():
+    opaque = {"opaque": {"driver": DRIVER, "parameters": {"a": 1}}}
+    (found,) = allocate(
+        [THREE], claim(exactly("r0"), exactly("r1"), config=[{"requests": ["r1"], **opaque}]),
+        class_spec={"config": [opaque]},
+    )
+    assert [c.get("requests") for c in found["devices"]["config"]] == [None, ["r1"]]
+
+
+SHARED = slice_of({
+    **device("d0"), "allowMultipleAllocations": True,
+    "capacity": {"memory": {"value": "10Gi", "requestPolicy": {
+        "default": "1Gi", "validRange": {"min": "1Gi", "max": "8Gi", "step": "1Gi"}}}}})
+
+
+def test_a_device_is_shared_as_far_as_its_capacity_goes():
+    def wants(amount):
+        return exactly(capacity={"requests": {"memory": amount}})
+
+    first, second = allocate([SHARED], claim(wants("1500Mi")), claim(exactly(), name="other"))
+    assert first["devices"]["results"][0]["consumedCapacity"] == {"memory": "2Gi"}
+    assert second["devices"]["results"][0]["consumedCapacity"] == {"memory": "1Gi"}
+    assert second["devices"]["results"][0]["shareID"] == "share-2"
+    used = {(DRIVER, "p", "d0"): {"memory": "5Gi"}}
+    assert allocate([SHARED], claim(wants("6Gi")), shared=used) is None
+    assert allocate([SHARED], claim(wants("9Gi"))) is None
+    assert allocate([SHARED], claim(exactly(capacity={"requests": {"none": "1"}}))) is None
+
+
+@for_all(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10**6))
+def test_what_is_consumed_is_the_next_step_of_the_range(asked, least, step):
+    sizes = {"m": {"value": "1G", "requestPolicy": {"validRange": {
+        "min": f"{least}m", "step": f"{step}m"}}}}
+    (found,) = capacities.consumed(sizes, {"m": f"{asked}m"}).values()
+    milli = quantity.milli_value(found)
+    assert milli == least if asked < least else asked <= milli < asked + step
+    assert (milli - least) % step == 0
+    assert capacities.has_room(sizes, {"m": f"{asked}m"}, {})
+
+
+def test_devices_of_one_name_spoil_a_pool():
+    with pytest.raises(NodeError, match="invalid resource pools were encountered"):
+        allocate([slice_of(device("d0"), device("d0"))], claim(exactly()))
+
+
+def test_no_claim_gets_more_than_32_devices():
+    many = slice_of(*(device(f"d{number}") for number in range(40)))
+    with pytest.raises(AllocationError, match="exceeds the claim limit of 32, with 2 already"):
+        allocate([many], claim(exactly("r0", count=2), exactly("r1", count=31)))
+    alternatives = [
+        {"name": "x", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": count}
+        for count in (20, 12)
+    ]
+    alternatives[1]["name"] = "y"
+    request = {"name": "r1", "firstAvailable": alternatives}
+    (found,) = allocate([many], claim(exactly("r0", count=20), request))
+    assert {r["request"] for r in found["devices"]["results"]} == {"r0", "r1/y"}
+
+
+def test_rules_taint_devices():
+    rule = {"spec": {"deviceSelector": {"pool": "p", "device": "d0"},
+                     "taint": {"key": "broken", "effect": "NoSchedule"}}}
+    slices = indexed([THREE], [rule])
+    (pool,) = pools_for(slices, "n", lambda _: True)
+    assert [bool(d.obj.get("taints")) for d in pool.devices] == [True, False, False]
+    assert "taints" not in THREE["spec"]["devices"][0]
+
+
+def test_a_pod_gets_a_claim_for_the_resource_that_devices_stand_for(kubesim):
+    node = kubesim.add_nodes(1)[0].name
+    kubesim.apply("""
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: gpu}
+spec:
+  extendedResourceName: example.com/gpu
+  selectors: [{cel: {expression: "device.driver == 'dra.example.com'"}}]
+""")
+    kubesim.create({
+        "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "s"},
+        "spec": {"driver": DRIVER, "nodeName": node, "devices": [{"name": "d0"}],
+                 "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1}}})
+    resources = {"requests": {"example.com/gpu": "1"}, "limits": {"example.com/gpu": "1"}}
+    for name in ("first", "second"):
+        kubesim.create({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {"containers": [{"name": "c", "image": "busybox", "resources": resources}]}})
+    kubesim.eventually("pod/first", {"status": {"phase": "Running"}}, within="2m")
+    told = kubesim.get("pod/first")["status"]["extendedResourceClaimStatus"]
+    claim_ = kubesim.get(f"resourceclaim/{told['resourceClaimName']}")
+    assert claim_["status"]["allocation"]["devices"]["results"][0]["device"] == "d0"
+    assert kubesim.get("pod/second")["status"]["phase"] == "Pending"
+    kubesim.delete("pod/first")
+    kubesim.eventually("pod/second", {"status": {"phase": "Running"}}, within="2m")

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_kubesim.client_go.resources import DEVICECLASSES
+from pytest_kubesim.scheduler import extended_resources as extended
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
 from pytest_kubesim.scheduler.node_info import NodeInfo
@@ -17,7 +19,13 @@ from pytest_kubesim.scheduler.pod_info import PodInfo, pod_requests
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
-    from pytest_kubesim.scheduler.framework import ClusterEventWithHint, CycleState, Status
+    from pytest_kubesim.client_go.store import Store
+    from pytest_kubesim.scheduler.framework import (
+        ClusterEventWithHint,
+        CycleState,
+        Handle,
+        Status,
+    )
     from pytest_kubesim.scheduler.pod_info import Requests
 
 TOO_MANY_PODS = "Too many pods"
@@ -27,6 +35,13 @@ class NodeResourcesFit:
     """The plugin."""
 
     name = "NodeResourcesFit"
+
+    def __init__(self) -> None:
+        self._classes: Store | None = None
+
+    def attach(self, handle: Handle) -> None:
+        """Learn where device classes are."""
+        self._classes = handle.informers.informer(DEVICECLASSES).store
 
     def sign(self, pod: PodInfo) -> Any:
         """The requests decide."""
@@ -51,7 +66,7 @@ class NodeResourcesFit:
             and requests.memory <= node.memory - node.requested_memory
         ):
             return None
-        return _why_not(requests, node)
+        return _why_not(requests, node, state.data.get(extended.DELEGATED) or _NONE)
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         """The mean of the free shares of cpu and memory, after the pod."""
@@ -75,6 +90,7 @@ class NodeResourcesFit:
             fwk.on(fwk.NODE, fwk.ADD | fwk.UPDATE_NODE_ALLOCATABLE, self._node_helps),
             fwk.on(fwk.ASSIGNED_POD, fwk.UPDATE_POD_SCALE_DOWN, self._scale_down_helps),
             fwk.on(fwk.TARGET_POD, fwk.UPDATE_POD_SCALE_DOWN),
+            fwk.on(fwk.DEVICE_CLASS, fwk.ADD | fwk.UPDATE, self._class_helps),
         ]
 
     @staticmethod
@@ -84,14 +100,30 @@ class NodeResourcesFit:
             old["spec"].get("nodeName") or (old.get("status") or NOTHING).get("nominatedNodeName")
         )
 
-    @staticmethod
-    def _node_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    def _node_helps(self, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         if new is None:
             return False
         node = NodeInfo(new["metadata"]["name"], new)
-        if _why_not(pod.requests, node) is not None:
+        of_devices = _NONE
+        if pod.requests.scalars and self._classes is not None:
+            of_devices = extended.delegated(
+                pod, extended.classes_by_resource(self._classes.list())
+            )
+        if _why_not(pod.requests, node, of_devices) is not None:
             return False
         return old is None or _grown(pod.requests, NodeInfo(node.name, old), node)
+
+    @staticmethod
+    def _class_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+        """Devices stand for a resource of the pod from now on."""
+        if new is None:
+            return False
+        explicit = new["spec"].get("extendedResourceName")
+        if old is not None and old["spec"].get("extendedResourceName") == explicit:
+            return False
+        implicit = extended.CLASS_PREFIX + new["metadata"]["name"]
+        scalars = pod.requests.scalars
+        return explicit in scalars or (old is None and implicit in scalars)
 
     @staticmethod
     def _scale_down_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
@@ -109,7 +141,11 @@ class NodeResourcesFit:
         )
 
 
-def _why_not(requests: Requests, node: NodeInfo) -> Status | None:
+_NONE: frozenset[str] = frozenset()
+
+
+def _why_not(requests: Requests, node: NodeInfo, of_devices: frozenset[str]) -> Status | None:
+    """What is not free; a node need not have of itself what devices stand for."""
     reasons: list[str] = []
     code = fwk.UNSCHEDULABLE
     if len(node.pods) + 1 > node.allowed_pods:
@@ -121,6 +157,8 @@ def _why_not(requests: Requests, node: NodeInfo) -> Status | None:
     ]
     for name, value in requests.scalars.items():
         have, used = node.scalars.get(name, 0), node.requested_scalars.get(name, 0)
+        if not have and name in of_devices:
+            continue
         amounts.append((name, value, have, used))
     for name, wanted, capacity, used in amounts:
         if wanted > 0 and wanted > capacity - used:
