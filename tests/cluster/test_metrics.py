@@ -179,3 +179,49 @@ def test_a_kubelet_tells_what_it_measures(cluster):
             c["cpu"]["usageNanoCores"] for c in pod["containers"]
         )
     assert get("configz")["kubeletconfig"]["kind"] == "KubeletConfiguration"
+
+
+IMAGES = "registry.k8s.io/e2e-test-images"
+
+
+def test_what_a_consumer_is_told_to_use_scales_it(cluster):
+    cluster.apply(
+        {
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "consumer"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "consumer"}},
+                "template": {
+                    "metadata": {"labels": {"app": "consumer"}},
+                    "spec": {"containers": [{
+                        "name": "c", "image": f"{IMAGES}/resource-consumer:1.13",
+                        "resources": {"requests": {"cpu": "500m"}},
+                    }]},
+                },
+            },
+        },
+        {
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "consumer"},
+            "spec": {"selector": {"app": "consumer"}, "ports": [{"port": 80, "targetPort": 8080}]},
+        },
+        {
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "consumer"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "consumer"},
+                "minReplicas": 1, "maxReplicas": 5,
+                "metrics": [{"type": "Resource", "resource": {
+                    "name": "cpu", "target": {"type": "Utilization", "averageUtilization": 20}}}],
+            },
+        },
+    )
+    cluster.eventually("deployment/consumer", {"status": {"readyReplicas": 1}}, within="1m")
+    form = "'millicores=250&durationSec=600'"
+    cluster.create({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "told"},
+        "spec": {"restartPolicy": "Never", "containers": [{
+            "name": "c", "image": "busybox",
+            "args": ["sh", "-c", f"wget -qO- --post-data={form} http://consumer/ConsumeCPU"],
+        }]},
+    })
+    cluster.eventually("deployment/consumer", {"status": {"replicas": 3}}, within="5m")
+    cluster.eventually("deployment/consumer", {"status": {"replicas": 1}}, within="20m")
