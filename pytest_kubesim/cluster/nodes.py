@@ -24,6 +24,7 @@ from pytest_kubesim.kube_proxy.proxier import Proxier
 from pytest_kubesim.kube_proxy.state import ClusterState
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
+from pytest_kubesim.kubelet.node_shutdown import SYSTEM_CRITICAL_PRIORITY
 from pytest_kubesim.kubelet.stages import definition
 from pytest_kubesim.kubelet.stages.casting import Casting
 from pytest_kubesim.sim import durations
@@ -99,15 +100,26 @@ class Node:
         self.machine.crash()
 
     def shut_down(
-        self, grace_period: Duration = "30s", *, critical_pods: Duration = "10s"
+        self,
+        grace_period: Duration = "30s",
+        *,
+        critical_pods: Duration = "10s",
+        by_priority: Mapping[int, Duration] | None = None,
     ) -> None:
         """Shut it down in order: its kubelet ends the pods, then power goes off.
 
         Parameters: `grace_period`, how long all of it may take; `critical_pods`, how much of that
-        is for critical pods, which end last.
+        is for critical pods, which end last; `by_priority`, in place of both: how long pods of that
+        priority and above may take, the lowest first.
         """
         grace_ns = durations.to_ns(grace_period, "grace_period")
         critical_ns = durations.to_ns(critical_pods, "critical_pods")
+        periods = {0: (grace_ns - critical_ns) // NS, SYSTEM_CRITICAL_PRIORITY: critical_ns // NS}
+        if by_priority:
+            periods = {
+                priority: durations.to_ns(period, "by_priority") // NS
+                for priority, period in by_priority.items()
+            }
         kubelet = self.machine.kubelet
         self._cluster.journal.record("node", self.name, what="shut down")
         if kubelet.active is None or not kubelet.process.running:
@@ -116,7 +128,7 @@ class Node:
         shutdown = kubelet.active.shutdown
 
         async def run() -> None:
-            await shutdown.run(grace_ns // NS, critical_ns // NS)
+            await shutdown.run(periods)
             self._cluster.kernel.call_later(POWER_OFF_NS, self.power_off)
 
         kubelet.process.spawn(run(), name="node_shutdown")

@@ -10,18 +10,24 @@ expansion/expand.go` and `pkg/kubelet/envvars/envvars.go`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import golang, quantity
+from pytest_kubesim.cri.linux import files
+from pytest_kubesim.cri.linux.process import decode
+from pytest_kubesim.kubelet import env_file
 from pytest_kubesim.kubelet.errors import StartError
 from pytest_kubesim.kubelet.host import NOTHING
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
+    from pytest_kubesim.cri.linux.files import FileSystem
     from pytest_kubesim.kubelet.references import References
 
 CREATE_CONTAINER_CONFIG_ERROR = "CreateContainerConfigError"
+_DEFAULTED = ("cpu", "memory", "ephemeral-storage")
+"""What is limited by the pod, or else by the node, where a container does not say."""
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -68,11 +74,13 @@ async def make_environment(
     host_ip: str,
     *,
     services: bool,
+    folder: Callable[[str], FileSystem | None] | None = None,
 ) -> dict[str, str]:
     """The variables of a container.
 
     Parameters: `references`, where ConfigMaps and Secrets are found; `allocatable` of the node,
-    which stands in for limits that are not set; `services`, whether to look services up.
+    which stands in for limits that are not set; `services`, whether to look services up; `folder`,
+    gives what is in a volume of the pod.
 
     Raises: `StartError` (CreateContainerConfigError).
     """
@@ -88,6 +96,8 @@ async def make_environment(
         origin = variable.get("valueFrom")
         if text:
             text = expand(text, known)
+        elif origin and (ref := origin.get("fileKeyRef")) is not None:
+            text = _from_file(pod, ref, None if folder is None else folder(ref["volumeName"]))
         elif origin:
             text = await _value_from(
                 origin, pod, container, references, allocatable, pod_ip, host_ip
@@ -156,6 +166,25 @@ async def _value_from(
     return ""
 
 
+def _from_file(pod: Object, ref: Object, system: FileSystem | None) -> str | None:
+    """A variable from a file of variables in a volume; None where it need not be there."""
+    node = None if system is None else files.find(system.root, ref["path"])
+    try:
+        text = env_file.value_of(decode(node.read()), ref["key"]) if node is not None else None
+    except env_file.MalformedLine:
+        text = None
+    if text is None:
+        raise StartError(CREATE_CONTAINER_CONFIG_ERROR, "couldn't parse env file")
+    if not text and not ref.get("optional"):
+        folder = f"/var/lib/kubelet/pods/{pod['metadata']['uid']}/volumes/kubernetes.io~empty-dir"
+        path = golang.quote(f"{folder}/{ref['volumeName']}/{ref['path']}")
+        raise StartError(
+            CREATE_CONTAINER_CONFIG_ERROR,
+            f"environment variable key {golang.quote(ref['key'])} not found in file {path}",
+        )
+    return text or None
+
+
 def _missing(kind: str, name: str) -> StartError:
     return StartError(CREATE_CONTAINER_CONFIG_ERROR, f'{kind.lower()} "{name}" not found')
 
@@ -204,8 +233,11 @@ def resource_value(
     side, _, resource = (ref.get("resource") or "").partition(".")
     resources = container.get("resources") or NOTHING
     amount = (resources.get(side) or NOTHING).get(resource)
-    if amount is None and side == "limits":
-        amount = allocatable.get(resource)
+    if side == "limits" and resource in _DEFAULTED and (
+        amount is None or quantity.is_zero(amount)
+    ):
+        whole: Object = (pod["spec"].get("resources") or NOTHING).get("limits") or NOTHING
+        amount = whole.get(resource) or allocatable.get(resource)
     if amount is None:
         amount = "0"
     divisor = ref.get("divisor") or "1"

@@ -306,6 +306,7 @@ class KubeRuntime:
             env = await make_environment(
                 pod, container, self._references, host.node.capacity, sandbox.ip,
                 host.node.host_ip, services=visible,
+                folder=lambda name: host.runtime.volumes.get((meta["uid"], name)),
             )
         limit = ((container.get("resources") or NOTHING).get("limits") or NOTHING).get("memory")
         context: dict[str, Any] = {

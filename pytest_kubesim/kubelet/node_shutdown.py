@@ -1,18 +1,20 @@
 """A node that is told to shut down: its pods are ended first, in the order of their priority.
 
-The law: from the signal on no pod is admitted and the node is not ready; pods that are not critical
-end first, each within its own grace period or that of its group, whichever is shorter; then the
-critical ones, within theirs; then the machine goes off.
+The law: from the signal on no pod is admitted and the node is not ready; pods end in groups, those
+of the lowest priority first, each pod within its own grace period or that of its group, whichever
+is shorter, and the next group when the last has ended or its time is over; then the machine goes
+off.
 
 Follows `pkg/kubelet/nodeshutdown/{nodeshutdown_manager,nodeshutdown_manager_linux}.go`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.kubelet.admission import Rejection
+from pytest_kubesim.kubelet.host import NORMAL
 from pytest_kubesim.kubelet.pod_workers import SYNCING, TERMINATING
 from pytest_kubesim.sim.clock import NS
 
@@ -48,20 +50,24 @@ class NodeShutdown:
         """Why no pod is admitted any more."""
         return REJECTION if self.begun else None
 
-    async def run(self, grace_seconds: int, critical_seconds: int) -> None:
-        """Shut down within `grace_seconds`, the last `critical_seconds` of which are for
-        critical pods (`shutdownGracePeriod`, `shutdownGracePeriodCriticalPods`).
+    async def run(self, periods: Mapping[int, int]) -> None:
+        """Shut down; `periods` are in seconds, by the priority from which on they hold
+        (`shutdownGracePeriodByPodPriority`).
         """
         self.begun = True
+        name = self._host.node.name
+        node = {"kind": "Node", "apiVersion": "v1", "name": name, "uid": name}
+        self._host.event(node, NORMAL, "Shutdown", "Shutdown manager detected shutdown event")
         self._changed()
-        pods = self._workers.active_pods()
-        for seconds, critical in (
-            (grace_seconds - critical_seconds, False), (critical_seconds, True)
-        ):
-            group = [pod for pod in pods if _is_critical(pod) is critical]
-            for pod in group:
-                self._kill(pod, seconds)
-            await self._wait([pod["metadata"]["uid"] for pod in group], seconds)
+        groups: dict[int, list[Object]] = {priority: [] for priority in sorted(periods)}
+        for pod in self._workers.active_pods():
+            own: int = pod["spec"].get("priority") or 0
+            below = [priority for priority in groups if priority <= own]
+            groups[below[-1] if below else next(iter(groups))].append(pod)
+        for priority, pods in groups.items():
+            for pod in pods:
+                self._kill(pod, periods[priority])
+            await self._wait([pod["metadata"]["uid"] for pod in pods], periods[priority])
 
     def _kill(self, pod: Object, seconds: int) -> None:
         own: int | None = pod["spec"].get("terminationGracePeriodSeconds")
@@ -91,6 +97,3 @@ class NodeShutdown:
         worker = self._workers.workers.get(uid)
         return worker is not None and worker.state in (SYNCING, TERMINATING)
 
-
-def _is_critical(pod: Object) -> bool:
-    return (pod["spec"].get("priority") or 0) >= SYSTEM_CRITICAL_PRIORITY

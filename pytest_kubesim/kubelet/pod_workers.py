@@ -419,7 +419,11 @@ class PodWorkers:
 
 
 def _apply(status: Object, final: Object) -> None:
+    succeeded = status["phase"] == pod_conditions.SUCCEEDED
     for field, value in final.items():
+        if field == "phase" and succeeded and final.get("reason") == "Terminated":
+            # Whom the node's shutdown finds at a good end has come to it.
+            continue
         if field == "conditions":
             kinds = {c["type"] for c in value}
             kept = [c for c in status["conditions"] if c["type"] not in kinds]

@@ -30,7 +30,7 @@ from pytest_kubesim.cri.software.rootfs import build
 from pytest_kubesim.kubelet import node_cgroups
 from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.errors import ContentProblem
-from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.kubelet.host import NOTHING, WARNING
 from pytest_kubesim.kubelet.pod_certificates import PodCertificates
 from pytest_kubesim.kubelet.references import ROOT_CA
 from pytest_kubesim.kubelet.trust_anchors import trust_anchors
@@ -65,6 +65,8 @@ class VolumeContents:
         self._references = references
         self.certificates = PodCertificates(host, references)
         self._tokens: dict[tuple[str, str, str], tuple[str, int]] = {}
+        self._frozen: dict[tuple[str, str, str], Object] = {}
+        """Immutable sources, by pod's uid, kind and name: nobody looks whether they change."""
         self._followed: dict[str, Object] = {}
         """Pods whose volumes are kept up to date, by uid."""
 
@@ -84,8 +86,9 @@ class VolumeContents:
         """The pod is gone."""
         self._followed.pop(uid, None)
         self.certificates.forget(uid)
-        for key in [key for key in self._tokens if key[0] == uid]:
-            del self._tokens[key]
+        for known in (self._tokens, self._frozen):
+            for key in [key for key in known if key[0] == uid]:
+                del known[key]
 
     # -- keeping them up to date --------------------------------------------------------------
 
@@ -126,9 +129,12 @@ class VolumeContents:
             if made is not None and any(kind in volume for kind in UPDATED):
                 try:
                     await self._write(pod, volume, made, pod_ip)
-                except ContentProblem:
+                except ContentProblem as problem:
                     # What is there stays until the source is there again.
-                    continue
+                    self._host.pod_event(
+                        pod, WARNING, "FailedMount",
+                        f'MountVolume.SetUp failed for volume "{volume["name"]}" : {problem}',
+                    )
 
     # -- making them --------------------------------------------------------------------------
 
@@ -218,15 +224,10 @@ class VolumeContents:
         own(made.root, group, read_only=True)
 
     async def _entries(self, pod: Object, volume: Object, pod_ip: str) -> dict[str, Entry]:
-        namespace = pod["metadata"]["namespace"]
         if (source := volume.get("configMap")) is not None:
-            return await self._keys(
-                "ConfigMap", namespace, source.get("name") or "", source, source
-            )
+            return await self._keys("ConfigMap", pod, source.get("name") or "", source, source)
         if (source := volume.get("secret")) is not None:
-            return await self._keys(
-                "Secret", namespace, source.get("secretName") or "", source, source
-            )
+            return await self._keys("Secret", pod, source.get("secretName") or "", source, source)
         if (source := volume.get("downwardAPI")) is not None:
             return self._downward(pod, source, source, pod_ip)
         entries: dict[str, Entry] = {}
@@ -234,9 +235,7 @@ class VolumeContents:
         for number, part in enumerate(source.get("sources") or ()):
             for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
                 if (ref := part.get(field)) is not None:
-                    entries |= await self._keys(
-                        kind, namespace, ref.get("name") or "", ref, source
-                    )
+                    entries |= await self._keys(kind, pod, ref.get("name") or "", ref, source)
             if (ref := part.get("downwardAPI")) is not None:
                 entries |= self._downward(pod, ref, source, pod_ip)
             if (ref := part.get("serviceAccountToken")) is not None:
@@ -257,9 +256,15 @@ class VolumeContents:
         return entries
 
     async def _keys(
-        self, kind: str, namespace: str, name: str, source: Object, defaults: Object
+        self, kind: str, pod: Object, name: str, source: Object, defaults: Object
     ) -> dict[str, Entry]:
-        found = await self._references.find(kind, namespace, name, fresh=True)
+        meta = pod["metadata"]
+        key = (meta["uid"], kind, name)
+        found = self._frozen.get(key)
+        if found is None:
+            found = await self._references.find(kind, meta["namespace"], name, fresh=True)
+            if found is not None and found.get("immutable"):
+                self._frozen[key] = found
         optional = bool(source.get("optional"))
         if found is None:
             if not optional:

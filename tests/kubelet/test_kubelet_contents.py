@@ -148,3 +148,52 @@ def test_what_sleeps_has_the_files_and_variables_of_its_start(reader):
     assert reader.sh("curl -s localhost; echo; echo $X $Y $LATE_SERVICE_HOST", "web") == "one\n1 443-1\n"
     kubesim.advance("95s")
     assert reader.sh("curl -s localhost; echo $X", "web") == "two1\n"
+
+
+def test_what_is_immutable_is_not_looked_at_again(reader):
+    reader.kubesim.apply({**config_map("cm", a="1"), "immutable": True})
+    reader.start([{"name": "v", "configMap": {"name": "cm"}}], [{"name": "v", "mountPath": "/v"}])
+    reader.kubesim.delete("configmap/cm")
+    reader.kubesim.apply(config_map("cm", a="2"))
+    reader.kubesim.advance("5m")
+    assert reader.sh("cat /v/a") == "1"
+    reader.start([{"name": "v", "configMap": {"name": "cm"}}], [{"name": "v", "mountPath": "/v"}], name="later")
+    assert reader.sh("cat /v/a", "later") == "2"
+
+
+def test_a_source_that_goes_is_told_and_its_files_stay(reader):
+    reader.kubesim.apply(config_map("cm", a="1"))
+    reader.start([{"name": "v", "configMap": {"name": "cm"}}], [{"name": "v", "mountPath": "/v"}])
+    reader.kubesim.delete("configmap/cm")
+    reader.kubesim.advance("2m")
+    assert reader.sh("cat /v/a") == "1"
+    (event,) = [e for e in reader.kubesim.list("events") if e["reason"] == "FailedMount"]
+    assert event["message"] == 'MountVolume.SetUp failed for volume "v" : configmap "cm" not found'
+
+
+@pytest.mark.parametrize(("text", "ref", "outcome"), [
+    ("A='1'\nB='two\nlines' # why\n", {"key": "B"}, "two lines"),
+    ("A='1'\n", {"key": "C", "optional": True}, ""),
+    ("A='1'\n", {"key": "C"}, 'environment variable key "C" not found in file "/var/lib/kubelet/pods/'),
+    ('A="1"\n', {"key": "A"}, "couldn't parse env file"),
+])
+def test_variables_come_from_files(reader, text, ref, outcome):
+    mount = {"name": "e", "mountPath": "/e"}
+    init = {"name": "i", "image": "busybox", "command": ["sh", "-c", f"printf '%s' \"{text}\" > /e/env"], "volumeMounts": [mount]}
+    if '"' in text:
+        init["command"] = ["sh", "-c", f"printf '%s' '{text}' > /e/env"]
+    variable = {"name": "X", "valueFrom": {"fileKeyRef": {"volumeName": "e", "path": "env", **ref}}}
+    reader.kubesim.apply({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {
+            "initContainers": [init], "volumes": [{"name": "e", "emptyDir": {}}],
+            "containers": [{"name": "c", "image": "busybox", "command": ["sleep", "100000"], "env": [variable]}],
+        },
+    })
+    reader.kubesim.advance("20s")
+    state = reader.kubesim.get("pod/p")["status"]["containerStatuses"][0]["state"]
+    if "running" in state:
+        assert reader.sh("echo $X") == f"{outcome}\n"
+    else:
+        assert state["waiting"]["reason"] == "CreateContainerConfigError"
+        assert state["waiting"]["message"].startswith(outcome)

@@ -79,3 +79,23 @@ def test_nothing_new_is_admitted(cluster):
     assert found["message"] == (
         "Pod was rejected: Pod was rejected as the node is shutting down."
     )
+
+
+def test_groups_of_priorities_end_one_after_the_other():
+    cluster = Cluster(ClusterConfig(nodes=1))
+    cluster.images["stubborn"] = hangs_on_sigterm()
+    for name, value in (("low", -5), ("middle", 1000), ("high", 90_000)):
+        cluster.create({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value})
+        cluster.create({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "kube-system"},
+            "spec": {"priorityClassName": name, "containers": [{"name": "c", "image": "stubborn"}]},
+        })
+    cluster.advance("30s")
+    cluster.nodes["node-1"].shut_down(by_priority={0: "10s", 1000: "20s", 50_000: "5s"})
+    seen = []
+    for seconds in (9, 3, 15, 5, 5):
+        cluster.advance(seconds)
+        seen.append("".join(status(cluster, name)["phase"][0] for name in ("low", "middle", "high")))
+    assert seen == ["RRR", "FRR", "FRR", "FFR", "FFF"]
+    (event,) = [e for e in cluster.list("events") if e["reason"] == "Shutdown"]
+    assert event["message"] == "Shutdown manager detected shutdown event"
