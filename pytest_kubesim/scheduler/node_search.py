@@ -22,6 +22,7 @@ from pytest_kubesim.scheduler.window import Window, column
 
 if TYPE_CHECKING:
     from pytest_kubesim.scheduler.cache import Cache
+    from pytest_kubesim.scheduler.extension_points import Layout
     from pytest_kubesim.scheduler.node_info import NodeInfo
     from pytest_kubesim.scheduler.pod_info import PodInfo
     from pytest_kubesim.scheduler.runtime import Runtime
@@ -132,26 +133,24 @@ class Template:
 class TemplateCache:
     """Templates by what the plugins sign."""
 
-    def __init__(self, cache: Cache, plugins: Sequence[tuple[Any, int]]) -> None:
+    def __init__(self, cache: Cache, layout: Layout) -> None:
         self._cache = cache
         self._signers: list[tuple[str, Callable[[PodInfo], Any]]] = [
-            (plugin.name, plugin.sign) for plugin, _ in plugins if hasattr(plugin, "sign")
+            (plugin.name, plugin.sign) for plugin in layout.plugins if hasattr(plugin, "sign")
         ]
         signed = {name for name, _ in self._signers}
-        filters = [(p.name, p.filter) for p, _ in plugins if hasattr(p, "filter")]
-        self._filters = filters
+        self._filters = [(plugin.name, plugin.filter) for plugin in layout.at("filter")]
         self._signed = signed
         self.scorers = [
             Scorer(
                 plugin.name,
-                weight,
+                layout.weight(plugin.name),
                 getattr(plugin, "score", None),
                 getattr(plugin, "score_nodes", None),
                 getattr(plugin, "normalize", None),
                 plugin.name in signed and hasattr(plugin, "score"),
             )
-            for plugin, weight in plugins
-            if weight and (hasattr(plugin, "score") or hasattr(plugin, "score_nodes"))
+            for plugin in layout.at("score")
         ]
         self._templates: dict[Any, Template] = {}
 

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.scheduler.extension_points import MULTI_POINT, Layout, PluginSet
 
 DEFAULT_SCHEDULER_NAME = "default-scheduler"
 
@@ -50,7 +51,9 @@ class Profile:
     Parameters: `scheduler_name`, as pods name it; `plugins`, more plugin instances (or callables
     that make one), after the default ones; `disabled`, names of default plugins to leave out;
     `weights` by plugin name where they differ from the default (1 for added plugins);
-    `percentage_of_nodes_to_score`, 0 for upstream's adaptive choice.
+    `percentage_of_nodes_to_score`, 0 for upstream's adaptive choice; `arguments` that default
+    plugins are made with, by plugin name; `points`, what is enabled and disabled at extension
+    points, as a change of the default (then `plugins` run only where a point enables them).
     """
 
     scheduler_name: str = DEFAULT_SCHEDULER_NAME
@@ -58,11 +61,14 @@ class Profile:
     disabled: frozenset[str] = attrs.field(factory=frozenset[str], converter=frozenset[str])
     weights: Mapping[str, int] = attrs.field(factory=dict[str, int])
     percentage_of_nodes_to_score: int = 0
+    arguments: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict[str, Mapping[str, Any]])
+    points: Mapping[str, PluginSet] | None = None
 
-    def build(self) -> list[tuple[Any, int]]:
-        """New plugin instances with their weights, in order.
+    def build(self) -> Layout:
+        """New plugin instances, by extension point.
 
-        Raises: `UsageError` for a name that is disabled but unknown, or taken twice.
+        Raises: `UsageError` for a name that is disabled but unknown, or taken twice, and for what
+        upstream's scheduler would not start with.
         """
         known = {name for name, _, _ in DEFAULT_PLUGINS}
         if unknown := sorted(self.disabled - known):
@@ -70,26 +76,43 @@ class Profile:
                 f"no default scheduler plugin is called {', '.join(unknown)}.",
                 f"The default plugins are: {', '.join(sorted(known))}.",
             )
-        built: list[tuple[Any, int]] = [
-            (_load(name, module), self.weights.get(name, weight))
-            for name, module, weight in DEFAULT_PLUGINS
+        extra = self._extra(known - self.disabled)
+        defaults = PluginSet(tuple(
+            (name, self.weights.get(name, weight))
+            for name, _, weight in DEFAULT_PLUGINS
             if name not in self.disabled
-        ]
-        names = {plugin.name for plugin, _ in built}
+        ))
+        if self.points is None:
+            added = tuple((name, self.weights.get(name, 1)) for name in extra)
+            sets = {MULTI_POINT: PluginSet((*defaults.enabled, *added))}
+        else:
+            sets = {**self.points, MULTI_POINT: self.points.get(MULTI_POINT, PluginSet()).over(
+                defaults
+            )}
+        needed = {name for chosen in sets.values() for name in chosen.names}
+        made = {
+            name: _load(name, module, self.arguments.get(name, {}))
+            for name, module, _ in DEFAULT_PLUGINS
+            if name in needed and name not in extra
+        }
+        made |= {name: plugin for name, plugin in extra.items() if name in needed}
+        return Layout(self.scheduler_name, made, sets)
+
+    def _extra(self, taken: set[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
         for entry in self.plugins:
             plugin = entry() if isinstance(entry, type) or not hasattr(entry, "name") else entry
-            if plugin.name in names:
+            if plugin.name in taken or plugin.name in found:
                 raise UsageError(
                     f"the scheduler plugin {plugin.name} is there twice.",
                     "Disable the default one of that name, or give yours another.",
                 )
-            names.add(plugin.name)
-            built.append((plugin, self.weights.get(plugin.name, 1)))
-        return built
+            found[plugin.name] = plugin
+        return found
 
 
-def _load(name: str, module: str) -> Any:
-    return _factory(name, module)()
+def _load(name: str, module: str, arguments: Mapping[str, Any]) -> Any:
+    return _factory(name, module)(**arguments)
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.scheduler import framework as fwk
+from pytest_kubesim.scheduler.extension_points import POINT_OF_HOOK
 from pytest_kubesim.scheduler.framework import CycleState, Status
 from pytest_kubesim.scheduler.node_search import Search, TemplateCache
 from pytest_kubesim.scheduler.scheduling_queue import QueueingPlugins
@@ -62,8 +63,8 @@ class Runtime:
         self._pods = services.pods
         self._activate = services.activate
         self._waiting = WaitingPods(services.process)
-        self._built = profile.build()
-        self._plugins = [plugin for plugin, _ in self._built]
+        self._layout = layout = profile.build()
+        self._plugins = layout.plugins
         for plugin in self._plugins:
             if hasattr(plugin, "attach"):
                 plugin.attach(self)
@@ -80,11 +81,12 @@ class Runtime:
         self._binds = self._hooks("bind")
         self._post_binds = self._hooks("post_bind")
         self.filters = self._hooks("filter")
-        self.templates = TemplateCache(services.cache, self._built)
+        self.templates = TemplateCache(services.cache, layout)
         self.search = Search(self)
 
     def _hooks(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
-        return [(p.name, getattr(p, hook)) for p in self._plugins if hasattr(p, hook)]
+        plugins = self._layout.at(POINT_OF_HOOK[hook])
+        return [(p.name, getattr(p, hook)) for p in plugins if hasattr(p, hook)]
 
     def queueing(self) -> QueueingPlugins:
         """What the queue asks of this profile."""
