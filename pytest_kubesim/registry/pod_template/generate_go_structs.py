@@ -20,6 +20,7 @@ ROOTS = {
     "apps": ("DeploymentStrategy", "DaemonSetUpdateStrategy", "StatefulSetUpdateStrategy",
              "RollingUpdateDaemonSet", "RollingUpdateStatefulSetStrategy"),
     "batch": ("PodFailurePolicy", "SuccessPolicy", "UncountedTerminatedPods"),
+    "resource": ("ResourceClaimTemplateSpec",),
 }  # fmt: skip
 _STRUCT = re.compile(r"^type (\w+) struct \{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(
@@ -54,7 +55,10 @@ def _read(path: Path) -> str:
 
 
 def make(cache: Path) -> dict[str, Fields]:
-    """The table: name of the struct, its fields as [Go name, JSON key, Go type]."""
+    """The table: name of the struct, its fields as [Go name, JSON key, Go type].
+
+    Of two groups that have a struct of one name, the first counts.
+    """
     kubernetes, api = (cache / "k8s.io" / name for name in VERSIONS)
     internal: dict[str, Fields] = {}
     versioned: dict[str, Fields] = {}
@@ -62,9 +66,9 @@ def make(cache: Path) -> dict[str, Fields]:
     for group in ROOTS:
         for path in sorted((kubernetes / "pkg" / "apis" / group).glob("*.go")):
             if path.name.startswith(("types", "annotation", "resource", "taint", "toleration")):
-                internal |= _structs(_read(path))
+                internal = _structs(_read(path)) | internal
                 aliases |= dict(_NAMED.findall(_read(path)))
-        versioned |= _structs(_read(api / group / "v1" / "types.go"))
+        versioned = _structs(_read(api / group / "v1" / "types.go")) | versioned
     out: dict[str, Fields] = {}
     todo = [name for names in ROOTS.values() for name in names]
     while todo:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery import validation as field
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.validation import FieldError
 from pytest_kubesim.registry import parts
 from pytest_kubesim.registry.columns import age, printer
+from pytest_kubesim.registry.pod_template import go_structs
 from pytest_kubesim.registry.pod_template.claims import validate_template_metadata
 from pytest_kubesim.registry.resource import requests
 from pytest_kubesim.registry.rest import Kind
@@ -36,7 +36,7 @@ class ResourceClaimTemplateStrategy(Plain):
             return errors + requests.validate(parts.spec(spec), SPEC.child("spec"))
         if semantically_equal(spec, parts.spec(old)):
             return []
-        shown = field.Printed(golang.json_text(spec))
+        shown = go_structs.printed("ResourceClaimTemplateSpec", spec)
         return [field.invalid(SPEC, shown, field.FIELD_IMMUTABLE)]
 
 
