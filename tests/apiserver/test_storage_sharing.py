@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +41,34 @@ def test_what_is_shared_says_the_same_to_the_letter(objects: list[dict[str, Any]
         before = found
 
 
+def _changed(draw: st.DataObject, value: Any) -> Any:
+    """The value with something else somewhere in it; all beside it is the very same."""
+    if not isinstance(value, (dict, list)) or not value or draw.draw(st.booleans()):
+        return draw.draw(VALUES)
+    if isinstance(value, dict):
+        entries = cast("dict[str, Any]", value)
+        key = draw.draw(st.sampled_from(sorted(entries)))
+        return {**entries, key: _changed(draw, entries[key])}
+    items = cast("list[Any]", value)
+    index = draw.draw(st.integers(0, len(items) - 1))
+    return [*items[:index], _changed(draw, items[index]), *items[index + 1 :]]
+
+
+@given(OBJECTS, st.data())
+def test_what_replaces_an_object_and_shares_with_it_stays_what_it_is(
+    obj: dict[str, Any], draw: st.DataObject
+) -> None:
+    parts = Parts()
+    before = parts.shared(obj, None)
+    for _ in range(3):
+        new = _changed(draw, before) if before else draw.draw(OBJECTS)
+        if not isinstance(new, dict):
+            continue
+        text = _text(new)
+        before = parts.shared(cast("dict[str, Any]", new), before)
+        assert _text(before) == text
+
+
 def test_equal_parts_of_two_objects_are_one() -> None:
     parts = Parts()
     first: dict[str, Any] = {
@@ -69,6 +97,15 @@ def test_what_is_the_same_as_before_is_not_looked_at() -> None:
     before = {"metadata": {"labels": labels}}
     parts.shared({"metadata": {"labels": dict(labels)}}, None)
     assert parts.shared({"metadata": {"labels": labels}}, before)["metadata"]["labels"] is labels
+
+
+def test_a_new_time_beside_known_parts_is_not_looked_up() -> None:
+    parts = Parts()
+    fields: dict[str, Any] = {"f:spec": {}}
+    before: dict[str, Any] = {"metadata": {"managedFields": [{"time": "1", "fieldsV1": fields}]}}
+    now: dict[str, Any] = {"metadata": {"managedFields": [{"time": "2", "fieldsV1": fields}]}}
+    assert parts.shared(now, before) is now
+    assert not parts.remembered_bytes
 
 
 def test_texts_and_numbers_without_an_encoding_are_let_through() -> None:

@@ -15,7 +15,6 @@ look-up however much it holds.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -99,9 +98,10 @@ class Parts:
         found = section
         for key, value in section.items():
             if isinstance(value, (dict, list)):
-                met = old = None if before is None else before.get(key)
-                if old is not value and not _same_items(old, value):
-                    met = self._part(cast("Object | list[Any]", value), depth - 1)
+                old = None if before is None else before.get(key)
+                if old is value or _shares_already(old, value):
+                    continue
+                met = self._part(cast("Object | list[Any]", value), depth - 1)
                 if met is not value:
                     if found is section:
                         found = section.copy()
@@ -126,11 +126,21 @@ class Parts:
         self._recent[name] = met
 
 
-def _same_items(old: Any, new: Any) -> bool:
-    """Whether they are lists of the very same objects."""
-    return (
-        isinstance(new, list)
-        and isinstance(old, list)
-        and len(cast("list[Any]", new)) == len(cast("list[Any]", old))
-        and all(map(operator.is_, cast("list[Any]", new), cast("list[Any]", old)))
-    )
+def _shares_already(old: Any, new: Any) -> bool:
+    """Whether a part has all its own parts from the one before it: a new time, say, beside them."""
+    if isinstance(new, list):
+        if not isinstance(old, list) or len(cast("list[Any]", old)) != len(cast("list[Any]", new)):
+            return False
+        for before, item in zip(cast("list[Any]", old), cast("list[Any]", new), strict=True):
+            if item is not before and not _shares_already(before, item):
+                return False
+        return True
+    if not isinstance(new, dict) or not isinstance(old, dict):
+        return False
+    shares = False
+    for key, value in cast("Object", new).items():
+        if isinstance(value, (dict, list)):
+            if value is not cast("Object", old).get(key):
+                return False
+            shares = True
+    return shares
