@@ -12,6 +12,13 @@ from typing import Any, cast
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apimachinery.strategicpatch import (
+    Node,
+    lookup,
+    lookup_list,
+    sort_like,
+    strategy,
+)
+from pytest_kubesim.apimachinery.strategicpatch_values import (
     DELETE,
     DELETE_FROM_LIST,
     DIRECTIVE,
@@ -19,15 +26,10 @@ from pytest_kubesim.apimachinery.strategicpatch import (
     REPLACE,
     RETAIN_KEYS_DIRECTIVE,
     SET_ELEMENT_ORDER,
-    Node,
     StrategicPatchError,
     elements_are_maps,
-    lookup,
-    lookup_list,
     no_merge_key,
     same,
-    sort_like,
-    strategy,
 )
 
 

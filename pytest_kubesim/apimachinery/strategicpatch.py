@@ -22,33 +22,33 @@ from typing import Any, Protocol, cast
 
 from pytest_kubesim.apimachinery import golang
 from pytest_kubesim.apimachinery.meta import Object
-
-DIRECTIVE = "$patch"
-DELETE = "delete"
-REPLACE = "replace"
-MERGE = "merge"
-RETAIN_KEYS = "retainKeys"
-RETAIN_KEYS_DIRECTIVE = "$retainKeys"
-DELETE_FROM_LIST = "$deleteFromPrimitiveList"
-SET_ELEMENT_ORDER = "$setElementOrder"
-
-BAD_PRIMITIVE_LIST = "invalid patch format of primitive list"
-BAD_RETAIN_KEYS = "invalid patch format of retainKeys"
-BAD_ELEMENT_ORDER = "invalid patch format of setElementOrder list"
-NO_LIST_OF_LISTS = "lists of lists are not supported"
-
-_BAD_REQUEST = frozenset({BAD_PRIMITIVE_LIST, BAD_RETAIN_KEYS, BAD_ELEMENT_ORDER})
-
-
-class StrategicPatchError(ValueError):
-    """The patch cannot be applied; the text is upstream's."""
-
-    @property
-    def code(self) -> int:
-        """The HTTP code with which the API server answers: 400, 422, and 500 for most."""
-        if str(self) in _BAD_REQUEST:
-            return 400
-        return 422 if str(self) == NO_LIST_OF_LISTS else 500
+from pytest_kubesim.apimachinery.strategicpatch_values import (
+    BAD_ELEMENT_ORDER,
+    BAD_PRIMITIVE_LIST,
+    BAD_RETAIN_KEYS,
+    DELETE,
+    DELETE_FROM_LIST,
+    DIRECTIVE,
+    DROPPED,
+    MERGE,
+    REPLACE,
+    RETAIN_KEYS,
+    RETAIN_KEYS_DIRECTIVE,
+    SET_ELEMENT_ORDER,
+    StrategicPatchError,
+    as_list,
+    as_map,
+    contains,
+    deduplicated,
+    elements_are_maps,
+    kind_of,
+    list_key,
+    no_merge_key,
+    same,
+    same_key,
+    without_directives,
+    without_nulls,
+)
 
 
 class Node(Protocol):
@@ -161,7 +161,7 @@ def merge_map(original: Object | None, patch: Object, schema: Node | None) -> Ob
         if type(value) is str and type(before) is str:
             if value != before:
                 result[key] = value
-        elif before is not None and _kind(before) == _kind(value):
+        elif before is not None and kind_of(before) == kind_of(value):
             merged = _merged(before, value, schema, key, deletes=False)
             if isinstance(merged, (dict, list)) or merged != before:
                 result[key] = merged
@@ -176,10 +176,10 @@ def _carry_out_directives(result: Object, rest: Object, schema: Node | None) -> 
     _set_element_orders(result, rest, schema)
     for key in [key for key in rest if key.startswith(DELETE_FROM_LIST)]:
         value = rest.pop(key)
-        target = _list_key(key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)
+        target = list_key(key, DELETE_FROM_LIST, BAD_PRIMITIVE_LIST)
         if value is None:
             result.pop(target, None)
-        elif target in result and _kind(result[target]) == _kind(value):
+        elif target in result and kind_of(result[target]) == kind_of(value):
             result[target] = _merged(result[target], value, schema, target, deletes=True)
     return rest
 
@@ -209,8 +209,8 @@ def _unknown_directive(directive: Any, patch: Object) -> StrategicPatchError:
 
 def _put(result: Object, key: str, value: Any) -> None:
     if type(value) is not str:
-        value = _without_directives(_without_nulls(value))
-    if value is _DROPPED:
+        value = without_directives(without_nulls(value))
+    if value is DROPPED:
         result.pop(key, None)
     else:
         result[key] = value
@@ -249,10 +249,10 @@ def _retain_keys(result: Object, patch: Object) -> None:
 
 def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> None:
     for directive in [key for key in patch if key.startswith(SET_ELEMENT_ORDER)]:
-        order = _list(patch.pop(directive))
-        key = _list_key(directive, SET_ELEMENT_ORDER, BAD_ELEMENT_ORDER)
-        original = _list(result[key]) if key in result else None
-        changes = _list(patch[key]) if key in patch else None
+        order = as_list(patch.pop(directive))
+        key = list_key(directive, SET_ELEMENT_ORDER, BAD_ELEMENT_ORDER)
+        original = as_list(result[key]) if key in result else None
+        changes = as_list(patch[key]) if key in patch else None
         node, item = lookup_list(schema, key)
         _, how = strategy(node)
         merge_key = node.merge_key or ""
@@ -269,7 +269,7 @@ def _set_element_orders(result: Object, patch: Object, schema: Node | None) -> N
         if changes is None:
             merged = original or []
         elif original is None:
-            merged = cast("list[Any]", _without_directives(changes))
+            merged = cast("list[Any]", without_directives(changes))
         elif how == MERGE:
             merged = _merge_list(original, changes, merge_key, item, deletes=False)
         else:
@@ -331,7 +331,7 @@ def _check_order(changes: list[Any], order: list[Any], merge_key: str) -> None:
         if isinstance(entries[at], dict) and DIRECTIVE in entries[at]:
             at += 1
             continue
-        if _same_key(entries[at], order[position], merge_key):
+        if same_key(entries[at], order[position], merge_key):
             at += 1
         position += 1
     if at < len(entries) and position >= len(order):
@@ -353,8 +353,8 @@ def _merge_list(
     maps = elements_are_maps(original, patch)
     if not maps:
         if deletes:
-            return [value for value in original if not _contains(patch, value)]
-        merged = _deduplicated([*original, *patch])
+            return [value for value in original if not contains(patch, value)]
+        merged = deduplicated([*original, *patch])
     else:
         if not merge_key:
             name = "struct" if item is not None and item.properties else "map"
@@ -451,9 +451,9 @@ def _partitioned(
     places = _places(order, merge_key) if merge_key else None
     for value in merged:
         if not merge_key:
-            mentioned = _contains(order, value)
+            mentioned = contains(order, value)
         else:
-            fields = _map(value)
+            fields = as_map(value)
             if merge_key not in fields:
                 raise no_merge_key(fields, merge_key)
             wanted = fields[merge_key]
@@ -496,7 +496,7 @@ def sort_like(items: list[Any], order: list[Any], merge_key: str | None) -> list
     deleted: list[Any] = []
     if merge_key is not None:
         for entry in (*items, *order):
-            if merge_key not in _map(entry):
+            if merge_key not in as_map(entry):
                 raise no_merge_key(entry, merge_key)
         items, deleted = _split_deleted(items)
     places = _places(order, merge_key) if merge_key is not None else None
@@ -531,7 +531,7 @@ def _split_deleted(items: list[Any]) -> tuple[list[Any], list[Any]]:
     kept: list[Any] = []
     deleted: list[Any] = []
     for entry in items:
-        (deleted if _map(entry).get(DIRECTIVE) == DELETE else kept).append(entry)
+        (deleted if as_map(entry).get(DIRECTIVE) == DELETE else kept).append(entry)
     return kept, deleted
 
 
@@ -541,115 +541,3 @@ def _index(items: list[Any], value: Any, merge_key: str | None) -> int:
         if same(entry.get(merge_key) if merge_key is not None else entry, wanted):
             return position
     return -1
-
-
-# -- values ----------------------------------------------------------------------------------------
-
-
-class _Dropped:
-    """The type of ``_DROPPED``."""
-
-
-_DROPPED = _Dropped()
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        fields = cast("Object", value)
-        return {
-            k: v if type(v) is str else _without_nulls(v)
-            for k, v in fields.items()
-            if v is not None
-        }
-    if isinstance(value, list):
-        return [_without_nulls(entry) for entry in cast("list[Any]", value)]
-    return value
-
-
-def _without_directives(value: Any) -> Any:
-    if isinstance(value, dict):
-        fields = cast("Object", value)
-        if DIRECTIVE in fields:
-            return _DROPPED
-        return {
-            k: cleaned
-            for k, v in fields.items()
-            if (cleaned := v if type(v) is str else _without_directives(v)) is not _DROPPED
-        }
-    if isinstance(value, list):
-        entries = map(_without_directives, cast("list[Any]", value))
-        return [entry for entry in entries if entry is not _DROPPED]
-    return value
-
-
-def _kind(value: Any) -> str:
-    return golang.type_name(value)
-
-
-def same(left: Any, right: Any) -> bool:
-    """Equality of scalars with their types, as Go compares interfaces."""
-    return type(left) is type(right) and bool(left == right)
-
-
-def _contains(items: Sequence[Any], value: Any) -> bool:
-    return any(same(item, value) for item in items)
-
-
-def _deduplicated(items: list[Any]) -> list[Any]:
-    result: list[Any] = []
-    for item in items:
-        if not _contains(result, item):
-            result.append(item)
-    return result
-
-
-def elements_are_maps(*lists: list[Any]) -> bool:
-    """Whether the entries are maps; they must all be of one type, and not lists."""
-    kinds = [_kind(value) for items in lists for value in items]
-    if not kinds:
-        raise StrategicPatchError("no elements in any of the given slices")
-    if kinds[0] == "[]interface {}":
-        raise StrategicPatchError(NO_LIST_OF_LISTS)
-    if any(kind != kinds[0] for kind in kinds):
-        shown = golang.plain(list(lists))
-        raise StrategicPatchError(f"list element types are not identical: {shown}")
-    return kinds[0] == "map[string]interface {}"
-
-
-def _list(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _bad_type("[]interface {}", value)
-    return cast("list[Any]", value)
-
-
-def _map(value: Any) -> Object:
-    if not isinstance(value, dict):
-        raise _bad_type("map[string]interface {}", value)
-    return cast("Object", value)
-
-
-def _bad_type(expected: str, value: Any) -> StrategicPatchError:
-    actual = "%!s(<nil>)" if value is None else _kind(value)
-    return StrategicPatchError(f"expected a {expected}, but received a {actual}")
-
-
-def _same_key(left: Any, right: Any, merge_key: str) -> bool:
-    if not merge_key:
-        return same(left, right)
-    for entry in (left, right):
-        if merge_key not in _map(entry):
-            raise no_merge_key(entry, merge_key)
-    return same(left[merge_key], right[merge_key])
-
-
-def no_merge_key(entry: Object, merge_key: str) -> StrategicPatchError:
-    """The error for an entry of a list that lacks the key by which it is matched."""
-    shown = golang.plain(entry)
-    return StrategicPatchError(f"map: {shown} does not contain declared merge key: {merge_key}")
-
-
-def _list_key(key: str, prefix: str, problem: str) -> str:
-    found, slash, rest = key.partition("/")
-    if not slash or found != prefix:
-        raise StrategicPatchError(problem)
-    return rest

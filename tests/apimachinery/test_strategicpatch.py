@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_kubesim.apimachinery import schema, strategicdiff, strategicpatch
+from pytest_kubesim.apimachinery.strategicpatch_values import StrategicPatchError
 
 POD = schema.schema_for("", "v1", "Pod")
 DEPLOYMENT = schema.schema_for("apps", "v1", "Deployment")
@@ -135,7 +136,7 @@ def test_lists_without_a_key_are_replaced():
     ],
 )
 def test_what_cannot_be_merged_is_refused_in_upstreams_words(patch, message, code):
-    with pytest.raises(strategicpatch.StrategicPatchError) as caught:
+    with pytest.raises(StrategicPatchError) as caught:
         _apply(_containers("one", "two"), patch)
     assert (str(caught.value), caught.value.code) == (message, code)
 
@@ -184,3 +185,41 @@ def test_a_difference_retains_the_keys_where_the_schema_asks_for_it():
         "spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": None}}
     }
     assert _apply(rolling, patch, DEPLOYMENT) == recreate
+
+
+TYPES = st.lists(st.sampled_from("abcde"), unique=True)
+
+
+@st.composite
+def _ordered_patches(draw):
+    """Conditions, and changes with the order of all: as clients compute them, and a little off."""
+    before, order = draw(TYPES), draw(st.lists(st.sampled_from("abcdef"), max_size=6))
+    changed = [name for name in order if draw(st.booleans())]
+    if draw(st.booleans()):
+        changed = draw(st.permutations(changed))
+    conditions = [{"type": name, "status": "False", "reason": name} for name in before]
+    changes = [
+        {"type": name, "status": draw(st.sampled_from(("True", None)))} for name in changed
+    ]
+    if changes and draw(st.booleans()):
+        changes[0] = {"type": changes[0]["type"], "$patch": "delete"}
+    patch = {"$setElementOrder/conditions": [{"type": name} for name in order]}
+    if changes or draw(st.booleans()):
+        patch["conditions"] = changes
+    return {"status": {"conditions": conditions}}, {"status": patch}
+
+
+@given(_ordered_patches())
+def test_the_short_way_through_an_ordered_list_leads_where_the_long_way_does(case):
+    document, patch = case
+
+    def outcome():
+        try:
+            return _apply(document, patch)
+        except StrategicPatchError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strategicpatch, "_merged_in_order", lambda *_: None)
+        long_way = outcome()
+    assert outcome() == long_way

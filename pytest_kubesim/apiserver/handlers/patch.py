@@ -24,6 +24,7 @@ from pytest_kubesim.apimachinery.meta import (
     get_path,
     parse_api_version,
 )
+from pytest_kubesim.apimachinery.strategicpatch_values import StrategicPatchError
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import (
     decoding,
@@ -317,7 +318,7 @@ class Patcher:
         assert resource.schema is not None
         try:
             document = strategicpatch.apply(live, cast("Object", given), resource.schema)
-        except strategicpatch.StrategicPatchError as error:
+        except StrategicPatchError as error:
             raise _strategic_refusal(error) from None
         if go_decoding.check_types(resource.schema, document, live) is not None:
             wrong = unstructured.problem(resource.schema, document)
@@ -430,7 +431,7 @@ def _unknown_in_operations(given: Any) -> list[str]:
     return found
 
 
-def _strategic_refusal(error: strategicpatch.StrategicPatchError) -> APIStatus:
+def _strategic_refusal(error: StrategicPatchError) -> APIStatus:
     if error.code == 400:
         return status.new_bad_request(str(error))
     if error.code == 422:

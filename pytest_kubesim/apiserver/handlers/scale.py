@@ -29,6 +29,7 @@ from pytest_kubesim.apimachinery.meta import (
     set_path,
 )
 from pytest_kubesim.apimachinery.schema import schema_for
+from pytest_kubesim.apimachinery.strategicpatch_values import StrategicPatchError
 from pytest_kubesim.apimachinery.validation import Path
 from pytest_kubesim.apiserver import decoding, field_manager, json_syntax, responses, table
 from pytest_kubesim.apiserver.apiextensions import scaling
@@ -277,7 +278,7 @@ def _patched(
         raise status.new_generic_server_response(
             422, "", GroupResource("", ""), "", str(error)
         ) from None
-    except strategicpatch.StrategicPatchError as error:
+    except StrategicPatchError as error:
         raise plain(str(error)) from None
     wrong = go_decoding.check_types(schema, new)
     if wrong is not None:
