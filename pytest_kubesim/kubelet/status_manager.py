@@ -282,6 +282,8 @@ class StatusManager:
             )
             if _version(pod) > _version(entry.pod):
                 entry.pod = pod if uid == entry.uid else _under(pod, entry.uid)
+                if entry.status is status:
+                    entry.status = _with_parts_of(pod.get("status") or _NO_STATUS, status)
         entry.sent = max(entry.sent, version)
         meta = entry.pod["metadata"]
         if (
@@ -296,6 +298,21 @@ class StatusManager:
                 PODS, entry.namespace, entry.name, grace_period_seconds=0, uid=uid
             )
             self.forget(entry.uid)
+
+
+def _with_parts_of(shown: Object, status: Object) -> Object:
+    """The status, without copies of its own of what the API server shows just so."""
+    same = {
+        field: shown[field]
+        for field, value in status.items()
+        if isinstance(value, (dict, list)) and shown.get(field) == value
+    }
+    kept = {**status, **same}
+    if "conditions" not in same:
+        there: list[Object] = shown.get("conditions") or []
+        conditions: list[Object] = status["conditions"]
+        kept["conditions"] = [next((c for c in there if c == own), own) for own in conditions]
+    return kept
 
 
 def _under(pod: Object, uid: str) -> Object:

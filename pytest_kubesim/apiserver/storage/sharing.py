@@ -97,7 +97,7 @@ class Parts:
     def _inside(self, section: Object, before: Object | None, depth: int) -> Object:
         found = section
         for key, value in section.items():
-            if isinstance(value, (dict, list)):
+            if value and isinstance(value, (dict, list)):
                 old = None if before is None else before.get(key)
                 if old is value or _shares_already(old, value):
                     continue
@@ -111,7 +111,7 @@ class Parts:
     def _items(self, items: list[Any], depth: int) -> list[Any]:
         found = items
         for index, value in enumerate(items):
-            if isinstance(value, (dict, list)):
+            if value and isinstance(value, (dict, list)):
                 met = self._part(cast("Object | list[Any]", value), depth - 1)
                 if met is not value:
                     if found is items:
