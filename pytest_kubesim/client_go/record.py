@@ -33,9 +33,15 @@ _SENDER_RETRIES = 12
 _RETRY_NS = 10 * NS
 
 
+_About = tuple[str, ...]
+_SimilarKey = tuple[_About, str, str]
+_Key = tuple[_SimilarKey, str, str]
+"""What makes two events the same.  A cluster of many pods keeps many: keys hold each other."""
+
+
 @attrs.define(slots=True)
 class _Similar:
-    messages: dict[str, None]
+    messages: tuple[str, ...]
     last_ns: int
 
 
@@ -49,6 +55,7 @@ class _Seen:
 
 @attrs.define(slots=True)
 class _Bucket:
+    about: _About
     tokens: float
     at_ns: int
 
@@ -66,10 +73,10 @@ class EventRecorder:
         self._host = host
         self._stamp_ns = 0
         self._offset_ns = client.process.kernel.rng.below(1_000_000, "event-name", component, host)
-        self._queue: Queue[tuple[Object, bool, tuple[str, ...]]] = Queue(client.process.kernel)
-        self._similar: dict[tuple[str, ...], _Similar] = {}
-        self._seen: dict[tuple[str, ...], _Seen] = {}
-        self._spam: dict[tuple[str, ...], _Bucket] = {}
+        self._queue: Queue[tuple[Object, bool, _Key]] = Queue(client.process.kernel)
+        self._similar: dict[_SimilarKey, _Similar] = {}
+        self._seen: dict[_Key, _Seen] = {}
+        self._spam: dict[_About, _Bucket] = {}
         self._sending = False
 
     def event(
@@ -104,20 +111,24 @@ class EventRecorder:
         about = tuple(
             str(reference.get(k, "")) for k in ("kind", "namespace", "name", "uid", "apiVersion")
         )
-        similar_key = (*about, type_, reason)
+        bucket = self._spam.get(about)
+        if bucket is None:
+            bucket = self._spam[about] = _Bucket(about, float(SPAM_BURST), now_ns)
+        similar_key = (bucket.about, type_, reason)
         similar = self._similar.get(similar_key)
         if similar is None or now_ns - similar.last_ns > AGGREGATION_WINDOW_NS:
-            similar = self._similar[similar_key] = _Similar({}, now_ns)
-        similar.messages[message] = None
+            similar = self._similar[similar_key] = _Similar((), now_ns)
+        if message not in similar.messages:
+            similar.messages = (*similar.messages, message)
         similar.last_ns = now_ns
         if len(similar.messages) < MAX_SIMILAR:
-            key = (*similar_key, str(reference.get("fieldPath", "")), message)
+            key = (similar_key, str(reference.get("fieldPath", "")), message)
         else:
-            similar.messages.pop(next(iter(similar.messages)))
-            key = similar_key
+            similar.messages = similar.messages[1:]
+            key = (similar_key, "", AGGREGATED_PREFIX)
             message = AGGREGATED_PREFIX + message
         # The spam filter looks last: what it holds back is counted all the same.
-        allowed = self._allowed(about, now_ns)
+        allowed = self._allowed(bucket, now_ns)
         now = timestamps.format_time(now_ns)
         seen = self._seen.get(key)
         if seen is None:
@@ -134,10 +145,8 @@ class EventRecorder:
         if allowed:
             self._put(self._event(reference, type_, reason, seen, now, annotations), new, key)
 
-    def _allowed(self, about: tuple[str, ...], now_ns: int) -> bool:
-        bucket = self._spam.get(about)
-        if bucket is None:
-            bucket = self._spam[about] = _Bucket(float(SPAM_BURST), now_ns)
+    @staticmethod
+    def _allowed(bucket: _Bucket, now_ns: int) -> bool:
         refill = (now_ns - bucket.at_ns) / NS * SPAM_QPS
         bucket.tokens = min(float(SPAM_BURST), bucket.tokens + refill)
         bucket.at_ns = now_ns
@@ -183,7 +192,7 @@ class EventRecorder:
 
     # -- sending ------------------------------------------------------------------------------
 
-    def _put(self, event: Object, new: bool, key: tuple[str, ...]) -> None:
+    def _put(self, event: Object, new: bool, key: _Key) -> None:
         self._queue.put((event, new, key))
         if not self._sending:
             self._sending = True
@@ -196,7 +205,7 @@ class EventRecorder:
         finally:
             self._sending = False
 
-    async def _send(self, event: Object, new: bool, key: tuple[str, ...]) -> None:
+    async def _send(self, event: Object, new: bool, key: _Key) -> None:
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         for _attempt in range(_SENDER_RETRIES):
             try:
