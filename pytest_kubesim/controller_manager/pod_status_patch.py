@@ -37,6 +37,14 @@ def with_pod_condition(pod: Object, condition: Object, now: str) -> Object:
     return meta.with_status(pod, conditions=[*conditions, _condition(condition, now)])
 
 
+def changes_pod_condition(pod: Object, condition: Object) -> bool:
+    """Whether a condition says anything new; that it was observed later is nothing new."""
+    old = meta.condition(pod, condition["type"])
+    return old is None or any(
+        (old.get(key) or "") != (condition.get(key) or "") for key in ("status", "reason", "message")
+    )
+
+
 def _condition(condition: Object, transition: str | None) -> Object:
     new = {"lastProbeTime": None, **condition}
     if transition is None:

@@ -23,7 +23,11 @@ from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import device_taints, fields
 from pytest_kubesim.controller_manager.controller import Controller, Result
 from pytest_kubesim.controller_manager.device_taints import NO_EXECUTE, Eviction
-from pytest_kubesim.controller_manager.pod_status_patch import patch_pod_status, with_pod_condition
+from pytest_kubesim.controller_manager.pod_status_patch import (
+    changes_pod_condition,
+    patch_pod_status,
+    with_pod_condition,
+)
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -220,7 +224,9 @@ class DeviceTaintEvictionController(Controller):
             "reason": "DeletionByDeviceTaintManager",
             "message": "Device Taint manager: deleting due to NoExecute taint",
         }
-        await patch_pod_status(self.client, pod, with_pod_condition(pod, condition, self.now()))
+        if changes_pod_condition(pod, condition):
+            changed = with_pod_condition(pod, condition, self.now())
+            await patch_pod_status(self.client, pod, changed)
         await self.client.delete(PODS, namespace, name, uid=uid)
 
     def _record(self, pod: Object, message: str) -> None:

@@ -19,7 +19,11 @@ from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import fields, node_taints, pods
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller
 from pytest_kubesim.controller_manager.node_fit import NO_EXECUTE, tolerates
-from pytest_kubesim.controller_manager.pod_status_patch import patch_pod_status, with_pod_condition
+from pytest_kubesim.controller_manager.pod_status_patch import (
+    changes_pod_condition,
+    patch_pod_status,
+    with_pod_condition,
+)
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -169,7 +173,9 @@ class TaintEvictionController(Controller):
             "reason": "DeletionByTaintManager",
             "message": "Taint manager: deleting due to NoExecute taint",
         }
-        await patch_pod_status(self.client, pod, with_pod_condition(pod, condition, self.now()))
+        if changes_pod_condition(pod, condition):
+            changed = with_pod_condition(pod, condition, self.now())
+            await patch_pod_status(self.client, pod, changed)
         await self.client.delete(PODS, namespace, name)
 
     def _record(self, key: str, message: str) -> None:
