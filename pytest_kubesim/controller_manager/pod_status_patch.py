@@ -41,7 +41,8 @@ def changes_pod_condition(pod: Object, condition: Object) -> bool:
     """Whether a condition says anything new; that it was observed later is nothing new."""
     old = meta.condition(pod, condition["type"])
     return old is None or any(
-        (old.get(key) or "") != (condition.get(key) or "") for key in ("status", "reason", "message")
+        (old.get(key) or "") != (condition.get(key) or "")
+        for key in ("status", "reason", "message")
     )
 
 
