@@ -85,6 +85,8 @@ def _of_clusters(command: argparse.ArgumentParser, components: str = "all") -> N
     command.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the run (0)")
     command.add_argument("--version", dest="kubernetes_version", default="1.37", metavar="V",
                          help="Kubernetes version (1.37)")
+    command.add_argument("--scheduler-config", metavar="FILE",
+                         help="a KubeSchedulerConfiguration, as kube-scheduler's --config")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

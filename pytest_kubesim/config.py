@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from os import PathLike
 from typing import Any, cast
 
 import attrs
@@ -35,7 +36,8 @@ class ClusterConfig:
     `"controllers"` and scheduler, or `"all"`, kubelets too; `instant`: no simulated latencies;
     `faults` to arm at the beginning: records, as `pytest_kubesim.fault` says them;
     `admission_plugins` that run besides the default ones, by their names (`"NodeRestriction"`),
-    or with a minus before it, that don't (`"-ResourceQuota"`).
+    or with a minus before it, that don't (`"-ResourceQuota"`); `scheduler_config`, a
+    KubeSchedulerConfiguration: a path, YAML text or a dict.
     """
 
     nodes: int = 0
@@ -49,6 +51,7 @@ class ClusterConfig:
     instant: bool = False
     faults: tuple[Any, ...] = ()
     admission_plugins: tuple[str, ...] = ()
+    scheduler_config: Any = None
 
 
 OPTIONS = tuple(field.name for field in attrs.fields(ClusterConfig))
@@ -70,6 +73,11 @@ def merge(base: ClusterConfig, options: Mapping[str, Any], where: str) -> Cluste
     if "admission_plugins" in options:
         plugins = _plugins(where, options["admission_plugins"])
         options = {**options, "admission_plugins": (*base.admission_plugins, *plugins)}
+    if not isinstance(options.get("scheduler_config"), str | PathLike | Mapping | None):
+        raise UsageError(
+            f"{where}: scheduler_config={options['scheduler_config']!r}: give a path, YAML text "
+            "or a dict with a KubeSchedulerConfiguration"
+        )
     config = attrs.evolve(base, **options)
     _whole(where, "nodes", config.nodes, 0, 10_000)
     _whole(where, "control_planes", config.control_planes, 1, 9)

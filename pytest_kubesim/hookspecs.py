@@ -29,7 +29,10 @@ def pytest_kubesim_controllers(config: ClusterConfig) -> Iterable[type]:
 
 @hookspec
 def pytest_kubesim_scheduler_plugins(config: ClusterConfig) -> Iterable[Any]:
-    """Scheduler plugins (see `scheduler.framework.Plugin`) for the default profile.
+    """Scheduler plugins (see `scheduler.framework.Plugin`).
+
+    They run after the default ones; in a cluster with a `scheduler_config`, where that enables them
+    by name (give classes, not instances, for more than one profile).
 
     Parameters: `config`, the options of the cluster that is being made.
     """

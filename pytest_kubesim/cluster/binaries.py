@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.client_go.rest import RESTClient
+from pytest_kubesim.errors import UsageError
 from pytest_kubesim.sim.process import Process
 
 if TYPE_CHECKING:
@@ -59,14 +60,32 @@ def scheduler(
     elect: bool,
     instant: bool,
     plugins: tuple[Any, ...],
+    config: Any = None,
 ) -> Process:
-    """A kube-scheduler, not started yet."""
+    """A kube-scheduler, not started yet.
+
+    Parameters: `plugins` besides the default ones; `config`, a KubeSchedulerConfiguration: a path,
+    YAML text or a dict.
+    """
     from pytest_kubesim.client_go.events import EventRecorder
     from pytest_kubesim.client_go.informer import SharedInformerFactory
     from pytest_kubesim.scheduler.profile import Profile
     from pytest_kubesim.scheduler.scheduler import Scheduler, SchedulerConfiguration
 
-    config = SchedulerConfiguration(latency_ns=(0, 0)) if instant else None
+    settings = SchedulerConfiguration(latency_ns=(0, 0)) if instant else SchedulerConfiguration()
+    profiles = (Profile(plugins=plugins),)
+    if config is not None:
+        from pytest_kubesim.cluster import manifests
+        from pytest_kubesim.scheduler import component_config
+
+        documents = manifests.load(config)
+        if len(documents) != 1:
+            raise UsageError(
+                f"scheduler_config holds {len(documents)} documents.",
+                "Give one KubeSchedulerConfiguration.",
+            )
+        loaded = component_config.load(documents[0], plugins)
+        profiles, settings = loaded.profiles, loaded.settings(settings)
 
     async def work(process: Process, client: RESTClient) -> None:
         scheduler = Scheduler(
@@ -74,8 +93,8 @@ def scheduler(
             client,
             SharedInformerFactory(client),
             EventRecorder(client, "default-scheduler"),
-            profiles=(Profile(plugins=plugins),),
-            config=config,
+            profiles=profiles,
+            config=settings,
         )
         await scheduler.main()
 

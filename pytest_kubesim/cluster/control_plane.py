@@ -252,6 +252,7 @@ class ControlPlane:
                 elect=several,
                 instant=self._instant,
                 plugins=plugins,
+                config=self._cluster.config.scheduler_config,
             )
             scheduler.start()
             self.controller_managers.append(manager)

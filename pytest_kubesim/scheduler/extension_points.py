@@ -69,7 +69,7 @@ class PluginSet:
         return [name for name, _ in self.enabled]
 
     def over(self, defaults: PluginSet) -> PluginSet:
-        """This as a change of `defaults` (`mergePluginSet`): in their order, then the others."""
+        """It as a change of `defaults` (`mergePluginSet`): in their order, then the others."""
         disabled = self.disabled | defaults.disabled
         mine = dict(self.enabled)
         enabled: list[tuple[str, int]] = []

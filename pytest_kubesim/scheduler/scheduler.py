@@ -34,7 +34,12 @@ from pytest_kubesim.scheduler.nominator import Nominator
 from pytest_kubesim.scheduler.pod_info import PodInfo
 from pytest_kubesim.scheduler.profile import DEFAULT_SCHEDULER_NAME, Profile, profile_map
 from pytest_kubesim.scheduler.runtime import Runtime, Services
-from pytest_kubesim.scheduler.scheduling_queue import QueuedPodInfo, SchedulingQueue
+from pytest_kubesim.scheduler.scheduling_queue import (
+    INITIAL_BACKOFF_NS,
+    MAX_BACKOFF_NS,
+    QueuedPodInfo,
+    SchedulingQueue,
+)
 from pytest_kubesim.wire import ConnectionLost
 
 if TYPE_CHECKING:
@@ -55,10 +60,13 @@ class SchedulerConfiguration:
     """How it behaves beside its profiles.
 
     Parameters: `latency_ns`, the least and the most time that one attempt takes (drawn by pod and
-    attempt), in nanoseconds; (0, 0) for none.
+    attempt), in nanoseconds; (0, 0) for none; `initial_backoff_ns` and `max_backoff_ns` of pods
+    that could not be scheduled.
     """
 
     latency_ns: tuple[int, int] = (0, 2_000_000)
+    initial_backoff_ns: int = INITIAL_BACKOFF_NS
+    max_backoff_ns: int = MAX_BACKOFF_NS
 
 
 class Scheduler:
@@ -97,6 +105,8 @@ class Scheduler:
             process,
             self.nominator,
             {name: runtime.queueing() for name, runtime in self.runtimes.items()},
+            initial_backoff_ns=self._config.initial_backoff_ns,
+            max_backoff_ns=self._config.max_backoff_ns,
         )
         self._handlers = EventHandlers(self.cache, self.queue, self.runtimes)
         self._next_start = 0

@@ -2,9 +2,10 @@
 
 The law: a pod is in one place, or in flight (between `pop` and `done`).  A pod that was rejected is
 tried again when a cluster event comes that one of the plugins that rejected it calls helpful;
-events that come while it is in flight count too.  Back-offs (1 s doubling to 10 s) end at whole
-seconds; when the active queue is empty, the next pod that backs off is taken at once, unless it
-failed by a mishap.  After five minutes in the unschedulable pool a pod is tried anyway.
+events that come while it is in flight count too.  Back-offs (1 s doubling to 10 s, unless told
+otherwise) end at whole seconds; when the active queue is empty, the next pod that backs off is
+taken at once, unless it failed by a mishap.  After five minutes in the unschedulable pool a pod is
+tried anyway.
 
 Follows `pkg/scheduler/backend/queue/{scheduling_queue,active_queue,backoff_queue}.go`.
 """
@@ -91,8 +92,16 @@ class SchedulingQueue:
     """The pods that are to be scheduled, of all profiles."""
 
     def __init__(
-        self, process: Process, nominator: Nominator, plugins: Mapping[str, QueueingPlugins]
+        self,
+        process: Process,
+        nominator: Nominator,
+        plugins: Mapping[str, QueueingPlugins],
+        *,
+        initial_backoff_ns: int = INITIAL_BACKOFF_NS,
+        max_backoff_ns: int = MAX_BACKOFF_NS,
     ) -> None:
+        self._initial_backoff_ns = initial_backoff_ns
+        self._max_backoff_ns = max_backoff_ns
         self._process = process
         self._nominator = nominator
         self._plugins = plugins
@@ -379,7 +388,8 @@ class SchedulingQueue:
         if count == 0:
             return 0
         if info.backoff_until_ns == 0:
-            duration = min(INITIAL_BACKOFF_NS << min(count - 1, 10), MAX_BACKOFF_NS)
+            doubled = self._initial_backoff_ns << min(count - 1, 32)
+            duration = min(doubled, self._max_backoff_ns)
             info.backoff_until_ns = (info.timestamp_ns + duration) // NS * NS
         return info.backoff_until_ns
 

@@ -126,8 +126,9 @@ class AssumeCache:
 class VolumeBinder:
     """Finds, assumes and binds the volumes of pods."""
 
-    def __init__(self, handle: Handle) -> None:
+    def __init__(self, handle: Handle, timeout_ns: int = BIND_TIMEOUT_NS) -> None:
         self._handle = handle
+        self._timeout_ns = timeout_ns
         informers = handle.informers
         claims = informers.informer(PERSISTENTVOLUMECLAIMS)
         volumes = informers.informer(PERSISTENTVOLUMES)
@@ -319,7 +320,7 @@ class VolumeBinder:
         except BaseException:
             self.revert(volumes)
             raise
-        deadline_ns = kernel.now_ns + BIND_TIMEOUT_NS
+        deadline_ns = kernel.now_ns + self._timeout_ns
         while not self._is_bound(pod, node, volumes):
             if kernel.now_ns >= deadline_ns or not await kernel.wait_any(
                 self._changed.future(), timeout_ns=deadline_ns - kernel.now_ns

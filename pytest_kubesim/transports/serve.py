@@ -107,6 +107,7 @@ def make(options: argparse.Namespace) -> tuple[Cluster, WallClock]:
             "instant": options.instant,
             "start_time": start,
             "admission_plugins": _plugins(options),
+            "scheduler_config": getattr(options, "scheduler_config", None),
         },
         "serve",
     )

@@ -54,11 +54,22 @@ class Candidate:
 
 
 class DefaultPreemption:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: how many candidates are enough: `min_candidate_nodes_percentage` of the nodes, at
+    least `min_candidate_nodes_absolute`.
+    """
 
     name = "DefaultPreemption"
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        min_candidate_nodes_percentage: int = MIN_CANDIDATES_PERCENTAGE,
+        min_candidate_nodes_absolute: int = MIN_CANDIDATES,
+    ) -> None:
+        self._percentage = min_candidate_nodes_percentage
+        self._absolute = min_candidate_nodes_absolute
         self._handle: Handle | None = None
         self._executor: Executor | None = None
         self._attempts = 0
@@ -151,7 +162,7 @@ class DefaultPreemption:
         self._attempts += 1
         rng = self.handle.process.kernel.rng
         offset = rng.below(count, "preemption-offset", pod.uid, self._attempts)
-        wanted = min(max(count * MIN_CANDIDATES_PERCENTAGE // 100, MIN_CANDIDATES), count)
+        wanted = min(max(count * self._percentage // 100, self._absolute), count)
         budgets = self._budgets.list()
         clean: list[Candidate] = []
         violating: list[Candidate] = []

@@ -67,7 +67,7 @@ DEALLOCATED = "deallocation of ResourceClaim completed"
 DELETED = "deletion of ResourceClaim completed"
 STALE = "cannot schedule extended resource claim"
 BINDING_TIMEOUT_NS = 600 * NS
-"""How long devices may take to be prepared (`DynamicResourcesArgs.bindingTimeout`)."""
+"""How long devices may take to be prepared, unless configured otherwise."""
 BINDING_POLL_NS = 5 * NS
 _TIMED_OUT = "device binding timeout"
 _STATE = "DynamicResources"
@@ -108,11 +108,15 @@ class _State:
 
 
 class DynamicResources:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `binding_timeout_ns`, how long devices may take to be prepared.
+    """
 
     name = "DynamicResources"
 
-    def __init__(self) -> None:
+    def __init__(self, *, binding_timeout_ns: int = BINDING_TIMEOUT_NS) -> None:
+        self._binding_timeout_ns = binding_timeout_ns
         self._handle: Handle | None = None
         self._binder: ClaimBinder | None = None
         self._stores: dict[str, Store] = {}
@@ -302,7 +306,7 @@ class DynamicResources:
         assert self._handle is not None
         since_ns = binding_conditions.waiting_since(claim)
         return since_ns is not None and (
-            since_ns + BINDING_TIMEOUT_NS < self._handle.process.now_ns()
+            since_ns + self._binding_timeout_ns < self._handle.process.now_ns()
         )
 
     def post_filter(
@@ -448,7 +452,7 @@ class DynamicResources:
         self._handle.recorder.eventf(
             pod.pod, None, "Normal", "BindingConditionsPending", "Scheduling", note
         )
-        end_ns = process.now_ns() + BINDING_TIMEOUT_NS
+        end_ns = process.now_ns() + self._binding_timeout_ns
         while not self._are_ready(mine):
             if process.now_ns() + BINDING_POLL_NS > end_ns:
                 raise ClaimError(f"{_TIMED_OUT}: context deadline exceeded")

@@ -86,12 +86,23 @@ class FilterState:
 
 
 class InterPodAffinity:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `hard_pod_affinity_weight`, what a required term of a pod that is there weighs for
+    a pod that it selects; `ignore_preferred_terms_of_existing_pods`, for pods without preferences.
+    """
 
     name = "InterPodAffinity"
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        hard_pod_affinity_weight: int = HARD_POD_AFFINITY_WEIGHT,
+        ignore_preferred_terms_of_existing_pods: bool = False,
+    ) -> None:
         self._handle: Handle | None = None
+        self._hard_weight = hard_pod_affinity_weight
+        self._ignores_existing = ignore_preferred_terms_of_existing_pods
 
     def attach(self, handle: Handle) -> None:
         """Learn where the pods and the namespaces are."""
@@ -193,7 +204,7 @@ class InterPodAffinity:
         assert self._handle is not None
         cache = self._handle.cache
         prefers = bool(pod.preferred_affinity_terms or pod.preferred_anti_affinity_terms)
-        if not prefers and not cache.with_affinity:
+        if not prefers and (self._ignores_existing or not cache.with_affinity):
             return fwk.SKIPPED
         affinity = self._merged(pod.preferred_affinity_terms)
         anti = self._merged(pod.preferred_anti_affinity_terms)
@@ -207,10 +218,11 @@ class InterPodAffinity:
                 _weigh(weights, affinity, other, None, node, 1)
                 _weigh(weights, anti, other, None, node, -1)
                 if other.has_affinity:
-                    _weigh(
-                        weights, other.affinity_terms, pod, ns_labels, node,
-                        1, HARD_POD_AFFINITY_WEIGHT,
-                    )
+                    if self._hard_weight:
+                        _weigh(
+                            weights, other.affinity_terms, pod, ns_labels, node,
+                            1, self._hard_weight,
+                        )
                     _weigh(weights, other.preferred_affinity_terms, pod, ns_labels, node, 1)
                     _weigh(weights, other.preferred_anti_affinity_terms, pod, ns_labels, node, -1)
         if not weights:

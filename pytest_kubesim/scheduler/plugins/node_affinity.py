@@ -12,6 +12,7 @@ from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.node_selection import (
     NODE_NAME_FIELD,
     NOTHING,
+    NodeSelector,
     preferred_terms,
     required_terms,
     term_test,
@@ -24,15 +25,31 @@ if TYPE_CHECKING:
     from pytest_kubesim.scheduler.node_info import NodeInfo
 
 REASON = "node(s) didn't match Pod's node affinity/selector"
+REASON_ADDED = "node(s) didn't match scheduler-enforced node affinity"
 REASON_CONFLICT = "pod affinity terms conflict"
 _REJECTED = fwk.unresolvable(REASON)
+_REJECTED_ADDED = fwk.unresolvable(REASON_ADDED)
 _STATE = "NodeAffinity/preferred"
 
 
 class NodeAffinity:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `added_affinity`, a node affinity that holds for all pods of the profile besides
+    their own.
+    """
 
     name = "NodeAffinity"
+
+    def __init__(self, *, added_affinity: Object | None = None) -> None:
+        added: Object = {"affinity": {"nodeAffinity": added_affinity or {}}}
+        required = required_terms(added)
+        self._added = None if required is None else NodeSelector(required)
+        self._added_preferred = [
+            (entry.get("weight", 0), term_test(entry.get("preference") or NOTHING))
+            for entry in preferred_terms(added)
+            if entry.get("weight")
+        ]
 
     def sign(self, pod: PodInfo) -> Any:
         """Node selector and node affinity decide."""
@@ -49,7 +66,8 @@ class NodeAffinity:
         """Skip a pod without; narrow the search where every term names nodes."""
         terms = required_terms(pod.spec)
         if terms is None:
-            return None, (fwk.SKIPPED if pod.spec.get("nodeSelector") is None else None)
+            idle = self._added is None and pod.spec.get("nodeSelector") is None
+            return None, (fwk.SKIPPED if idle else None)
         if not terms:
             return None, None
         names: set[str] = set()
@@ -64,6 +82,8 @@ class NodeAffinity:
 
     def filter(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> Status | None:
         """Reject a node that does not match."""
+        if self._added is not None and not self._added.matches(node.labels, node.name):
+            return _REJECTED_ADDED
         if pod.required_node_affinity.matches(node.labels, node.name):
             return None
         return _REJECTED
@@ -73,9 +93,9 @@ class NodeAffinity:
     ) -> Status | None:
         """Skip a pod that prefers nothing."""
         preferred = preferred_terms(pod.spec)
-        if not preferred:
+        if not preferred and not self._added_preferred:
             return fwk.SKIPPED
-        state.data[_STATE] = [
+        state.data[_STATE] = self._added_preferred + [
             (entry.get("weight", 0), term_test(entry.get("preference") or NOTHING))
             for entry in preferred
             if entry.get("weight")
@@ -102,8 +122,11 @@ class NodeAffinity:
         """A node comes, or changes its labels, and matches now."""
         return [fwk.on(fwk.NODE, fwk.ADD | fwk.UPDATE_NODE_LABEL, self._node_helps)]
 
-    @staticmethod
-    def _node_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    def _node_helps(self, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+        if new is not None and self._added is not None and not self._added.matches(
+            *_labels_and_name(new)
+        ):
+            return False
         affinity = pod.required_node_affinity
         if new is None or not affinity.matches(*_labels_and_name(new)):
             return False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
+from pytest_kubesim.scheduler.resource_scores import balance
 
 if TYPE_CHECKING:
     from pytest_kubesim.scheduler.framework import CycleState, Status
@@ -18,24 +19,48 @@ if TYPE_CHECKING:
 
 
 class NodeResourcesBalancedAllocation:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `resources` by name, instead of cpu and memory.
+    """
 
     name = "NodeResourcesBalancedAllocation"
 
+    def __init__(self, *, resources: Sequence[str] = ("cpu", "memory")) -> None:
+        self._resources = tuple(resources)
+        self._balance = None if self._resources == ("cpu", "memory") else balance(self._resources)
+
     def sign(self, pod: PodInfo) -> Any:
         """The requests decide."""
-        return pod.requests.milli_cpu, pod.requests.memory
+        requests = pod.requests
+        if self._balance is None:
+            return requests.milli_cpu, requests.memory
+        return (
+            requests.milli_cpu,
+            requests.memory,
+            requests.ephemeral,
+            tuple(requests.scalars.items()),
+        )
 
     def pre_score(
         self, state: CycleState, pod: PodInfo, nodes: Sequence[NodeInfo]
     ) -> Status | None:
         """Skip a pod that requests nothing: it would draw all such pods to one node."""
-        if not pod.requests.milli_cpu and not pod.requests.memory:
-            return fwk.SKIPPED
-        return None
+        requests = pod.requests
+        if self._balance is None:
+            return None if requests.milli_cpu or requests.memory else fwk.SKIPPED
+        wanted = {
+            "cpu": requests.milli_cpu,
+            "memory": requests.memory,
+            "ephemeral-storage": requests.ephemeral,
+            **requests.scalars,
+        }
+        return None if any(wanted.get(name) for name in self._resources) else fwk.SKIPPED
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         """75 where nothing changes, up to 100 where the pod evens out, down to 50."""
+        if self._balance is not None:
+            return self._balance(pod, node)
         requests = pod.requests
         used_cpu, used_memory = node.requested_cpu, node.requested_memory
         after = _balance(

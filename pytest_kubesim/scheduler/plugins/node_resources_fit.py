@@ -1,13 +1,16 @@
 """NodeResourcesFit: what a pod requests must be free; the emptier node scores more.
 
-The strategy is LeastAllocated over cpu and memory, each of weight 1 (the default).
+Unless configured otherwise the strategy is LeastAllocated over cpu and memory, alike.
 
 Follows `pkg/scheduler/framework/plugins/noderesources/{fit,least_allocated}.go`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from pytest_kubesim.client_go.resources import DEVICECLASSES
 from pytest_kubesim.scheduler import extended_resources as extended
@@ -16,6 +19,7 @@ from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
 from pytest_kubesim.scheduler.node_info import NodeInfo
 from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, pod_requests
+from pytest_kubesim.scheduler.resource_scores import strategy
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -32,12 +36,26 @@ TOO_MANY_PODS = "Too many pods"
 
 
 class NodeResourcesFit:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `scoring_strategy` as a configuration's `scoringStrategy`; extended resources that
+    the filter does not look at, by name (`ignored_resources`) and by what is before the slash
+    (`ignored_resource_groups`).
+    """
 
     name = "NodeResourcesFit"
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        scoring_strategy: Object | None = None,
+        ignored_resources: Iterable[str] = (),
+        ignored_resource_groups: Iterable[str] = (),
+    ) -> None:
         self._classes: Store | None = None
+        self._strategy = None if scoring_strategy is None else strategy(scoring_strategy)
+        self._ignored = frozenset(ignored_resources)
+        self._ignored_groups = frozenset(ignored_resource_groups)
 
     def attach(self, handle: Handle) -> None:
         """Learn where device classes are."""
@@ -66,10 +84,22 @@ class NodeResourcesFit:
             and requests.memory <= node.memory - node.requested_memory
         ):
             return None
+        if requests.scalars and (self._ignored or self._ignored_groups):
+            requests = attrs.evolve(requests, scalars={
+                name: value for name, value in requests.scalars.items() if not self._ignores(name)
+            })
         return _why_not(requests, node, state.data.get(extended.DELEGATED) or _NONE)
 
+    def _ignores(self, name: str) -> bool:
+        group, slash, _ = name.partition("/")
+        if not slash or "kubernetes.io/" in name or name.startswith("requests."):
+            return False
+        return name in self._ignored or group in self._ignored_groups
+
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
-        """The mean of the free shares of cpu and memory, after the pod."""
+        """The mean of the free shares of cpu and memory, after the pod, or as configured."""
+        if self._strategy is not None:
+            return self._strategy(pod, node)
         total = weights = 0
         if node.cpu:
             weights = 1

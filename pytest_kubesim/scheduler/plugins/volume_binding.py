@@ -19,7 +19,9 @@ from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.node_selection import NOTHING
 from pytest_kubesim.scheduler.pod_info import PodInfo, claim_name
+from pytest_kubesim.scheduler.resource_scores import utilization_score
 from pytest_kubesim.scheduler.volume_binder import (
+    BIND_TIMEOUT_NS,
     BinderError,
     PodVolumeClaims,
     PodVolumes,
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from pytest_kubesim.scheduler.node_info import NodeInfo
 
 UNBOUND_IMMEDIATE = "pod has unbound immediate PersistentVolumeClaims"
+DEFAULT_SHAPE: tuple[Object, ...] = (
+    {"utilization": 0, "score": 10},
+    {"utilization": 100, "score": 0},
+)
 _STATE = "VolumeBinding"
 
 
@@ -45,18 +51,26 @@ class _State:
 
 
 class VolumeBinding:
-    """The plugin."""
+    """The plugin.
+
+    Parameters: `bind_timeout_ns`, how long bindings are waited for; `shape` of the score by how
+    full volumes or storage would be.
+    """
 
     name = "VolumeBinding"
 
-    def __init__(self) -> None:
+    def __init__(
+        self, *, bind_timeout_ns: int = BIND_TIMEOUT_NS, shape: Sequence[Object] = DEFAULT_SHAPE
+    ) -> None:
+        self._bind_timeout_ns = bind_timeout_ns
+        self._utilization = utilization_score(shape)
         self._handle: Handle | None = None
         self._binder: VolumeBinder | None = None
 
     def attach(self, handle: Handle) -> None:
         """Learn where the claims and volumes are."""
         self._handle = handle
-        self._binder = VolumeBinder(handle)
+        self._binder = VolumeBinder(handle, self._bind_timeout_ns)
 
     @property
     def binder(self) -> VolumeBinder:
@@ -160,7 +174,7 @@ class VolumeBinding:
                     by_class[class_name] = (requested + requested_storage(claim), size)
         if not by_class:
             return 0
-        total = sum(_utilization(*amounts) for amounts in by_class.values())
+        total = sum(self._utilization(*amounts) for amounts in by_class.values())
         return int(total / len(by_class) + 0.5)
 
     def reserve(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
@@ -262,10 +276,3 @@ def _owned_by(claim: Object, pod: PodInfo) -> bool:
         owner.get("controller") and owner.get("uid") == pod.uid
         for owner in claim["metadata"].get("ownerReferences") or ()
     )
-
-
-def _utilization(requested: int, capacity: int) -> int:
-    """The default shape with StorageCapacityScoring: empty 100, full 0."""
-    if capacity == 0 or requested > capacity:
-        return 0
-    return 100 - 100 * requested // capacity
