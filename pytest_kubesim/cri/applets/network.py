@@ -488,7 +488,7 @@ async def ping(proc: Proc, args: list[str]) -> int:
 
 
 async def httpd(proc: Proc, args: list[str]) -> int:
-    """`httpd [-f] [-p port] [-h directory]`."""
+    """`httpd [-f] [-p port] [-h directory]`; without `-f` it goes on in the background."""
     given = await parse(proc, args, "fp:h:vc:u:")
     base = given.get("h") or proc.cwd
     port = int(given.get("p", "80").rpartition(":")[2])
@@ -504,6 +504,13 @@ async def httpd(proc: Proc, args: list[str]) -> int:
         proc.system.serve(port, lambda stream: http1.serve(stream, answer))
     except Fault as fault:
         return await proc.complain(f"bind: {fault}")
+    if "f" in given:
+        return await _serve_on(proc)
+    proc.fork(_serve_on)
+    return 0
+
+
+async def _serve_on(proc: Proc) -> int:
     await proc.system.kernel.future()
     return 0
 

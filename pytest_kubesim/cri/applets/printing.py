@@ -61,17 +61,25 @@ async def printf(proc: Proc, args: list[str]) -> int:
     """`printf format arguments`."""
     if not args:
         return await proc.complain("usage: printf FORMAT [ARG]...")
+    data, problems = formatted(args)
+    await proc.out(data)
+    for problem in problems:
+        await proc.err(f"{proc.name}: {problem}\n")
+    return int(bool(problems))
+
+
+def formatted(args: list[str]) -> tuple[bytes, list[str]]:
+    """What `printf` makes of a format and arguments, and what was wrong with them."""
     template, rest = args[0], args[1:]
-    status = 0
+    made, problems = b"", list[str]()
     while True:
         data, used, problem = _format(template, rest)
-        await proc.out(data)
+        made += data
         if problem:
-            await proc.err(f"{proc.name}: {problem}\n")
-            status = 1
+            problems.append(problem)
         rest = rest[used:]
         if not rest or not used:
-            return status
+            return made, problems
 
 
 def _format(template: str, args: list[str]) -> tuple[bytes, int, str]:

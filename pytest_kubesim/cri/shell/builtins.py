@@ -95,10 +95,48 @@ async def _local(shell: Shell, args: list[str]) -> int:
         await shell.complain("local: not in a function")
         raise Exit(2)
     for word in args:
+        if word.startswith("-"):
+            continue
         name, equals, text = word.partition("=")
-        shell.locals[-1].setdefault(name, shell.variables.get(name))
+        _localize(shell, name)
         if equals:
             shell.assign(name, text)
+    return 0
+
+
+def _localize(shell: Shell, name: str) -> None:
+    before = shell.arrays.pop(name, None)
+    shell.locals[-1].setdefault(name, before or shell.variables.get(name))
+
+
+async def _declare(shell: Shell, args: list[str]) -> int:
+    """`declare [-aAxri] [-p] name[=value] ...` (bash's)."""
+    flags = "".join(word[1:] for word in args if word.startswith("-"))
+    for word in args:
+        if word.startswith(("-", "+")):
+            continue
+        name, equals, text = word.partition("=")
+        if shell.locals and "g" not in flags:
+            _localize(shell, name)
+        if "A" in flags:
+            shell.keyed.add(name)
+        if "A" in flags or "a" in flags:
+            shell.assign_all(name, ())
+        if equals:
+            value = evaluate(text, shell.get_number, shell.assign) if "i" in flags else text
+            shell.assign(name, str(value))
+        if "x" in flags:
+            shell.exported.add(name)
+        if "r" in flags:
+            shell.constant.add(name)
+    return 0
+
+
+async def _mapfile(shell: Shell, args: list[str]) -> int:
+    """`mapfile [-t] [name]`: the lines of standard input as an array (bash's)."""
+    names = [word for word in args if not word.startswith("-")]
+    lines = decode(await shell.proc.read_all()).splitlines(keepends="-t" not in args)
+    shell.assign_all(names[0] if names else "MAPFILE", enumerate(lines))
     return 0
 
 
@@ -110,7 +148,13 @@ async def _unset(shell: Shell, args: list[str]) -> int:
         if functions:
             shell.functions.pop(name, None)
         else:
+            stem, bracket, index = name.partition("[")
+            if bracket and stem in shell.arrays:
+                shell.arrays[stem].pop(shell.index(stem, index.removesuffix("]")), None)
+                continue
             shell.variables.pop(name, None)
+            shell.arrays.pop(name, None)
+            shell.keyed.discard(name)
             shell.exported.discard(name)
     return 0
 
@@ -227,7 +271,7 @@ async def _trap(shell: Shell, args: list[str]) -> int:
     else:
         action, names = words[0], words[1:]
     for given in names:
-        name = signal_name(given)
+        name = "ERR" if shell.bash and given == "ERR" else signal_name(given)
         if name is None:
             await shell.complain(f"trap: {given}: invalid signal specification")
             return 1
@@ -241,7 +285,7 @@ def _set_trap(shell: Shell, name: str, action: str) -> None:
         shell.proc.traps.pop(name, None)
         return
     shell.traps[name] = action
-    if name == "EXIT":
+    if name in ("EXIT", "ERR"):
         return
     if action == "":
         shell.proc.traps[name] = None
@@ -351,12 +395,13 @@ async def kill(proc: Proc, args: list[str]) -> int:
 
 
 async def _read(shell: Shell, args: list[str]) -> int:
-    raw, prompt, timeout, at = False, "", None, 0
+    raw, array, prompt, timeout, at = False, False, "", None, 0
     while at < len(args) and args[at].startswith("-") and len(args[at]) > 1:
         word = args[at]
         at += 1
         for letter in word[1:]:
             raw = raw or letter == "r"
+            array = array or letter == "a"
             if letter in "pt":
                 value = args[at] if at < len(args) else ""
                 at += 1
@@ -373,7 +418,12 @@ async def _read(shell: Shell, args: list[str]) -> int:
         text = text[:-1] + more.removesuffix("\n")
     if not raw:
         text = re.sub(r"\\(.)", r"\1", text)
-    _assign_fields(shell, names, text)
+    if array:
+        blank = shell.ifs == " \t\n"
+        pieces = text.split() if blank else re.split(f"[{re.escape(shell.ifs)}]", text)
+        shell.assign_all(names[0], enumerate(pieces))
+    else:
+        _assign_fields(shell, names, text)
     return 0 if complete else 1
 
 
@@ -475,7 +525,7 @@ async def _let(shell: Shell, args: list[str]) -> int:
     value = 0
     try:
         for word in args:
-            value = evaluate(word, shell.get, shell.assign)
+            value = evaluate(word, shell.get_number, shell.assign)
     except ArithmeticFault as fault:
         await shell.complain(str(fault))
         return 2
@@ -531,15 +581,14 @@ async def _echo(shell: Shell, args: list[str]) -> int:
 
 
 async def _printf(shell: Shell, args: list[str]) -> int:
+    if shell.bash and args[:1] == ["-v"] and len(args) > 2:
+        shell.assign(args[1], decode(printing.formatted(args[2:])[0]))
+        return 0
     return await printing.printf(shell.proc, args)
 
 
 async def _test(shell: Shell, args: list[str]) -> int:
     return await printing.test(shell.proc, args)
-
-
-async def _double_bracket(shell: Shell, args: list[str]) -> int:
-    return await printing.double_bracket(shell.proc, args)
 
 
 async def _bracket(shell: Shell, args: list[str]) -> int:
@@ -554,7 +603,8 @@ BUILTINS: dict[str, Builtin] = {
     "jobs": _jobs, "kill": _kill, "read": _read, "command": _command, "type": _type,
     "umask": _umask, "let": _let, "getopts": _getopts, "echo": _echo, "printf": _printf,
     "test": _test, "[": _bracket,
-    "[[": _double_bracket, "hash": _nothing, "alias": _nothing, "unalias": _nothing,
+    "declare": _declare, "typeset": _declare, "mapfile": _mapfile, "readarray": _mapfile,
+    "shopt": _nothing, "hash": _nothing, "alias": _nothing, "unalias": _nothing,
     "times": _nothing, "ulimit": _nothing,
 }
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 async def sh(proc: Proc) -> int:
     """The shell as a program: `sh [-eux] [-o option] [-c script [name [arguments]]] [file]`."""
-    shell = Shell(proc, proc.argv[0] if proc.argv else "sh", [])
+    name = proc.argv[0] if proc.argv else "sh"
+    shell = Shell(proc, name, [], bash=name.rsplit("/", 1)[-1] == "bash")
+    if shell.bash:
+        shell.variables.setdefault("BASH_VERSION", "5.2.37(1)-release")
     args = list(proc.argv[1:])
     inline = False
     flags: list[str] = []
@@ -53,7 +56,7 @@ async def sh(proc: Proc) -> int:
 
 async def _run(shell: Shell, text: str) -> int:
     try:
-        script = parse(text)
+        script = parse(text, shell.bash)
     except SyntaxFault as fault:
         await shell.complain(f"syntax error: {fault}")
         return 2
@@ -89,7 +92,7 @@ async def _run_input(shell: Shell) -> int:
             line = decode(await handle.pipe.read_until(b"\n"))
             pending += line
             try:
-                script = parse(pending)
+                script = parse(pending, shell.bash)
             except SyntaxFault as fault:
                 if line.endswith("\n") and _incomplete(fault):
                     continue
@@ -114,7 +117,7 @@ async def _leave(shell: Shell) -> int:
         return code
     action = shell.traps.pop("EXIT")
     shell.status = code
-    ended = await shell.main(parse(action) if action else Script())
+    ended = await shell.main(parse(action, shell.bash) if action else Script())
     return code if ended == 0 else ended
 
 

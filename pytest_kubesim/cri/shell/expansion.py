@@ -9,6 +9,8 @@ Follows POSIX.1-2017, section 2.6.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_kubesim.cri.shell import patterns
@@ -16,6 +18,7 @@ from pytest_kubesim.cri.shell.arithmetic import ArithmeticFault, evaluate
 from pytest_kubesim.cri.shell.syntax import (
     Arithmetic,
     Literal,
+    Output,
     Parameter,
     Part,
     Substitution,
@@ -89,27 +92,47 @@ class Expander:
             output = await shell.substitute(part.script)
             result.expand(output, part.quoted)
         elif isinstance(part, Arithmetic):
-            text = await self.text(part.expression)
-            try:
-                value = evaluate(text, shell.get, shell.assign)
-            except ArithmeticFault as fault:
-                raise ExpansionFault(str(fault)) from None
-            result.expand(str(value), part.quoted)
+            result.expand(str(await self.number(part.expression)), part.quoted)
+        elif isinstance(part, Output):
+            result.add(await shell.output_file(part.script), True)
         else:
             await self._parameter(part, result)
 
+    async def number(self, expression: Word) -> int:
+        """The value of an arithmetic expression."""
+        text, shell = await self.text(expression), self._shell
+        try:
+            return evaluate(text, shell.get_number, shell.assign)
+        except ArithmeticFault as fault:
+            raise ExpansionFault(str(fault)) from None
+
+    async def _values(self, part: Parameter) -> tuple[str, list[str] | None]:
+        """Whether a parameter is one value (`""`) or all of them (`@`, `*`), and which."""
+        shell, name = self._shell, part.name
+        if part.operator == "indirect":
+            return "", shell.values(shell.get(name))
+        if part.operator == "keys":
+            return "@", [str(key) for key in shell.elements(name)]
+        if part.index is None:
+            return (name if name in "@*" else ""), shell.values(name)
+        inside = await self.text(part.index)
+        if inside in ("@", "*"):
+            return inside, list(shell.elements(name).values())
+        found = shell.elements(name).get(shell.index(name, inside))
+        return "", None if found is None else [found]
+
     async def _parameter(self, part: Parameter, result: _Fields) -> None:
-        shell, name, operator = self._shell, part.name, part.operator
-        values = shell.values(name)
-        is_set = values is not None and (name not in "@*" or bool(values))
-        text = " ".join(values or ()) if name != "*" else shell.ifs[:1].join(values or ())
+        shell, operator = self._shell, part.operator
+        every, values = await self._values(part)
+        is_set = values is not None and (not every or bool(values))
+        text = " ".join(values or ()) if every != "*" else shell.ifs[:1].join(values or ())
         if operator == "length":
-            self._demand(part, is_set)
-            result.expand(str(len(values or ()) if name in "@*" else len(text)), part.quoted)
+            self._demand(part, is_set or bool(every))
+            result.expand(str(len(values or ()) if every else len(text)), part.quoted)
             return
         kind = operator.lstrip(":")
         absent = not is_set or (operator.startswith(":") and not text)
-        if kind in ("-", "=", "?", "+"):
+        if kind in ("-", "=", "?", "+") and kind:
             if (kind == "+") == absent:
                 if kind == "+":
                     return
@@ -120,19 +143,52 @@ class Expander:
                 await self._default(part, kind, result)
                 return
         else:
-            self._demand(part, is_set)
-        if operator in ("#", "##", "%", "%%"):
-            text = _trimmed(text, await self.pattern(part.argument), operator)
-            values = [text]
-        if name == "@" and part.quoted and not operator:
+            self._demand(part, is_set or bool(every))
+        if operator == ":" and every:
+            values = await self._slice(part, values or [])
+        elif operator and operator not in ("indirect", "keys") and kind not in ("-", "=", "?", "+"):
+            change = await self._change(part)
+            values = [change(value) for value in values or ()]
+            text = " ".join(values)
+        if every == "@" and part.quoted:
             result.list(values or [])
-        elif name in "@*" and not part.quoted and not operator:
+        elif every and not part.quoted:
             for count, value in enumerate(values or ()):
                 if count:
                     result.end()
                 result.expand(value, False)
         else:
             result.expand(text, part.quoted)
+
+    async def _slice(self, part: Parameter, values: list[str]) -> list[str]:
+        start = await self.number(part.argument)
+        if part.name in "@*":
+            # `$@` counts from one.
+            values = [self._shell.name, *values]
+        start = max(0, start + len(values)) if start < 0 else start
+        if part.second is None:
+            return values[start:]
+        return values[start : start + await self.number(part.second)]
+
+    async def _change(self, part: Parameter) -> Callable[[str], str]:
+        """What an operator makes of a value."""
+        operator = part.operator
+        if operator == ":":
+            start = await self.number(part.argument)
+            length = None if part.second is None else await self.number(part.second)
+            return partial(_substring, start=start, length=length)
+        if operator in ("^", "^^", ",", ",,"):
+            return partial(_cased, operator=operator)
+        pattern = await self.pattern(part.argument)
+        if operator[0] != "/":
+            return partial(_trimmed, pattern=pattern, operator=operator)
+        by = await self.text(part.second or ())
+        source = patterns.source(pattern)
+        if not source:
+            return str
+        anchored = {"/#": rf"\A(?:{source})", "/%": rf"(?:{source})\Z"}.get(operator, source)
+        found = re.compile(anchored, re.DOTALL)
+        return lambda value: found.sub(lambda _: by, value, count=0 if operator == "//" else 1)
 
     def _demand(self, part: Parameter, is_set: bool) -> None:
         if not is_set and "u" in self._shell.options and part.name not in "@*":
@@ -159,6 +215,20 @@ class Expander:
         if not text:
             text = "parameter null or not set" if ":" in part.operator else "parameter not set"
         raise ExpansionFault(f"{part.name}: {text}")
+
+
+def _substring(text: str, *, start: int, length: int | None) -> str:
+    start = len(text) + start if start < 0 else start
+    if start < 0 or start > len(text):
+        return ""
+    if length is None:
+        return text[start:]
+    return text[start : len(text) + length] if length < 0 else text[start : start + length]
+
+
+def _cased(text: str, *, operator: str) -> str:
+    change = str.upper if operator[0] == "^" else str.lower
+    return change(text) if len(operator) == 2 else change(text[:1]) + text[1:]
 
 
 def _trimmed(text: str, pattern: patterns.Segments, operator: str) -> str:

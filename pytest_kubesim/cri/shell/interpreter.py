@@ -8,19 +8,24 @@ foreground has ended, or `wait` is interrupted by it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.handles import ReadEnd
-from pytest_kubesim.cri.linux.process import Exit, Proc, decode, outcome
-from pytest_kubesim.cri.shell import patterns, redirections
+from pytest_kubesim.cri.linux.process import Exit, Proc, decode, encode, outcome
+from pytest_kubesim.cri.shell import conditional, patterns, redirections
 from pytest_kubesim.cri.shell.expansion import Expander, ExpansionFault
 from pytest_kubesim.cri.shell.parser import parse
 from pytest_kubesim.cri.shell.syntax import (
     AndOr,
+    Assignment,
+    Calculation,
     Case,
     Command,
+    Conditional,
+    CountedFor,
     For,
     Function,
     Group,
@@ -69,13 +74,17 @@ class Shell(Variables):
     Parameters: `proc`, the process it is; `name`, `$0`; `positional`, `$1` and on.
     """
 
-    def __init__(self, proc: Proc, name: str, positional: list[str]) -> None:
+    def __init__(
+        self, proc: Proc, name: str, positional: list[str], *, bash: bool = False
+    ) -> None:
         super().__init__(proc, name, positional)
+        self.bash = bash
+        """Whether it is bash: what ash does not know is known."""
         self.functions: dict[str, Command] = {}
         self.jobs: dict[int, Proc] = {}
         self.traps: dict[str, str] = {}
         self.pending: list[str] = []
-        self.locals: list[dict[str, str | None]] = []
+        self.locals: list[dict[str, str | dict[int | str, str] | None]] = []
         self.loops = 0
         self.tested = 0
         """Above 0: somebody asks for the status of what runs."""
@@ -84,8 +93,10 @@ class Shell(Variables):
 
     def child(self, proc: Proc) -> Shell:
         """The same shell as it goes on in a child process."""
-        made = Shell(proc, self.name, list(self.positional))
+        made = Shell(proc, self.name, list(self.positional), bash=self.bash)
         made.variables = dict(self.variables)
+        made.arrays = {name: dict(values) for name, values in self.arrays.items()}
+        made.keyed = set(self.keyed)
         made.exported = set(self.exported)
         made.constant = set(self.constant)
         made.functions = dict(self.functions)
@@ -100,6 +111,17 @@ class Shell(Variables):
             if name != "EXIT":
                 proc.traps[name] = None
         return made
+
+    def restore(self, name: str, before: str | dict[int | str, str] | None) -> None:
+        """A local variable ends."""
+        self.arrays.pop(name, None)
+        if isinstance(before, dict):
+            self.variables.pop(name, None)
+            self.arrays[name] = before
+        elif before is None:
+            self.variables.pop(name, None)
+        else:
+            self.variables[name] = before
 
     # -- the whole ----------------------------------------------------------------------------
 
@@ -138,7 +160,7 @@ class Shell(Variables):
 
     async def run_text(self, text: str) -> int:
         """Parse and run (`eval`, traps, `.`)."""
-        return await self.run(parse(text))
+        return await self.run(parse(text, self.bash))
 
     # -- lists --------------------------------------------------------------------------------
 
@@ -173,7 +195,20 @@ class Shell(Variables):
             finally:
                 self.tested -= tested
             if self.status and not tested:
+                await self._trap_failure()
                 self.check_errexit()
+
+    async def _trap_failure(self) -> None:
+        """What bash does for `trap ... ERR`."""
+        action = self.traps.get("ERR")
+        if action and not self.tested:
+            status = self.status
+            self.tested += 1
+            try:
+                await self.run_text(action)
+            finally:
+                self.tested -= 1
+            self.status = status
 
     def check_errexit(self) -> None:
         """End the shell after a failure, under `set -e` and where nobody asks for the status."""
@@ -227,6 +262,14 @@ class Shell(Variables):
         self.status = await child.exited
         return decode(b"".join(pieces).replace(b"\0", b"")).rstrip("\n")
 
+    async def output_file(self, script: Script) -> str:
+        """The path of a file with what a script in `<(...)` writes."""
+        text = await self.substitute(script)
+        path = f"/dev/fd-{self.proc.pid}-{self._count}"
+        handle = self.proc.open(path, "w")
+        await handle.write(encode(f"{text}\n" if text else ""))
+        return path
+
     # -- traps --------------------------------------------------------------------------------
 
     async def run_traps(self) -> None:
@@ -272,6 +315,12 @@ class Shell(Variables):
             await self._loop(command)
         elif isinstance(command, For):
             await self._for(command)
+        elif isinstance(command, CountedFor):
+            await self._counted_for(command)
+        elif isinstance(command, Calculation):
+            self.status = int(await self.expander.number(command.expression) == 0)
+        elif isinstance(command, Conditional):
+            self.status = await conditional.status(self, command.test)
         elif isinstance(command, Case):
             text = await self.expander.text(command.word)
             self.status = 0
@@ -316,6 +365,17 @@ class Shell(Variables):
             if await self._turn(command.body):
                 return
 
+    async def _counted_for(self, command: CountedFor) -> None:
+        number = self.expander.number
+        if command.begin:
+            await number(command.begin)
+        self.status = 0
+        while not command.condition or await number(command.condition):
+            if await self._turn(command.body):
+                return
+            if command.after:
+                await number(command.after)
+
     async def _turn(self, body: Script) -> bool:
         """One turn of a loop; whether it is to be left."""
         self.loops += 1
@@ -338,7 +398,7 @@ class Shell(Variables):
         before = self.status
         self.status = 0
         words = await self._expand_words(command, before)
-        assigned = [(n, await self.expander.text(word)) for n, word in command.assignments]
+        assigned = await self._assigned(command.assignments)
         if "x" in self.options:
             shown = [*(f"{n}={v}" for n, v in assigned), *words]
             await self.proc.err(f"{self.get('PS4') or '+ '}{' '.join(shown)}\n")
@@ -369,11 +429,45 @@ class Shell(Variables):
                         self.assign(variable, text)
                     assigned = []
                 await self._with(assigned, self._builtin(builtin, words))
+                for array in command.arrays:
+                    await self._assign_array(array)
         finally:
             if keep:
                 redirections.let_go(saved)
             else:
                 redirections.restore(self.proc, saved)
+
+    async def _assigned(self, assignments: tuple[Assignment, ...]) -> list[tuple[str, str]]:
+        """What variables are to hold; elements of arrays hold it at once."""
+        found: list[tuple[str, str]] = []
+        for each in assignments:
+            if each.elements is not None:
+                await self._assign_array(each)
+                continue
+            text = await self.expander.text(each.value)
+            if each.index is not None:
+                index = self.index(each.name, await self.expander.text(each.index))
+                before = self.elements(each.name).get(index) or "" if each.more else ""
+                self.assign_element(each.name, index, before + text)
+                continue
+            found.append((each.name, self.get(each.name) + text if each.more else text))
+        return found
+
+    async def _assign_array(self, each: Assignment) -> None:
+        known = self.elements(each.name) if each.more else {}
+        following = max(map(int, known), default=-1) + 1 if each.name not in self.keyed else 0
+        values: dict[int | str, str] = dict(known)
+        for word in each.elements or ():
+            for text in await self.expander.fields((word,)):
+                match = re.match(r"\[([^\]]*)\]=", text)
+                if match is not None:
+                    index = self.index(each.name, match.group(1))
+                    values[index] = text[match.end() :]
+                    following = index + 1 if isinstance(index, int) else 0
+                else:
+                    values[following] = text
+                    following += 1
+        self.assign_all(each.name, values.items())
 
     async def _expand_words(self, command: Simple, before: int) -> list[str]:
         self.status = before
@@ -424,11 +518,8 @@ class Shell(Variables):
             self.status = back.code
         finally:
             self.positional, self.loops = positional, loops
-            for name, text in self.locals.pop().items():
-                if text is None:
-                    self.variables.pop(name, None)
-                else:
-                    self.variables[name] = text
+            for name, before in self.locals.pop().items():
+                self.restore(name, before)
 
     async def _external(
         self,

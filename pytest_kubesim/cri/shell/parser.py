@@ -6,14 +6,19 @@ Follows "Shell Grammar" of POSIX.1-2017, section 2.10, with the words of ash for
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import attrs
 
+from pytest_kubesim.cri.shell import braces
 from pytest_kubesim.cri.shell.syntax import (
     AndOr,
+    Assignment,
+    Calculation,
     Case,
     Command,
+    Conditional,
+    CountedFor,
     For,
     Function,
     Group,
@@ -25,22 +30,24 @@ from pytest_kubesim.cri.shell.syntax import (
     Script,
     Simple,
     Subshell,
+    Test,
     Word,
 )
 from pytest_kubesim.cri.shell.words import Scanner, SyntaxFault, is_name, name_end
 
 _RESERVED = frozenset({
     "if", "then", "else", "elif", "fi", "do", "done", "case", "esac", "while", "until", "for", "{",
-    "}", "!", "in",
+    "}", "!", "in", "[[", "function",
 })
+_DECLARING = frozenset({"declare", "typeset", "local", "readonly", "export"})
 _CLOSING = frozenset({"then", "else", "elif", "fi", "do", "done", "esac", "}"})
-_REDIRECT = re.compile(r"(\d*)(<<-|<<|>>|<&|>&|>\||<>|<|>)")
+_REDIRECT = re.compile(r"(\d*)(<<<|<<-|<<|>>|<&|>&|>\||<>|<(?!\()|>)|(&>>|&>)")
 
 
 @lru_cache(maxsize=1024)
-def parse(text: str) -> Script:
-    """The tree of a script.  Raises `SyntaxFault`."""
-    parser = _Parser(text)
+def parse(text: str, bash: bool = False) -> Script:
+    """The tree of a script; `bash`, whether bash reads it.  Raises `SyntaxFault`."""
+    parser = _Parser(text, bash=bash)
     script = parser.script()
     if parser.scan.at < len(text):
         raise parser.unexpected()
@@ -48,9 +55,13 @@ def parse(text: str) -> Script:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self.scan = Scanner(text, parse)
+    def __init__(self, text: str, *, bash: bool = False) -> None:
+        self.bash = bash
+        self.scan = self._scanner(text)
         self._heredocs: list[tuple[str, bool, bool, list[Word]]] = []
+
+    def _scanner(self, text: str) -> Scanner:
+        return Scanner(text, partial(parse, bash=True) if self.bash else parse, bash=self.bash)
 
     # -- the text between words ---------------------------------------------------------------
 
@@ -91,7 +102,7 @@ class _Parser:
         self._blanks()
         if not self.scan.text.startswith(operator, self.scan.at):
             return False
-        if operator in ("&", "|", ";") and self.scan.peek(2) in ("&&", "||", ";;"):
+        if operator in ("&", "|", ";") and self.scan.peek(2) in ("&&", "||", ";;", "&>"):
             return False
         self.scan.at += len(operator)
         return True
@@ -165,6 +176,10 @@ class _Parser:
     def _command(self) -> Command:
         reserved = self._peek_reserved()
         scan = self.scan
+        if self.bash and scan.peek(2) == "((" and (end := scan.text.find("))", scan.at)) > 0:
+            expression = self._scanner(scan.text[scan.at + 2 : end]).double_quoted("")
+            scan.at = end + 2
+            return Calculation(expression, self._redirects())
         if scan.peek() == "(":
             scan.at += 1
             body = self._body()
@@ -186,6 +201,10 @@ class _Parser:
             return self._for()
         if reserved == "case":
             return self._case()
+        if reserved == "[[":
+            return self._conditional()
+        if reserved == "function":
+            return self._function()
         if reserved in _CLOSING:
             raise self.unexpected()
         return self._simple()
@@ -218,6 +237,15 @@ class _Parser:
         self._expect("for")
         self._blanks()
         scan = self.scan
+        if self.bash and scan.peek(2) == "((" and (end := scan.text.find("))", scan.at)) > 0:
+            parts = scan.text[scan.at + 2 : end].split(";")
+            if len(parts) != 3:
+                raise self.unexpected()
+            scan.at = end + 2
+            self._operator(";")
+            self._newlines()
+            begin, condition, after = (self._scanner(part).double_quoted("") for part in parts)
+            return CountedFor(begin, condition, after, self._do(), self._redirects())
         start = scan.at
         scan.at = name_end(scan.text, start)
         name = scan.text[start : scan.at]
@@ -233,7 +261,7 @@ class _Parser:
                 word = scan.word()
                 if not word:
                     break
-                found.append(word)
+                found += braces.expand(word) if self.bash else [word]
             words = tuple(found)
         self._operator(";")
         self._newlines()
@@ -270,24 +298,110 @@ class _Parser:
         self._expect("esac")
         return Case(word, tuple(branches), self._redirects())
 
+    def _function(self) -> Command:
+        self._expect("function")
+        self._blanks()
+        name = _plain(self.scan.word())
+        if name is None:
+            raise self.unexpected()
+        if self._operator("(") and not self._operator(")"):
+            raise self.unexpected(")")
+        self._newlines()
+        return Function(name, self._command())
+
+    # -- [[ ]] --------------------------------------------------------------------------------
+
+    def _conditional(self) -> Command:
+        self._expect("[[")
+        test = self._test_list()
+        self._test_end()
+        return Conditional(test, self._redirects())
+
+    def _follows(self, operator: str) -> bool:
+        self._newlines()
+        return self._operator(operator)
+
+    def _test_end(self) -> None:
+        self._newlines()
+        if not self.scan.text.startswith("]]", self.scan.at):
+            raise self.unexpected("]]")
+        self.scan.at += 2
+
+    def _test_list(self) -> Test:
+        """Tests with `&&` and `||`, of which `&&` binds closer."""
+        test = self._test_and()
+        while self._follows("||"):
+            test = Test("||", (test, self._test_and()))
+        return test
+
+    def _test_and(self) -> Test:
+        test = self._test()
+        while self._follows("&&"):
+            test = Test("&&", (test, self._test()))
+        return test
+
+    def _test(self) -> Test:
+        self._newlines()
+        scan = self.scan
+        if self._operator("("):
+            test = self._test_list()
+            self._newlines()
+            if not self._operator(")"):
+                raise self.unexpected(")")
+            return test
+        word = scan.word()
+        name = _bare(word)
+        if not word or name == "]]":
+            raise self.unexpected()
+        if name == "!":
+            return Test("!", (self._test(),))
+        self._blanks()
+        if name is not None and re.fullmatch("-[a-zA-Z]", name) and not self._at_test_end():
+            return Test(name, (scan.word(),))
+        operator = re.compile(r"(==|=~|!=|=|<|>|-(?:eq|ne|lt|le|gt|ge|nt|ot|ef)\b)\s").match(
+            scan.text, scan.at
+        )
+        if operator is None:
+            return Test("", (word,))
+        scan.at = operator.end()
+        self._blanks()
+        kind = operator.group(1)
+        return Test(kind, (word, scan.regex() if kind == "=~" else scan.word()))
+
+    def _at_test_end(self) -> bool:
+        return re.compile(r"\]\](?=[\s;&|)]|$)|&&|\|\||\)").match(
+            self.scan.text, self.scan.at
+        ) is not None
+
+    # -- simple commands ----------------------------------------------------------------------
+
     def _simple(self) -> Command:
-        assignments: list[tuple[str, Word]] = []
+        assignments: list[Assignment] = []
+        arrays: list[Assignment] = []
         words: list[Word] = []
         redirects: list[Redirect] = []
         scan = self.scan
         while True:
             self._blanks()
-            redirect = self._redirect()
-            if redirect is not None:
-                redirects.append(redirect)
+            found = self._redirect()
+            if found:
+                redirects += found
                 continue
             if not words and (assignment := self._assignment()) is not None:
                 assignments.append(assignment)
                 continue
+            if self.bash and words and _bare(words[0]) in _DECLARING and (
+                re.compile(r"\w+=\(").match(scan.text, scan.at)
+            ):
+                array = self._assignment()
+                assert array is not None
+                arrays.append(array)
+                words.append((Literal(array.name, quoted=True),))
+                continue
             word = scan.word()
             if not word:
                 break
-            words.append(word)
+            words += braces.expand(word) if self.bash else [word]
             if len(words) == 1 and not assignments and not redirects:
                 self._blanks()
                 name = _plain(word)
@@ -299,48 +413,77 @@ class _Parser:
                     return Function(name, self._command())
         if not (assignments or words or redirects):
             raise self.unexpected()
-        return Simple(tuple(assignments), tuple(words), tuple(redirects))
+        return Simple(tuple(assignments), tuple(words), tuple(redirects), tuple(arrays))
 
-    def _assignment(self) -> tuple[str, Word] | None:
+    def _assignment(self) -> Assignment | None:
         scan = self.scan
-        end = name_end(scan.text, scan.at)
-        name = scan.text[scan.at : end]
-        if not is_name(name) or scan.text[end : end + 1] != "=":
+        start, end = scan.at, name_end(scan.text, scan.at)
+        name, index = scan.text[start:end], None
+        if not is_name(name):
             return None
-        scan.at = end + 1
-        return name, scan.word()
+        if self.bash and scan.text[end : end + 1] == "[":
+            match = re.compile(r"\[([^\]\n]+)\](?=\+?=)").match(scan.text, end)
+            if match is None:
+                return None
+            index = self._scanner(match.group(1)).whole()
+            end = match.end()
+        more = self.bash and scan.text[end : end + 2] == "+="
+        if not more and scan.text[end : end + 1] != "=":
+            return None
+        scan.at = end + 1 + more
+        if self.bash and scan.peek() == "(" and index is None:
+            scan.at += 1
+            return Assignment(name, more=more, elements=self._elements())
+        return Assignment(name, scan.word(), index, more)
+
+    def _elements(self) -> tuple[Word, ...]:
+        """The words of an array, up to the closing parenthesis."""
+        found: list[Word] = []
+        while True:
+            self._newlines()
+            if self._operator(")"):
+                return tuple(found)
+            word = self.scan.word()
+            if not word:
+                raise self.unexpected(")")
+            found += braces.expand(word)
 
     # -- redirections -------------------------------------------------------------------------
 
     def _redirects(self) -> tuple[Redirect, ...]:
-        found: list[Redirect] = []
+        all_found: list[Redirect] = []
         while True:
             self._blanks()
-            redirect = self._redirect()
-            if redirect is None:
-                return tuple(found)
-            found.append(redirect)
+            found = self._redirect()
+            if not found:
+                return tuple(all_found)
+            all_found += found
 
-    def _redirect(self) -> Redirect | None:
+    def _redirect(self) -> list[Redirect]:
+        """What a redirection here stands for; nothing where there is none."""
         scan = self.scan
         match = _REDIRECT.match(scan.text, scan.at)
-        if match is None:
-            return None
-        digits, operator = match.groups()
+        if match is None or (match.group(2) == "<<<" and not self.bash):
+            return []
+        digits, operator, both = match.groups()
         scan.at = match.end()
         self._blanks()
         start = scan.at
         word = scan.word()
         if not word and scan.at == start:
             raise self.unexpected()
+        if both:
+            return [Redirect(1, both[1:], word), Redirect(2, ">&", (Literal("1"),))]
         descriptor = int(digits) if digits else (0 if operator[0] == "<" else 1)
+        if operator == "<<<":
+            return [Redirect(descriptor, "<<", (*word, Literal("\n", quoted=True)))]
         if operator in ("<<", "<<-"):
             text = self._heredoc_mark(scan.text[start : scan.at])
             quoted = text != scan.text[start : scan.at]
             holder: list[Word] = []
             self._heredocs.append((text, operator == "<<-", quoted, holder))
-            return _Pending(descriptor, "<<", (), holder)
-        return Redirect(descriptor, operator, word)
+            return [_Pending(descriptor, "<<", (), holder)]
+        return [Redirect(descriptor, operator, word)]
 
     @staticmethod
     def _heredoc_mark(source: str) -> str:
@@ -364,7 +507,7 @@ class _Parser:
             if quoted:
                 holder.append((Literal(text, quoted=True),))
             else:
-                holder.append(Scanner(text, parse).double_quoted(""))
+                holder.append(self._scanner(text).double_quoted(""))
 
 
 class _Pending(Redirect):
@@ -387,6 +530,13 @@ class _Pending(Redirect):
 def heredoc(redirect: Redirect) -> Word:
     """The text of a here-document."""
     return redirect.text if isinstance(redirect, _Pending) else redirect.target
+
+
+def _bare(word: Word) -> str | None:
+    """A word that is nothing but unquoted text."""
+    if len(word) == 1 and isinstance(word[0], Literal) and not word[0].quoted:
+        return word[0].text
+    return None
 
 
 def _plain(word: Word) -> str | None:

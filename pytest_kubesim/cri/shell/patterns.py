@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Segments = tuple[tuple[str, bool], ...]
 """A word after expansion: texts, each with whether it was quoted."""
 
-_CLASSES = {
+CLASSES = {
     "alpha": "a-zA-Z", "digit": "0-9", "alnum": "a-zA-Z0-9", "space": r"\s", "upper": "A-Z",
     "lower": "a-z", "punct": r"!-/:-@\[-`{-~", "xdigit": "0-9A-Fa-f", "blank": r" \t",
     "cntrl": r"\x00-\x1f\x7f", "print": r" -~", "graph": r"!-~",
@@ -77,7 +77,7 @@ def bracket(inside: str) -> str:
     negated = inside[:1] in ("!", "^")
     body = inside[1:] if negated else inside
     body = body.replace("\\", "\\\\").replace("[", "\\[") if "[:" not in body else body
-    body = re.sub(r"\[:(\w+):\]", lambda m: _CLASSES.get(m.group(1), ""), body)
+    body = re.sub(r"\[:(\w+):\]", lambda m: CLASSES.get(m.group(1), ""), body)
     if body.startswith("]"):
         body = "\\" + body
     return f"[{'^' if negated else ''}{body}]"

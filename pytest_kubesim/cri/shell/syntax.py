@@ -17,12 +17,17 @@ class Literal:
 
 @attrs.frozen(slots=True)
 class Parameter:
-    """`$name`, `${name}`, `${name:-word}`, `${#name}`, `${name%pattern}`, ..."""
+    """`$name`, `${name}`, `${name:-word}`, `${#name}`, `${name%pattern}`, `${name/pattern/text}`,
+    `${name[index]}`, ...
+    """
 
     name: str
     operator: str = ""
     argument: Word = ()
     quoted: bool = False
+    second: Word | None = None
+    """The replacement of `/`; the length of a substring."""
+    index: Word | None = None
 
 
 @attrs.frozen(slots=True)
@@ -41,7 +46,14 @@ class Arithmetic:
     quoted: bool = False
 
 
-Part: TypeAlias = "Literal | Parameter | Substitution | Arithmetic"
+@attrs.frozen(slots=True)
+class Output:
+    """`<(script)`: a file with what a script writes."""
+
+    script: Script
+
+
+Part: TypeAlias = "Literal | Parameter | Substitution | Arithmetic | Output"
 Word: TypeAlias = "tuple[Part, ...]"
 
 
@@ -55,11 +67,65 @@ class Redirect:
 
 
 @attrs.frozen(slots=True)
-class Simple:
-    """Assignments, a command with its arguments, redirections."""
+class Assignment:
+    """`name=value`, `name+=value`, `name[index]=value`, `name=(words)`."""
 
-    assignments: tuple[tuple[str, Word], ...] = ()
+    name: str
+    value: Word = ()
+    index: Word | None = None
+    more: bool = False
+    elements: tuple[Word, ...] | None = None
+
+
+@attrs.frozen(slots=True)
+class Simple:
+    """Assignments, a command with its arguments, redirections.
+
+    `arrays`: those that stand among the arguments of `local`, `declare` and their like.
+    """
+
+    assignments: tuple[Assignment, ...] = ()
     words: tuple[Word, ...] = ()
+    redirects: tuple[Redirect, ...] = ()
+    arrays: tuple[Assignment, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class Test:
+    """`[[ ... ]]`: an operator and what it is about.
+
+    `operator` is `&&`, `||` (about two tests), `!` (about one), an operator of `test` about one or
+    two words, or empty about one word.
+    """
+
+    operator: str
+    parts: tuple[Test | Word, ...]
+
+
+@attrs.frozen(slots=True)
+class Conditional:
+    """`[[ test ]]`."""
+
+    test: Test
+    redirects: tuple[Redirect, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class Calculation:
+    """`((expression))`."""
+
+    expression: Word
+    redirects: tuple[Redirect, ...] = ()
+
+
+@attrs.frozen(slots=True)
+class CountedFor:
+    """`for ((begin; while; after)); do ...; done`."""
+
+    begin: Word
+    condition: Word
+    after: Word
+    body: Script
     redirects: tuple[Redirect, ...] = ()
 
 
@@ -125,7 +191,8 @@ class Function:
     body: Command
 
 
-Command: TypeAlias = "Simple | Subshell | Group | If | Loop | For | Case | Function"
+Control: TypeAlias = "If | Loop | For | CountedFor | Case | Conditional | Calculation"
+Command: TypeAlias = "Simple | Subshell | Group | Function | Control"
 
 
 @attrs.frozen(slots=True)

@@ -5,11 +5,13 @@ A `Scanner` stands at a position of the text; the parser asks it for words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from pytest_kubesim.cri.shell.syntax import (
     Arithmetic,
     Literal,
+    Output,
     Parameter,
     Part,
     Script,
@@ -19,7 +21,15 @@ from pytest_kubesim.cri.shell.syntax import (
 
 SPECIAL = "@*#?-$!0123456789"
 _ENDS = frozenset(" \t\n;&|<>()")
-_OPERATORS = (":-", ":=", ":?", ":+", "##", "%%", "-", "=", "?", "+", "#", "%")
+_OPERATORS = (
+    ":-", ":=", ":?", ":+", "##", "%%", "//", "/#", "/%", "-", "=", "?", "+", "#", "%", "/", ":",
+)
+_CASES = ("^^", ",,", "^", ",")
+_ESCAPES = {
+    "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
+    "v": "\v",
+}
+_ANSI = re.compile(r"\\(?:x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{1,4})|([0-7]{1,3})|(.))", re.DOTALL)
 
 
 class SyntaxFault(Exception):
@@ -29,12 +39,13 @@ class SyntaxFault(Exception):
 class Scanner:
     """A position in a script's text.
 
-    `parse` parses the text of a substitution.
+    `parse` parses the text of a substitution; `bash`, whether what only bash knows is known.
     """
 
-    def __init__(self, text: str, parse: Callable[[str], Script]) -> None:
+    def __init__(self, text: str, parse: Callable[[str], Script], *, bash: bool = False) -> None:
         self.text = text
         self.at = 0
+        self.bash = bash
         self._parse = parse
 
     def peek(self, count: int = 1) -> str:
@@ -58,8 +69,18 @@ class Scanner:
         while self.at < len(text):
             char = text[self.at]
             if char in ends:
+                if self.bash and not quoted and char == "<" and self.peek(2) == "<(" and not (
+                    parts or plain
+                ):
+                    start = self.at + 2
+                    self.at = self._closing(start) + 1
+                    parts.append(Output(self._parse(text[start : self.at - 1])))
+                    continue
                 break
-            if char == "\\":
+            if char == "$" and not quoted and self.peek(2) == "$'":
+                flush()
+                parts.append(Literal(self._ansi(), quoted=True))
+            elif char == "\\":
                 self._backslash(parts, plain, flush, quoted)
             elif char == "'" and not quoted:
                 flush()
@@ -133,6 +154,29 @@ class Scanner:
             parts.append(Literal("".join(plain), quoted=True))
         return tuple(parts)
 
+    def whole(self) -> Word:
+        """All that is left of the text, blanks and all."""
+        return self._parts(frozenset())
+
+    def regex(self) -> Word:
+        """The regular expression that begins here: up to a blank, parentheses and all."""
+        return self._parts(frozenset(" \t\n"))
+
+    def _ansi(self) -> str:
+        """`$'...'`: with the escapes of C."""
+        match = re.compile(r"\$'((?:[^'\\]|\\.)*)'", re.DOTALL).match(self.text, self.at)
+        if match is None:
+            raise SyntaxFault("unterminated quoted string")
+        self.at = match.end()
+
+        def one(found: re.Match[str]) -> str:
+            hexadecimal, long, octal, letter = found.groups()
+            if letter is not None:
+                return _ESCAPES.get(letter, letter if letter in "\\'\"?" else f"\\{letter}")
+            return chr(int(hexadecimal or long, 16) if octal is None else int(octal, 8) & 0xFF)
+
+        return _ANSI.sub(one, match.group(1))
+
     def _until(self, quote: str) -> str:
         end = self.text.find(quote, self.at + 1)
         if end < 0:
@@ -146,7 +190,7 @@ class Scanner:
         following = text[self.at + 1 : self.at + 2]
         if following == "(":
             if text[self.at + 2 : self.at + 3] == "(" and (end := self._arithmetic_end()) > 0:
-                inner = Scanner(text[self.at + 3 : end], self._parse)
+                inner = Scanner(text[self.at + 3 : end], self._parse, bash=self.bash)
                 self.at = end + 2
                 return Arithmetic(inner.double_quoted(""), quoted)
             start = self.at + 2
@@ -184,6 +228,8 @@ class Scanner:
         length = text[at : at + 1] == "#" and text[at + 1 : at + 2] not in ("}", "")
         if length:
             at += 1
+        elif self.bash and text[at : at + 1] == "!" and name_end(text, at + 1) > at + 1:
+            return self._indirect(at + 1, quoted)
         if text[at : at + 1] in SPECIAL and text[at : at + 1]:
             end = at + 1
             while text[at].isdigit() and text[end : end + 1].isdigit():
@@ -194,18 +240,40 @@ class Scanner:
         self.at = end
         if not name:
             raise SyntaxFault("bad substitution")
+        index = None
+        if self.bash and self.peek() == "[":
+            self.at += 1
+            index = self._parts(frozenset("]"))
+            self.at += 1
         if self.peek() == "}":
             self.at += 1
-            return Parameter(name, "length" if length else "", quoted=quoted)
-        operator = next((op for op in _OPERATORS if text.startswith(op, self.at)), "")
+            return Parameter(name, "length" if length else "", quoted=quoted, index=index)
+        known = (*_OPERATORS, *_CASES) if self.bash else _OPERATORS
+        operator = next((op for op in known if text.startswith(op, self.at)), "")
         if not operator or length:
             raise SyntaxFault("bad substitution")
         self.at += len(operator)
-        argument = self._parts(frozenset("}"), quoted=quoted and operator[-1] not in "#%")
+        second = None
+        if operator[0] == "/" or operator == ":":
+            argument = self._parts(frozenset("/}" if operator != ":" else ":}"))
+            if self.peek() != "}":
+                self.at += 1
+                second = self._parts(frozenset("}"), quoted=quoted and operator != ":")
+        else:
+            argument = self._parts(frozenset("}"), quoted=quoted and operator[-1] not in "#%")
         if self.peek() != "}":
             raise SyntaxFault('end of file unexpected (expecting "}")')
         self.at += 1
-        return Parameter(name, operator, argument, quoted)
+        return Parameter(name, operator, argument, quoted, second, index)
+
+    def _indirect(self, at: int, quoted: bool) -> Part:
+        """`${!name}`, `${!name[@]}`."""
+        end = name_end(self.text, at)
+        for tail, operator in (("}", "indirect"), ("[@]}", "keys"), ("[*]}", "keys")):
+            if self.text.startswith(tail, end):
+                self.at = end + len(tail)
+                return Parameter(self.text[at:end], operator, quoted=quoted)
+        raise SyntaxFault("bad substitution")
 
     def _closing(self, at: int) -> int:
         """Where the parenthesis that was opened before `at` closes."""
@@ -219,7 +287,7 @@ class Scanner:
                 if at < 0:
                     break
             elif char == '"':
-                inner = Scanner(text, self._parse)
+                inner = Scanner(text, self._parse, bash=self.bash)
                 inner.at = at + 1
                 inner.double_quoted('"')
                 at = inner.at

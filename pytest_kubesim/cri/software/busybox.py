@@ -5,12 +5,14 @@ from __future__ import annotations
 from pytest_kubesim.cri.applets import (
     archive,
     awk,
+    compressing,
     editing,
     files,
     kernel,
     looking,
     network,
     printing,
+    processes,
     sums,
     system,
     text,
@@ -22,7 +24,7 @@ from pytest_kubesim.cri.software.rootfs import Applet, Software, program
 APPLETS: dict[str, Applet] = {
     **printing.APPLETS, **files.APPLETS, **looking.APPLETS, **text.APPLETS, **editing.APPLETS,
     **awk.APPLETS, **sums.APPLETS, **archive.APPLETS, **system.APPLETS, **network.APPLETS,
-    **kernel.APPLETS,
+    **kernel.APPLETS, **processes.APPLETS, **compressing.APPLETS,
     "kill": kill,
 }
 

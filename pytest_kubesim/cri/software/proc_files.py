@@ -46,6 +46,7 @@ def mount(system: System, container: Container) -> None:
     for place in ("self", "1"):
         put(f"{place}/status", status)
         put(f"{place}/mounts", partial(_mounts, system))
+        put(f"{place}/cmdline", partial(_command_line, system))
         put(f"{place}/cgroup", "0::/\n")
         put(f"{place}/oom_score_adj", f"{cgroup.oom_score_adj}\n")
     for name, value in {**_SYSCTLS, **container.sandbox.config.sysctls}.items():
@@ -70,6 +71,11 @@ def _mounts(system: System) -> bytes:
         "relatime 0 0\n"
         for m in system.mounts.all
     ).encode()
+
+
+def _command_line(system: System) -> bytes:
+    first = system.processes.get(1)
+    return b"" if first is None else b"".join(word.encode() + b"\0" for word in first.argv)
 
 
 def _uptime(container: Container) -> bytes:
