@@ -41,7 +41,8 @@ class _Patience:
 
     def end(self) -> None:
         """Give the user's settings back."""
-        gc.callbacks.remove(self._collected)
+        if self._collected in gc.callbacks:
+            gc.callbacks.remove(self._collected)
         if gc.get_threshold() == self._set:
             gc.set_threshold(*self._users)
 

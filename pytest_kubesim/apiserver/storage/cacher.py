@@ -86,6 +86,7 @@ class Cacher:
         self.ready = False
         self._kvs: dict[str, KeyValue] = {}
         """By key, what etcd says of the object in `objects`."""
+        self._decode = storage.decode
         self._trigger = trigger
         self._keys: list[str] = []
         self._by_trigger: dict[str, dict[str, None]] = {}
@@ -314,7 +315,7 @@ class Cacher:
             self._kvs[key] = kv
         self._index(key, old, obj)
         self.revision = kv.mod_revision
-        change = Change(kv, old_kv, obj, old, self.kernel.now_ns, self.storage.decode)
+        change = Change(kv, old_kv, obj, old, self.kernel.now_ns, self._decode)
         self._remember(change)
         if self._watchers:
             for watcher in self._watchers.concerned(change):
