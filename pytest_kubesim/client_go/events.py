@@ -50,6 +50,10 @@ class EventRecorder:
         self._count = 0
         self._sweeping = False
 
+    def named(self, controller: str) -> EventRecorder:
+        """The recorder of `controller`, by the same client."""
+        return self if controller == self._controller else EventRecorder(self._client, controller)
+
     def eventf(
         self,
         regarding: Object,

@@ -57,7 +57,7 @@ class Runtime:
         self.process = services.process
         self.client = services.client
         self.informers = services.informers
-        self.recorder = services.recorder
+        self.recorder = services.recorder.named(profile.scheduler_name)
         self.cache = services.cache
         self.nominator = services.nominator
         self._pods = services.pods

@@ -89,7 +89,6 @@ class Scheduler:
         self._process = process
         self._client = client
         self._informers = informers
-        self._recorder = recorder
         self._config = config or SchedulerConfiguration()
         self.cache = Cache()
         self.nominator = Nominator()
@@ -128,6 +127,9 @@ class Scheduler:
                 )
             self._schedule_one(queued)
 
+    def _runtime(self, pod: PodInfo) -> Runtime:
+        return self.runtimes[pod.spec.get("schedulerName") or DEFAULT_SCHEDULER_NAME]
+
     def _activate(self, pods: Iterable[PodInfo]) -> None:
         self.queue.activate(pod.uid for pod in pods)
 
@@ -135,7 +137,7 @@ class Scheduler:
 
     def _schedule_one(self, queued: QueuedPodInfo) -> None:
         pod = queued.pod
-        runtime = self.runtimes[pod.spec.get("schedulerName") or DEFAULT_SCHEDULER_NAME]
+        runtime = self._runtime(pod)
         if pod.deleting:
             note = f"skip schedule deleting pod: {pod.namespace}/{pod.name}"
             self._event(pod, "Warning", FAILED_SCHEDULING, SCHEDULING, note)
@@ -336,7 +338,8 @@ class Scheduler:
             return
 
     def _event(self, pod: PodInfo, type_: str, reason: str, action: str, note: str) -> None:
-        self._recorder.eventf(pod.pod, None, type_, reason, action, note)
+        recorder = self._runtime(pod).recorder
+        recorder.eventf(pod.pod, None, type_, reason, action, note)
 
 
 def _on_one_node(failure: Status, node_name: str) -> Status:

@@ -127,3 +127,14 @@ def test_profiles_that_cannot_be_meant_are_refused():
         Profile(disabled={"Nope"}).build()
     with pytest.raises(UsageError, match="NodeName is there twice"):
         Profile(plugins=[type("P", (), {"name": "NodeName"})]).build()
+
+
+def test_a_profile_reports_under_its_own_name():
+    world = World(profiles=[Profile(), Profile(scheduler_name="second")]).nodes(1).start()
+    world.pod("first")
+    world.pod("other", schedulerName="second")
+    world.run()
+    assert {
+        (event["regarding"]["name"], event["reportingController"])
+        for event in world.api.objects["events"].values()
+    } == {("first", "default-scheduler"), ("other", "second")}
