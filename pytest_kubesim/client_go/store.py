@@ -167,6 +167,10 @@ class Store:
         found = self._indexes[name].entries.get(value)
         return list(found.values()) if found else []
 
+    def count(self, name: str, value: str) -> int:
+        """How many objects have `value` in the index `name`."""
+        return len(self._indexes[name].entries.get(value, ()))
+
     def index_values(self, name: str) -> list[str]:
         """The values that objects have in the index `name`, in the order in which they came."""
         return list(self._indexes[name].entries)

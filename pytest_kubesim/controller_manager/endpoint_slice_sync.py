@@ -5,7 +5,10 @@ The law is told in `controllers/endpointslice`.  Follows `endpointslice/{reconci
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
+
+import attrs
 
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.apimachinery.meta import GroupVersionKind
@@ -148,76 +151,23 @@ class EndpointSliceSync:
         """The endpoints by their ports, and the ports."""
         wanted: dict[PortsKey, dict[EndpointKey, Object]] = {}
         ports_of: dict[PortsKey, list[Object]] = {}
-        nodes = self.controller.nodes
-        for pod in selected:
-            if not service_pods.should_be_in_endpoints(pod, terminating=True):
+        nodes, worked = self.controller.nodes, self.controller.worked[address_type]
+        placed = [(pod, nodes.get(fields.text(pod["spec"], "nodeName"))) for pod in selected]
+        for pod, shown in zip(selected, worked.out(self.key, self.service, placed), strict=True):
+            if shown is None:
                 continue
-            ports = self.ports_of(pod)
-            key = endpoint_slices.ports_key(ports)
-            ports_of.setdefault(key, ports)
-            endpoints = wanted.setdefault(key, {})
-            node_name = fields.text(pod["spec"], "nodeName")
-            node = nodes.get(node_name)
-            if node is None and not self.spec.get("publishNotReadyAddresses"):
+            ports_of.setdefault(shown.ports_key, shown.ports)
+            endpoints = wanted.setdefault(shown.ports_key, {})
+            if shown.endpoint is None:
                 self.errors.append(
                     SyncError(
                         f"skipping Pod {meta.name(pod)} for Service {self.key}: "
-                        f"Node {node_name} Not Found"
+                        f"Node {fields.text(pod['spec'], 'nodeName')} Not Found"
                     )
                 )
-                continue
-            endpoint = self.endpoint_of(pod, node, address_type)
-            if endpoint["addresses"]:
-                endpoints[endpoint_slices.endpoint_key(endpoint)] = endpoint
+            elif shown.endpoint["addresses"]:
+                endpoints[shown.key] = shown.endpoint
         return wanted, ports_of
-
-    def ports_of(self, pod: Object) -> list[Object]:
-        """The Service's ports as this pod has them."""
-        found: list[Object] = []
-        for port in fields.objects(self.spec, "ports"):
-            number = service_pods.find_port(pod, port)
-            if number is None:
-                continue
-            entry: Object = {
-                "name": fields.text(port, "name"),
-                "port": number,
-                "protocol": port.get("protocol", "TCP"),
-            }
-            if port.get("appProtocol") is not None:
-                entry["appProtocol"] = port["appProtocol"]
-            found.append(entry)
-        return endpoint_slices.sorted_ports(found)
-
-    def endpoint_of(self, pod: Object, node: Object | None, address_type: str) -> Object:
-        """The endpoint of a pod (`podToEndpoint`)."""
-        serving = pods.is_ready(pod)
-        terminating = meta.deletion_timestamp(pod) is not None
-        publish = bool(self.spec.get("publishNotReadyAddresses"))
-        endpoint: Object = {
-            "addresses": [
-                service_pods.canonical_ip(ip)
-                for ip in service_pods.pod_ips(pod)
-                if service_pods.is_ipv6(ip) == (address_type == "IPv6")
-            ],
-            "conditions": {
-                "ready": publish or (serving and not terminating),
-                "serving": serving,
-                "terminating": terminating,
-            },
-            "targetRef": {
-                "kind": "Pod",
-                "namespace": meta.namespace(pod),
-                "name": meta.name(pod),
-                "uid": meta.uid(pod),
-            },
-        }
-        if node_name := fields.text(pod["spec"], "nodeName"):
-            endpoint["nodeName"] = node_name
-        if node is not None and (zone := meta.labels(node).get(topology_cache.ZONE)):
-            endpoint["zone"] = zone
-        if service_pods.should_set_hostname(pod, self.service):
-            endpoint["hostname"] = pod["spec"]["hostname"]
-        return endpoint
 
     def labels_for(self, endpoint_slice: Object | None) -> tuple[dict[str, str], bool]:
         """The labels of a slice, and whether it has others (`setEndpointSliceLabels`)."""
@@ -405,6 +355,89 @@ class _Packing:
             if 0 <= room < least:
                 best, least = name, room
         return best
+
+
+@attrs.frozen(slots=True)
+class Shown:
+    """How slices show a pod."""
+
+    ports_key: PortsKey
+    ports: list[Object]
+    key: EndpointKey = ()
+    endpoint: Object | None = None
+    """None where its Node is not known."""
+
+
+def _shown(
+    address_type: str, service: Object, pod: Object, node: Object | None
+) -> Shown | None:
+    """How slices of one address type show a pod; None: not at all."""
+    if not service_pods.should_be_in_endpoints(pod, terminating=True):
+        return None
+    ports = _ports_of(service, pod)
+    ports_key = endpoint_slices.ports_key(ports)
+    if node is None and not service["spec"].get("publishNotReadyAddresses"):
+        return Shown(ports_key, ports)
+    endpoint = _endpoint_of(service, pod, node, address_type)
+    return Shown(ports_key, ports, endpoint_slices.endpoint_key(endpoint), endpoint)
+
+
+ADDRESS_TYPES = {
+    address_type: partial(_shown, address_type) for address_type in ("IPv4", "IPv6")
+}
+"""How slices of each type show a pod."""
+
+
+def _ports_of(service: Object, pod: Object) -> list[Object]:
+    """The Service's ports as this pod has them."""
+    found: list[Object] = []
+    for port in fields.objects(service["spec"], "ports"):
+        number = service_pods.find_port(pod, port)
+        if number is None:
+            continue
+        entry: Object = {
+            "name": fields.text(port, "name"),
+            "port": number,
+            "protocol": port.get("protocol", "TCP"),
+        }
+        if port.get("appProtocol") is not None:
+            entry["appProtocol"] = port["appProtocol"]
+        found.append(entry)
+    return endpoint_slices.sorted_ports(found)
+
+
+def _endpoint_of(
+    service: Object, pod: Object, node: Object | None, address_type: str
+) -> Object:
+    """The endpoint of a pod (`podToEndpoint`)."""
+    serving = pods.is_ready(pod)
+    terminating = meta.deletion_timestamp(pod) is not None
+    publish = bool(service["spec"].get("publishNotReadyAddresses"))
+    endpoint: Object = {
+        "addresses": [
+            service_pods.canonical_ip(ip)
+            for ip in service_pods.pod_ips(pod)
+            if service_pods.is_ipv6(ip) == (address_type == "IPv6")
+        ],
+        "conditions": {
+            "ready": publish or (serving and not terminating),
+            "serving": serving,
+            "terminating": terminating,
+        },
+        "targetRef": {
+            "kind": "Pod",
+            "namespace": meta.namespace(pod),
+            "name": meta.name(pod),
+            "uid": meta.uid(pod),
+        },
+    }
+    if node_name := fields.text(pod["spec"], "nodeName"):
+        endpoint["nodeName"] = node_name
+    if node is not None and (zone := meta.labels(node).get(topology_cache.ZONE)):
+        endpoint["zone"] = zone
+    if service_pods.should_set_hostname(pod, service):
+        endpoint["hostname"] = pod["spec"]["hostname"]
+    return endpoint
 
 
 def _address_types(service: Object) -> list[str]:

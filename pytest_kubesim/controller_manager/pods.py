@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CONTROLLER_INDEX = "podController"
 STANDING_TALLY = "standing"
 NODE_INDEX = "spec.nodeName"
+LABEL_INDEX = "labels"
 
 _TERMINAL = ("Succeeded", "Failed")
 
@@ -178,6 +179,32 @@ def orphan_standings(store: Store, namespace: str) -> Mapping[Standing, int]:
 def add_node_index(store: Store) -> None:
     """Index pods by the node they are bound to."""
     store.add_indexer(NODE_INDEX, _node_index)
+
+
+def _label_index(pod: Object) -> list[str]:
+    metadata = pod["metadata"]
+    namespace = metadata["namespace"]
+    return [
+        f"{namespace}/{key}={value}" for key, value in fields.strings(metadata, "labels").items()
+    ]
+
+
+def add_label_index(store: Store) -> None:
+    """Index pods by each of their labels."""
+    store.add_indexer(LABEL_INDEX, _label_index)
+
+
+def labelled(store: Store, namespace: str, wanted: Mapping[str, str]) -> list[Object]:
+    """The pods of a namespace that have all of these labels."""
+    if not wanted:
+        return store.list(namespace)
+    values = [f"{namespace}/{key}={value}" for key, value in wanted.items()]
+    fewest = min(values, key=lambda value: store.count(LABEL_INDEX, value))
+    found = store.by_index(LABEL_INDEX, fewest)
+    if len(values) == 1:
+        return found
+    pairs = wanted.items()
+    return [pod for pod in found if pairs <= pod["metadata"]["labels"].items()]
 
 
 def of_owner(store: Store, owner: Object, kind: str, *, orphans: bool) -> list[Object]:

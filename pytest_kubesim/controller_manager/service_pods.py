@@ -6,12 +6,14 @@ What the endpoints and the endpointslice controllers have in common.  Follows
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import attrs
 
-from pytest_kubesim.apimachinery import labels, meta
+from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import fields, pods
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS = "service.kubernetes.io/headless"
 NO_CLUSTER_IP = "None"
+SELECTOR_INDEX = "selector"
+
+T = TypeVar("T")
 
 
 def should_be_in_endpoints(pod: Object, *, terminating: bool) -> bool:
@@ -46,6 +51,7 @@ def is_ipv6(address: str) -> bool:
     return ":" in address
 
 
+@lru_cache(maxsize=16_384)
 def canonical_ip(address: str) -> str:
     """An address as Go prints it; empty for what is none."""
     try:
@@ -95,13 +101,32 @@ def find_port(pod: Object, port: Object) -> int | None:
 # -- which Services a pod's change concerns ------------------------------------------------------
 
 
+def _selector_index(service: Object) -> tuple[str, ...]:
+    selector = service["spec"].get("selector")
+    if selector is None:
+        return ()
+    namespace = meta.namespace(service)
+    if not selector:
+        return (namespace,)
+    key = min(selector)
+    return (f"{namespace}/{key}={selector[key]}",)
+
+
+def add_selector_index(services: Store) -> None:
+    """Index Services by one of the labels that they ask for."""
+    services.add_indexer(SELECTOR_INDEX, _selector_index)
+
+
 def services_of(services: Store, namespace: str, pod_labels: Mapping[str, str]) -> list[str]:
     """The keys of the Services that select these labels."""
+    candidates = services.by_index(SELECTOR_INDEX, namespace)
+    for key, value in pod_labels.items():
+        candidates += services.by_index(SELECTOR_INDEX, f"{namespace}/{key}={value}")
+    pairs = pod_labels.items()
     return [
         key_of(service)
-        for service in services.list(namespace)
-        if service["spec"].get("selector") is not None
-        and labels.from_set(service["spec"]["selector"]).matches(pod_labels)
+        for service in candidates
+        if service["spec"]["selector"].items() <= pairs
     ]
 
 
@@ -114,7 +139,9 @@ def services_to_update(services: Store, old: Object | None, new: Object | None) 
         return services_of(services, namespace, meta.labels(pod))
     if meta.resource_version(old) == meta.resource_version(new):
         return []
-    relabelled = meta.labels(old) != meta.labels(new) or _domain(old) != _domain(new)
+    relabelled = meta.labels(old) != meta.labels(new) or (
+        old["spec"] is not new["spec"] and _domain(old) != _domain(new)
+    )
     changed = _changed(old, new)
     if not changed and not relabelled:
         return []
@@ -137,6 +164,43 @@ def _changed(old: Object, new: Object) -> bool:
     if meta.deletion_timestamp(old) or meta.deletion_timestamp(new):
         return True
     return pods.is_ready(old) != pods.is_ready(new) or pod_ips(old) != pod_ips(new)
+
+
+# -- what is worked out for each pod -------------------------------------------------------------
+
+
+class Worked(Generic[T]):
+    """What was worked out for the pods of Services, as long as neither has changed.
+
+    Parameters: `work`, called with a Service, a pod and the Node that it is on (or None).
+    """
+
+    __slots__ = ("_kept", "_work")
+
+    def __init__(self, work: Callable[[Object, Object, Object | None], T]) -> None:
+        self._work = work
+        self._kept: dict[str, tuple[Object, dict[str, tuple[Object, Object | None, T]]]] = {}
+
+    def out(
+        self, key: str, service: Object, selected: Iterable[tuple[Object, Object | None]]
+    ) -> list[T]:
+        """The results for pods and their Nodes, in order; `key` is the Service's (and a use's)."""
+        before, known = self._kept.get(key, (service, {}))
+        if before is not service:
+            known = {}
+        fresh: dict[str, tuple[Object, Object | None, T]] = {}
+        for pod, node in selected:
+            name = pod["metadata"]["name"]
+            entry = known.get(name)
+            if entry is None or entry[0] is not pod or entry[1] is not node:
+                entry = pod, node, self._work(service, pod, node)
+            fresh[name] = entry
+        self._kept[key] = service, fresh
+        return [entry[2] for entry in fresh.values()]
+
+    def forget(self, key: str) -> None:
+        """The Service is gone."""
+        self._kept.pop(key, None)
 
 
 # -- when something changed ----------------------------------------------------------------------

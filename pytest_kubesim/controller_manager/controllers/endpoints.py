@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_kubesim.apimachinery import labels, meta, status
+from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.client_go.resources import ENDPOINTS, PODS, SERVICES
 from pytest_kubesim.controller_manager import (
     endpoint_subsets,
@@ -55,6 +55,9 @@ class EndpointsController(Controller):
         self.pods = self.watch(
             PODS, add=self._add_pod, update=self._update_pod, delete=self._delete_pod
         )
+        service_pods.add_selector_index(self.services)
+        pods.add_label_index(self.pods)
+        self.worked = service_pods.Worked(_subsets)
         self.endpoints = self.watch(ENDPOINTS, delete=self.enqueue)
 
     def _add_pod(self, pod: Object) -> None:
@@ -83,12 +86,10 @@ class EndpointsController(Controller):
         if spec.get("type") == "ExternalName" or spec.get("selector") is None:
             return None
         namespace = meta.namespace(service)
-        selects = labels.from_set(spec["selector"]).matches
-        selected = [p for p in self.pods.list(namespace) if selects(meta.labels(p))]
+        selected = pods.labelled(self.pods, namespace, spec["selector"])
         changed = self.trigger_times.compute(service, selected)
-        subsets = endpoint_subsets.repack(
-            [subset for pod in selected for subset in self._subsets(service, pod)]
-        )
+        found = self.worked.out(key, service, ((pod, None) for pod in selected))
+        subsets = endpoint_subsets.repack([subset for part in found for subset in part])
         current = self.endpoints.get(key)
         if current is not None:
             version = meta.resource_version(current)
@@ -110,33 +111,10 @@ class EndpointsController(Controller):
             if not status.is_not_found(error):
                 raise
         self.trigger_times.forget(key)
+        self.worked.forget(key)
         self.stale.pop(key, None)
 
     # -- what should be there -----------------------------------------------------------------
-
-    @staticmethod
-    def _subsets(service: Object, pod: Object) -> list[Object]:
-        spec = service["spec"]
-        publish_all = bool(spec.get("publishNotReadyAddresses"))
-        if not service_pods.should_be_in_endpoints(pod, terminating=publish_all):
-            return []
-        address = _address(service, pod)
-        if address is None:
-            return []
-        field = "addresses" if publish_all or pods.is_ready(pod) else "notReadyAddresses"
-        ports = fields.objects(spec, "ports")
-        if not ports:
-            headless = spec.get("clusterIP") == service_pods.NO_CLUSTER_IP
-            return [{field: [address]}] if headless else []
-        found: list[Object] = []
-        for port in ports:
-            number = service_pods.find_port(pod, port)
-            if number is not None:
-                entry = {
-                    key: port[key] for key in ("name", "protocol", "appProtocol") if key in port
-                }
-                found.append({field: [address], "ports": [{**entry, "port": number}]})
-        return found
 
     @staticmethod
     def _is_current(current: Object, service: Object, subsets: list[Object]) -> bool:
@@ -206,6 +184,30 @@ class EndpointsController(Controller):
             raise
         if meta.resource_version(updated) != meta.resource_version(current):
             self.stale[key] = meta.resource_version(current)
+
+
+def _subsets(service: Object, pod: Object, _node: Object | None) -> list[Object]:
+    spec = service["spec"]
+    publish_all = bool(spec.get("publishNotReadyAddresses"))
+    if not service_pods.should_be_in_endpoints(pod, terminating=publish_all):
+        return []
+    address = _address(service, pod)
+    if address is None:
+        return []
+    field = "addresses" if publish_all or pods.is_ready(pod) else "notReadyAddresses"
+    ports = fields.objects(spec, "ports")
+    if not ports:
+        headless = spec.get("clusterIP") == service_pods.NO_CLUSTER_IP
+        return [{field: [address]}] if headless else []
+    found: list[Object] = []
+    for port in ports:
+        number = service_pods.find_port(pod, port)
+        if number is not None:
+            entry = {
+                key: port[key] for key in ("name", "protocol", "appProtocol") if key in port
+            }
+            found.append({field: [address], "ports": [{**entry, "port": number}]})
+    return found
 
 
 def _address(service: Object, pod: Object) -> Object | None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_kubesim.apimachinery import labels, meta
+from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.resources import ENDPOINTSLICES, NODES, PODS, SERVICES
 from pytest_kubesim.controller_manager import (
+    endpoint_slice_sync,
     endpoint_slices,
+    pods,
     service_pods,
     topology_cache,
 )
@@ -67,6 +69,12 @@ class EndpointSliceController(Controller):
             update=self._update_slice,
             delete=self._delete_slice,
         )
+        service_pods.add_selector_index(self.services)
+        pods.add_label_index(self.pods)
+        self.worked = {
+            address_type: service_pods.Worked(work)
+            for address_type, work in endpoint_slice_sync.ADDRESS_TYPES.items()
+        }
         endpoint_slices.add_index(self.slices)
         self.nodes = self.watch(
             NODES, add=self._check_nodes, update=self._update_node, delete=self._check_nodes
@@ -135,14 +143,13 @@ class EndpointSliceController(Controller):
         if service is None:
             self.trigger_times.forget(key)
             self.tracker.forget(key)
+            for address_type in endpoint_slice_sync.ADDRESS_TYPES:
+                self.worked[address_type].forget(key)
             return None
         spec = service["spec"]
         if spec.get("type") == "ExternalName" or spec.get("selector") is None:
             return None
-        selects = labels.from_set(spec["selector"]).matches
-        selected = [
-            pod for pod in self.pods.list(meta.namespace(service)) if selects(meta.labels(pod))
-        ]
+        selected = pods.labelled(self.pods, meta.namespace(service), spec["selector"])
         existing = [
             endpoint_slice
             for endpoint_slice in endpoint_slices.of_service(self.slices, key, CONTROLLER_NAME)
