@@ -209,7 +209,8 @@ class Worked(Generic[T]):
 @attrs.define(slots=True)
 class _State:
     service: str
-    pods: dict[str, str]
+    pods: dict[str, tuple[Object, str]]
+    """By name the pod, and since when it has been ready or not."""
 
 
 class TriggerTimeTracker:
@@ -225,19 +226,22 @@ class TriggerTimeTracker:
         key = key_of(service)
         old = self._states.get(key)
         earliest = ""
-        times: dict[str, str] = {}
+        before = old.pods if old is not None else {}
+        now: dict[str, tuple[Object, str]] = {}
         for pod in selected:
-            condition = pods.ready_condition(pod)
-            time = fields.text(condition, "lastTransitionTime") if condition else ""
-            if not time:
-                continue
-            times[meta.name(pod)] = time
-            if old is None or time > old.pods.get(meta.name(pod), ""):
-                earliest = min(earliest, time) if earliest else time
+            name = pod["metadata"]["name"]
+            entry = before.get(name)
+            if entry is None or entry[0] is not pod:
+                condition = pods.ready_condition(pod)
+                time = fields.text(condition, "lastTransitionTime") if condition else ""
+                if time > (entry[1] if entry is not None else ""):
+                    earliest = min(earliest, time) if earliest else time
+                entry = pod, time
+            now[name] = entry
         created = meta.creation_timestamp(service) or ""
         if old is not None and created > old.service:
             earliest = min(earliest, created) if earliest else created
-        self._states[key] = _State(created, times)
+        self._states[key] = _State(created, now)
         return created if old is None else earliest
 
     def forget(self, key: str) -> None:
