@@ -75,6 +75,8 @@ class ContainerConfig:
     """Whether what it waits for is work that never ends."""
     resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     """Requests and limits that it has now, whatever its pod may ask for."""
+    pod_resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """Those of its pod as a whole, whose limits hold where it has none of its own."""
     cgroup: Callable[[Container], Settings] | None = None
     """Gives the settings of its cgroup, as they are when it is asked."""
     later: Callable[[], Awaitable[tuple[dict[str, str], tuple[Mounted, ...]]]] | None = None

@@ -11,14 +11,14 @@ Follows `pkg/kubelet/allocation/{allocation_manager,handlers}.go`, the resize co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.apimachinery.golang import json_text
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.cri.container import RUNNING, Container
 from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING
+from pytest_kubesim.kubelet.restart_policy import is_sidecar
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -221,7 +221,9 @@ class Allocations:
             self._conditions.pop(uid, None)
             self._pending.pop(uid, None)
             return
-        if any(True for _ in differing(pod, state)):
+        sandbox = state.active_sandbox
+        moved = sandbox is not None and pod_moved(pod, sandbox.pod)
+        if moved or any(True for _ in differing(pod, state)):
             if IN_PROGRESS not in (self._conditions.get(uid) or NOTHING):
                 self._set(uid, IN_PROGRESS, "", "", pod["metadata"].get("generation") or 0)
             return
@@ -248,11 +250,16 @@ class Allocations:
 
 
 def differing(pod: Object, state: PodState) -> Iterator[tuple[Object, Container]]:
-    """The running containers that have something else than the pod was allocated."""
+    """The running containers that have something else than the pod was allocated.
+
+    Init containers that end are not waited for, as `isResizableContainer` says.
+    """
     spec = pod["spec"]
-    for container in (*spec["containers"], *(spec.get("initContainers") or ())):
+    outer: Object = spec.get("resources") or NOTHING
+    sidecars = [c for c in spec.get("initContainers") or () if is_sidecar(c)]
+    for container in (*spec["containers"], *sidecars):
         run = state.find(container["name"])
-        if run is not None and run.state == RUNNING and changes(container, run):
+        if run is not None and run.state == RUNNING and changes(container, run, outer):
             yield container, run
 
 
@@ -271,43 +278,87 @@ def actual(pod: Object, state: PodState) -> Object:
     return {**pod, "spec": spec}
 
 
-def changes(container: Object, run: Container) -> list[str]:
-    """Which of cpu and memory a running container has otherwise than it should."""
+def changes(container: Object, run: Container, outer: Object) -> list[str]:
+    """Which of cpu and memory a running container has otherwise than it should.
+
+    `outer`: what the pod as a whole was allocated.
+    """
     wanted: Object = container.get("resources") or NOTHING
+    config = run.config
+    if config.resources is wanted and config.pod_resources is outer:
+        return []
     return [
         name
         for name in _RESIZABLE
-        if any(
-            cgroups.units(name, (wanted.get(field) or NOTHING).get(name) or "0")
-            != cgroups.units(name, (run.config.resources.get(field) or NOTHING).get(name) or "0")
-            for field in ("requests", "limits")
-        )
+        if _units(name, "requests", wanted) != _units(name, "requests", config.resources)
+        or limit_of(name, wanted, outer) != limit_of(name, config.resources, config.pod_resources)
     ]
 
 
-def needs_restart(container: Object, run: Container) -> bool:
+def limit_of(name: str, resources: Mapping[str, Any], outer: Mapping[str, Any]) -> int:
+    """A container's limit, that of its pod where it has none (`kubeutil.GetLimits`); 0: none."""
+    return _units(name, "limits", resources) or _units(name, "limits", outer)
+
+
+def _units(name: str, field: str, resources: Mapping[str, Any]) -> int:
+    amount = (resources.get(field) or NOTHING).get(name)
+    return cgroups.units(name, amount) if amount else 0
+
+
+def pod_moved(pod: Object, before: Object | None) -> bool:
+    """Whether the pod as a whole was allocated something else than it had before."""
+    if before is None or before is pod:
+        return False
+    wanted: Object = pod["spec"].get("resources") or NOTHING
+    has: Object = before["spec"].get("resources") or NOTHING
+    return wanted is not has and any(
+        _units(name, field, wanted) != _units(name, field, has)
+        for name in _RESIZABLE
+        for field in ("requests", "limits")
+    )
+
+
+def needs_restart(container: Object, run: Container, outer: Object) -> bool:
     """Whether what changes cannot be changed while it runs (`resizePolicy`)."""
-    changed = changes(container, run)
+    changed = changes(container, run, outer)
     return any(
         policy["resourceName"] in changed and policy.get("restartPolicy") == "RestartContainer"
         for policy in container.get("resizePolicy") or ()
     )
 
 
-def why_not_shrunk(container: Object, run: Container) -> str:
-    """Why a memory limit cannot be lowered now; empty if it can (`validateMemoryResizeAction`)."""
-    limits: Object = (container.get("resources") or NOTHING).get("limits") or NOTHING
-    wanted = quantity.value(limits.get("memory") or "0")
-    has = (run.config.resources.get("limits") or NOTHING).get("memory")
-    if not wanted or (has and wanted >= quantity.value(has)):
+def why_not_shrunk(
+    resized: Iterable[tuple[Object, Container]],
+    outer: Object,
+    pod_limits: tuple[int | None, int | None],
+    running: list[Container],
+) -> str:
+    """Why memory limits cannot be lowered now; empty if they can (`validateMemoryResizeAction`).
+
+    Parameters: `resized`, the containers that get something else; `outer`, what the pod as a whole
+    was allocated; `pod_limits`, the limit of its cgroup before and after; `running` containers.
+    """
+    whole: int = cgroups.usage(running)["memory"]
+    before, after = pod_limits
+    problems: list[str] = []
+    if after is not None and (before is None or after < before) and whole >= after:
+        problems.append(
+            f"attempting to set pod memory limit ({after}) below current usage ({whole})"
+        )
+    for container, run in resized:
+        wanted = limit_of("memory", container.get("resources") or NOTHING, outer)
+        has = limit_of("memory", run.config.resources, run.config.pod_resources)
+        used: int = cgroups.usage([run])["memory"]
+        if wanted and (not has or wanted < has) and used >= wanted:
+            # Upstream says here what the whole pod uses.
+            problems.append(
+                f'attempting to set container "{container["name"]}" memory limit ({wanted}) below '
+                f"current usage ({whole})"
+            )
+    if not problems:
         return ""
-    used: int = cgroups.usage([run])["memory"]
-    if used < wanted:
-        return ""
-    return (
-        "cannot decrease memory limits: attempting to set container "
-        f'"{container["name"]}" memory limit ({wanted}) below current usage ({used})'
-    )
+    listed = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+    return f"cannot decrease memory limits: {listed}"
 
 
 def _resources_of(pod: Object) -> dict[str, Object | None]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.apimachinery import quantity
 from pytest_kubesim.apimachinery.timestamps import format_duration, format_time
 from pytest_kubesim.cri.container import (
     EXITED,
@@ -90,12 +89,21 @@ class KubeRuntime:
             config.crash_loop_initial_ns, config.crash_loop_max_ns, config.crash_loop_reset_ns
         )
         self._hurry: dict[str, Event] = {}
+        self._resized: set[str] = set()
         self._cgroup = partial(linux_resources.of_container, host.node)
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
         self._crash_loop.forget(f"{uid}/")
         self._hurry.pop(uid, None)
+        self._resized.discard(uid)
+
+    def has_resized(self, uid: str) -> bool:
+        """Whether running containers of a pod were given something else, since this was asked."""
+        if uid not in self._resized:
+            return False
+        self._resized.discard(uid)
+        return True
 
     # -- making it run ------------------------------------------------------------------------
 
@@ -126,39 +134,53 @@ class KubeRuntime:
             self._sandbox_ready(pod)
         if sandbox is None:
             return actions.kill_pod
-        sandbox.pod = pod
+        before, sandbox.pod = sandbox.pod, pod
         try:
             await self._start_all(pod, state, sandbox, actions)
         except SyncError as error:
             error.sandbox_ns = made_ns
             raise
-        resized = self._resize(actions)
+        try:
+            resized = self._resize(pod, before, state, actions)
+        except ResizeError:
+            sandbox.pod = before
+            raise
         return bool(
             resized or actions.kill_pod or actions.kill or actions.reset
             or actions.create_sandbox or actions.start or actions.start_init
             or actions.start_ephemeral
         )
 
-    @staticmethod
-    def _resize(actions: PodActions) -> bool:
-        """Give running containers what the pod was allocated; whether any got something.
+    def _resize(
+        self, pod: Object, before: Object | None, state: PodState, actions: PodActions
+    ) -> bool:
+        """Give the pod and its containers what it was allocated; whether any got something.
 
         Raises: `ResizeError` when one uses more than it is to have.
         """
-        refusals = [
-            why for container, run in actions.resize
-            if (why := allocation.why_not_shrunk(container, run))
-        ]
-        if refusals:
-            raise ResizeError("; ".join(refusals))
+        moved = allocation.pod_moved(pod, before)
+        if not actions.resize and not moved:
+            return False
+        outer: Object = pod["spec"].get("resources") or NOTHING
+        node = self._host.node
+        after = linux_resources.of_pod(node, pod).memory_limit
+        limits = (
+            linux_resources.of_pod(node, before).memory_limit if before is not None else after,
+            after,
+        )
+        running = [run for run in state.containers if run.state == RUNNING]
+        if why := allocation.why_not_shrunk(actions.resize, outer, limits, running):
+            raise ResizeError(why)
         for container, run in actions.resize:
-            limit = ((container.get("resources") or NOTHING).get("limits") or NOTHING).get("memory")
+            resources: Object = container.get("resources") or NOTHING
             run.config = attrs.evolve(
                 run.config,
-                resources=container.get("resources") or NOTHING,
-                memory_limit=quantity.value(limit) if limit else None,
+                resources=resources,
+                pod_resources=outer,
+                memory_limit=allocation.limit_of("memory", resources, outer) or None,
             )
-        return bool(actions.resize)
+        self._resized.add(pod["metadata"]["uid"])
+        return True
 
     async def _start_all(
         self, pod: Object, state: PodState, sandbox: PodSandbox, actions: PodActions
@@ -308,7 +330,8 @@ class KubeRuntime:
                 host.node.host_ip, services=visible,
                 folder=lambda name: host.runtime.volumes.get((meta["uid"], name)),
             )
-        limit = ((container.get("resources") or NOTHING).get("limits") or NOTHING).get("memory")
+        outer: Object = spec.get("resources") or NOTHING
+        resources: Object = container.get("resources") or NOTHING
         context: dict[str, Any] = {
             **(spec.get("securityContext") or NOTHING),
             **(container.get("securityContext") or NOTHING),
@@ -334,7 +357,7 @@ class KubeRuntime:
             stdin=bool(container.get("stdin")),
             stdin_once=bool(container.get("stdinOnce")),
             tty=bool(container.get("tty")),
-            memory_limit=quantity.value(limit) if limit else None,
+            memory_limit=allocation.limit_of("memory", resources, outer) or None,
             termination_message_policy=container.get("terminationMessagePolicy") or "File",
             spec_hash=pod_actions.spec_hash(container),
             user=user_of(context, own_user or 0),
@@ -346,7 +369,8 @@ class KubeRuntime:
             no_new_privs=context.get("allowPrivilegeEscalation") is False,
             privileged=bool(context.get("privileged")),
             background=_is_background(pod, container),
-            resources=container.get("resources") or NOTHING,
+            resources=resources,
+            pod_resources=outer,
             cgroup=self._cgroup,
             later=partial(self._later, pod, container, sandbox) if asleep else None,
         )

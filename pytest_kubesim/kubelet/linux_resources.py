@@ -46,9 +46,8 @@ def of_container(node: NodeSpec, run: Container) -> Settings:
     pod: Object = run.sandbox.pod or NOTHING
     spec: Object = pod.get("spec") or NOTHING
     own = run.config.resources
-    above: Object = spec.get("resources") or NOTHING
     limits: Mapping[str, str] = own.get("limits") or NOTHING
-    outer: Mapping[str, str] = above.get("limits") or NOTHING
+    outer: Mapping[str, str] = run.config.pod_resources.get("limits") or NOTHING
     limit = _units("cpu", limits) or _units("cpu", outer)
     requests: Mapping[str, str] = own.get("requests") or NOTHING
     request = _units("cpu", requests) if "cpu" in requests else limit

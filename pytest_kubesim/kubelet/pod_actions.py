@@ -16,6 +16,7 @@ import attrs
 
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING
 from pytest_kubesim.kubelet import allocation
+from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.pod_conditions import any_main_started, sandbox_changed
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
 from pytest_kubesim.kubelet.restart_policy import (
@@ -134,6 +135,7 @@ def _containers(
 ) -> int:
     kept = 0
     policy = pod["spec"].get("restartPolicy") or "Always"
+    outer: Object = pod["spec"].get("resources") or NOTHING
     for container in pod["spec"]["containers"]:
         name = container["name"]
         run = state.find(name)
@@ -150,8 +152,8 @@ def _containers(
             message, reason = f"Container {name} failed liveness probe", LIVENESS
         elif results.verdict(STARTUP, run) is False:
             message, reason = f"Container {name} failed startup probe", STARTUP
-        elif allocation.changes(container, run):
-            if not allocation.needs_restart(container, run):
+        elif allocation.changes(container, run, outer):
+            if not allocation.needs_restart(container, run, outer):
                 actions.resize.append((container, run))
                 kept += 1
                 continue
@@ -175,6 +177,7 @@ def _init_containers(
     inits: list[Object] = pod["spec"].get("initContainers") or []
     if not inits:
         return True
+    outer: Object = pod["spec"].get("resources") or NOTHING
     initialized = any_main_started(pod, state)
     previously = initialized
     start: list[int] = []
@@ -198,7 +201,9 @@ def _init_containers(
                     initialized = True
                 elif not previously:
                     start.append(index + 1)
-                _sidecar_check(container, run, results, actions, start, index)
+                _sidecar_check(pod, container, run, results, actions, start, index)
+            elif not is_sidecar(container) and allocation.changes(container, run, outer):
+                actions.resize.append((container, run))
         elif is_sidecar(container):
             start.append(index)
         elif run.exit_code != 0 or run.reason == "OOMKilled":
@@ -241,6 +246,7 @@ def _sidecar_up(
 
 
 def _sidecar_check(
+    pod: Object,
     container: Object,
     run: Container,
     results: Results,
@@ -249,6 +255,7 @@ def _sidecar_check(
     index: int,
 ) -> None:
     name = container["name"]
+    outer: Object = pod["spec"].get("resources") or NOTHING
     if run.config.spec_hash != spec_hash(container):
         actions.kill.append(Kill(run, container, f"Init container {name} definition changed"))
         start.append(index)
@@ -256,8 +263,8 @@ def _sidecar_check(
         message = f"Init container {name} failed liveness probe"
         actions.kill.append(Kill(run, container, message, LIVENESS))
         start.append(index)
-    elif allocation.changes(container, run):
-        if not allocation.needs_restart(container, run):
+    elif allocation.changes(container, run, outer):
+        if not allocation.needs_restart(container, run, outer):
             actions.resize.append((container, run))
             return
         actions.kill.append(Kill(run, container, f"Container {name} resize requires restart"))

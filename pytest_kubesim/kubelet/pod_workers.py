@@ -317,7 +317,7 @@ class PodWorkers:
         try:
             if await parts.runtime.sync_pod(pod, state, restart_all=restart_all):
                 parts.relist(uid)
-                if parts.allocations.conditions(uid):
+                if parts.runtime.has_resized(uid) or parts.allocations.conditions(uid):
                     # The runtime tells nobody of new resources: look once more.
                     worker.pending = True
         except ResizeError as error:

@@ -104,3 +104,74 @@ def test_a_node_shows_the_cgroups_of_its_pods(cluster):
     ]
     assert says(cluster, "p", f"cat {top}/memory.max") == "2147483648\n"
     assert says(cluster, "p", f"ls -d {find[1][0]}/*.scope").count("cri-containerd-") == 2
+
+
+def resize(cluster, name, spec):
+    cluster.perform(
+        cluster._client.patch(PODS, "default", name, {"spec": spec}, subresource="resize")
+    )
+    cluster.advance("70s")
+
+
+def conditions(cluster, name):
+    found = cluster.get(f"pod/{name}")["status"]["conditions"]
+    return [(c["reason"], c["message"]) for c in found if c["type"] == "PodResizeInProgress"]
+
+
+def whole(memory, cpu="1"):
+    return {"resources": resources(cpu, memory)}
+
+
+def test_a_resize_of_the_pod_reaches_containers_without_limits(cluster):
+    create(cluster, "p", **whole("512Mi"))
+    resize(cluster, "p", whole("256Mi"))
+    assert says(cluster, "p", "cat /sys/fs/cgroup/memory.max") == "268435456\n"
+    status = cluster.get("pod/p")["status"]
+    assert status["resources"]["limits"]["memory"] == "256Mi"
+    assert status["containerStatuses"][0]["restartCount"] == 0
+    assert conditions(cluster, "p") == []
+
+
+def test_a_resize_of_the_pod_restarts_containers_that_want_it(cluster):
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    create(cluster, "p", {"resizePolicy": policy}, **whole("512Mi"))
+    resize(cluster, "p", whole("256Mi"))
+    assert says(cluster, "p", "cat /sys/fs/cgroup/memory.max") == "268435456\n"
+    assert cluster.get("pod/p")["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+def test_a_pod_does_not_get_less_memory_than_it_uses(cluster):
+    create(cluster, "p", {"resources": {"limits": {"memory": "64Mi"}}}, **whole("64Mi"))
+    resize(cluster, "p", {
+        **whole("1Mi"),
+        "containers": [{"name": "c", "resources": resources("500m", "1Mi")}],
+    })
+    assert conditions(cluster, "p") == [(
+        "Error",
+        ("cannot decrease memory limits: [attempting to set pod memory limit (1048576) below "
+        'current usage (8388608), attempting to set container "c" memory limit (1048576) below '
+        "current usage (8388608)]"),
+    )]
+    resize(cluster, "p", {
+        **whole("128Mi"),
+        "containers": [{"name": "c", "resources": resources("500m", "64Mi")}],
+    })
+    assert conditions(cluster, "p") == []
+
+
+def test_a_running_init_container_is_resized(cluster):
+    cluster.create({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {
+            "initContainers": [{
+                "name": "i", "image": "busybox", "command": ["sleep", "1d"],
+                "resources": resources("100m", "32Mi"),
+            }],
+            "containers": [{"name": "c", "image": "busybox", "resources": resources("100m", "32Mi")}],
+        },
+    })
+    cluster.advance("10s")
+    wanted = resources("200m", "64Mi")
+    resize(cluster, "p", {"initContainers": [{"name": "i", "resources": wanted}]})
+    status = cluster.get("pod/p")["status"]["initContainerStatuses"][0]
+    assert (status["resources"], status["restartCount"]) == (wanted, 0)

@@ -122,8 +122,9 @@ def test_memory_in_use_cannot_be_taken_away(cluster):
     resize(cluster, "p", "500m", "32Mi")
     cluster.advance("30s")
     message = (
-        'cannot decrease memory limits: attempting to set container "c" memory limit (33554432) '
-        "below current usage (52428800)"
+        "cannot decrease memory limits: [attempting to set pod memory limit (33554432) below "
+        'current usage (52428800), attempting to set container "c" memory limit (33554432) below '
+        "current usage (52428800)]"
     )
     assert conditions(cluster, "p") == [("PodResizeInProgress", "Error", message, 2)]
     assert container(cluster, "p")["resources"] == resources("500m")
