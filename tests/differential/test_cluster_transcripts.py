@@ -14,20 +14,34 @@ CLUSTER = Path(__file__).parent / "transcripts" / "cluster"
 VARIATIONS = CLUSTER.parent / "variations"
 
 MATCHING = {
+    "certificates": 29,
     "daemonset": 27,
     "deployment": 40,
     "gc": 31,
+    "gc-kinds": 33,
+    "gc-references": 38,
+    "gc-workloads": 32,
+    "hpa-custom": 19,
+    "hpa-metrics": 26,
     "hpa-misc": 31,
     "job-cronjob": 37,
+    "misc-claims": 31,
+    "misc-controllers": 44,
+    "namespace-kinds": 24,
     "namespace-lifecycle": 27,
+    "node-evictions": 28,
     "node-lifecycle": 29,
+    "node-zones": 19,
     "pdb-eviction": 26,
+    "pdb-more": 31,
+    "pdb-owners": 25,
     "quota-limits": 26,
     "replicaset-rc": 24,
     "scheduling": 31,
     "services-endpoints": 22,
     "statefulset": 33,
     "storage": 35,
+    "tokens-roles": 35,
 }
 """By scenario: how many steps match at least."""
 
