@@ -235,24 +235,24 @@ class Cluster(ObjectVerbs):
         and a replay brings back the faults, not the run.
 
         Parameters: `operator`, a coroutine function, a plain function, a kopf module or registry,
-        or a command line (a list); `name` of the process; `service_account`, `"namespace/name"`,
-        whose rights it gets (default: cluster-admin); `replicas`, how many of it.  For a command:
+        or a command line (a list); `name` of the process, as a pod is called (default: the
+        target's own, with a number where it is taken); `service_account`, `"namespace/name"`, whose
+        rights it gets (default: cluster-admin); `replicas`, how many of it.  For a command:
         `env`, further environment variables; `cwd`, its folder; `clock_scale`, a steady pace of so
         many virtual seconds a real one while it is quiet: 1 for one that polls, or keeps a lease,
         by its own clock.
         Returns: the operator, the first of several.
-        Raises: `UsageError` for what cannot be run.
+        Raises: `UsageError` for what cannot be run, a name that is taken, a service account that
+        neither is there nor bound.
         """
-        if replicas < 1:
-            raise UsageError(f"run: replicas={replicas!r}: at least one")
-        if service_account is not None and service_account.count("/") != 1:
-            raise UsageError(
-                f"run: service_account={service_account!r}: write it as 'namespace/name'"
-            )
-        if service_account is not None:
-            assert self.rbac  # from here on it is kept what is asked
+        operators.check_replicas(replicas)
         options = operators.command_options(operator, command)
-        base = self._free_name(name or operators.name_of(operator))
+        if name is not None:
+            operators.check_name(self, name)
+        if service_account is not None:
+            operators.check_service_account(self, service_account)
+            assert self.rbac  # from here on it is kept what is asked
+        base = name or self._free_name(operators.name_of(operator))
         started: list[Operator] = []
         for number in range(replicas):
             own = base if number == 0 else f"{base}-{number + 1}"

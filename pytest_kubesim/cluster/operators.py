@@ -8,13 +8,15 @@ again, with a log and an identity.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 
-from pytest_kubesim.errors import OperatorFailed, UsageError
+from pytest_kubesim.apimachinery import formats
+from pytest_kubesim.errors import OperatorFailed, UsageError, suggestion
 from pytest_kubesim.sim.durations import Duration, to_ns
 from pytest_kubesim.sim.process import Process
 
@@ -224,8 +226,6 @@ class Operator:
                 raise UsageError("before=True goes with at_write=: before the n-th write")
             self._crash(restart_ns)
             return
-        if at_write < 1:
-            raise UsageError(f"at_write={at_write!r}: writes are counted from 1")
         self.cluster.faults.operator(self.name).crash(
             at_write=at_write, moment="before" if before else "at", restart_after=restart_after
         )
@@ -287,11 +287,13 @@ def command_options(target: Any, options: Mapping[str, Any]) -> CommandOptions |
     Raises: `UsageError` for an unknown option, one that cannot be, or one that goes with a command.
     """
     known = [field.name for field in attrs.fields(CommandOptions)]
+    own = ["name", "service_account", "replicas"]
     for name in options:
         if name not in known:
             raise UsageError(
-                f"run: unknown option {name!r}; there are name, service_account, replicas, and "
-                f"for a command {', '.join(known)}"
+                f"run: unknown option {name!r};",
+                f"{suggestion(name, [*own, *known])}there are {', '.join(own)}, and for a command "
+                f"{', '.join(known)}",
             )
     if not isinstance(target, list | tuple):
         if options:
@@ -310,12 +312,82 @@ def command_options(target: Any, options: Mapping[str, Any]) -> CommandOptions |
             f"run: clock_scale={scale!r}: give a number above 0, such as 60 for a virtual minute "
             "each real second"
         )
+    env: Any = options.get("env") or {}
+    if not isinstance(env, Mapping):
+        raise UsageError(f"run: env={env!r}: give a dict of environment variables")
+    variables = cast("Mapping[Any, Any]", env)
     cwd: Any = options.get("cwd")
     return CommandOptions(
-        {str(name): str(value) for name, value in dict(options.get("env") or {}).items()},
+        {str(name): str(value) for name, value in variables.items()},
         None if cwd is None else str(cwd),
         None if scale is None else float(scale),
     )
+
+
+def check_replicas(replicas: Any) -> None:
+    """Raises: `UsageError` for what is no number of processes."""
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 1:
+        raise UsageError(f"run: replicas={replicas!r}: give a whole number from 1 on")
+
+
+def check_service_account(cluster: Cluster, account: Any) -> None:
+    """An operator whose service account is missing would not start in a cluster.
+
+    One that a binding names is taken for meant, though nobody has made it: rights go by names.
+    Raises: `UsageError` for one that neither is there nor bound, with those there are.
+    """
+    if not isinstance(account, str) or account.count("/") != 1:
+        raise UsageError(f"run: service_account={account!r}: write it as 'namespace/name'")
+    accounts = cluster.names.resource("serviceaccounts")
+    namespace, name = account.split("/")
+    if cluster.control_plane.read(accounts, namespace, name) is not None or _is_bound(
+        cluster, namespace, name
+    ):
+        return
+    there = sorted(
+        f"{each['metadata']['namespace']}/{each['metadata']['name']}"
+        for each in cluster.control_plane.read_all(accounts)
+        if each["metadata"]["namespace"] != "kube-system"
+    )
+    raise UsageError(
+        f"run: service_account={account!r}: there is no such ServiceAccount, and no binding of it;",
+        f"{suggestion(account, there)}apply it before, with the operator's other manifests; there "
+        f"are {', '.join(there) or 'none'}",
+    )
+
+
+def _is_bound(cluster: Cluster, namespace: str, name: str) -> bool:
+    subject = {"kind": "ServiceAccount", "namespace": namespace, "name": name}
+    return any(
+        subject.items() <= each.items()
+        for plural in ("rolebindings", "clusterrolebindings")
+        for binding in cluster.control_plane.read_all(cluster.names.resource(plural))
+        for each in binding.get("subjects") or ()
+    )
+
+
+def check_name(cluster: Cluster, name: Any) -> None:
+    """A name that a test gives is one process's: faults, the journal and reports go by it.
+
+    Raises: `UsageError` for what cannot be a pod's name, and for one that is taken.
+    """
+    if not isinstance(name, str) or formats.is_dns1123_subdomain(name):
+        usual = re.sub(r"[^a-z0-9.]+", "-", str(name).lower()).strip("-.")
+        raise UsageError(
+            f"run: name={name!r} cannot be the name of a pod;",
+            f"write it in lower case, with digits and '-', such as {usual or 'operator'!r}",
+        )
+    if name in {each.name for each in cluster.operators}:
+        raise UsageError(
+            f"run: name={name!r}: there is an operator of that name;",
+            "choose another one; replicas=2 starts two of it, and its restart() starts it again",
+        )
+    taken = [*cluster.control_plane.processes(), *cluster.nodes, *cluster.externals.hosts]
+    if name in (*taken, "test", "control-plane"):
+        raise UsageError(
+            f"run: name={name!r}: something else in the cluster is called so;",
+            f"choose another one, such as '{name}-operator'",
+        )
 
 
 def name_of(target: Any) -> str:

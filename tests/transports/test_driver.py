@@ -110,6 +110,10 @@ def test_an_operator_is_the_service_account_that_it_is_given(kubesim):
             "/apis/authentication.k8s.io/v1/selfsubjectreviews", json={"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
         )
 
+    kubesim.apply(
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "keeper", "namespace": "shop"}},
+    )
     kubesim.run(operator, service_account="shop/keeper", name="keeper")
     kubesim.advance("1s")
     assert namespaces == ["shop"]
