@@ -43,6 +43,8 @@ class Flavour:
     fails_at_creation: bool = False
     """Whether that comes out when a container is made, so that there is none."""
     user_namespaces: bool = True
+    socket: str = "run/containerd/containerd.sock"
+    """Where it listens on its node."""
 
 
 CONTAINERD = Flavour(
@@ -79,6 +81,7 @@ CONTAINERD = Flavour(
 
 CRI_O = Flavour(
     name="cri-o",
+    socket="run/crio/crio.sock",
     version="1.37.0",
     full_image_names=True,
     image_id_prefix="",
@@ -107,6 +110,7 @@ CRI_O = Flavour(
 
 DOCKER = Flavour(
     name="docker",
+    socket="run/docker.sock",
     version="29.1.3",
     full_image_names=False,
     image_id_prefix="docker-pullable://",

@@ -47,15 +47,14 @@ def container_statuses(
     """The statuses of `containers`, in the order in which the API shows them."""
     before = {status["name"]: status for status in previous}
     statuses: list[Object] = []
-    limit = _message_limit(pod)
     for container in containers:
         name = container["name"]
         old = before.get(name)
         runs = [c for c in state.containers if c.name == name]
         if runs:
-            status = _known(container, runs[0], old, runtime_name, reports_user, limit)
+            status = _known(container, runs[0], old, runtime_name, reports_user, pod)
             if len(runs) > 1:
-                status["lastState"] = _state(runs[1], runtime_name, limit)
+                status["lastState"] = _state(runs[1], runtime_name, pod)
         else:
             status = _absent(container, old, pod, has_init, restarting)
         if _finished_init(init, container, runs, status, state, pod):
@@ -166,12 +165,12 @@ def _known(
     old: Object | None,
     runtime_name: str,
     reports_user: bool,
-    limit: int,
+    pod: Object,
 ) -> Object:
     config = run.config
     status: Object = {
         "name": run.name,
-        "state": _state(run, runtime_name, limit),
+        "state": _state(run, runtime_name, pod),
         "lastState": {},
         "ready": False,
         "restartCount": config.attempt,
@@ -204,7 +203,7 @@ def _known(
     return status
 
 
-def _state(run: Container, runtime_name: str, limit: int) -> Object:
+def _state(run: Container, runtime_name: str, pod: Object) -> Object:
     if run.state == RUNNING:
         return {"running": {"startedAt": format_time(run.started_ns or 0)}}
     if run.state == CREATED:
@@ -219,7 +218,7 @@ def _state(run: Container, runtime_name: str, limit: int) -> Object:
     }
     if run.message:
         # `normalizeStatus`: 12 KiB for all containers of a pod.
-        terminated["message"] = run.message[:limit]
+        terminated["message"] = run.message[: _message_limit(pod)]
     return {"terminated": terminated}
 
 

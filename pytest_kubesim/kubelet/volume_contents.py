@@ -27,7 +27,7 @@ from pytest_kubesim.cri.linux import files
 from pytest_kubesim.cri.linux.files import DIRECTORY, FILE, LINK, FileSystem, Node
 from pytest_kubesim.cri.software.executes import Executes
 from pytest_kubesim.cri.software.rootfs import build
-from pytest_kubesim.kubelet import node_cgroups
+from pytest_kubesim.kubelet import host_files, node_cgroups
 from pytest_kubesim.kubelet.environment import field_value, resource_value
 from pytest_kubesim.kubelet.errors import ContentProblem
 from pytest_kubesim.kubelet.host import NOTHING, WARNING
@@ -152,7 +152,7 @@ class VolumeContents:
             kind = "ext4" if "configMap" in volume else "tmpfs"
             return FileSystem(kind, mode=0o777, now_ns=now_ns)
         if (source := volume.get("hostPath")) is not None:
-            return self._host_path(source["path"], source.get("type") or "")
+            return self.host_path(source)
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             return await self._disk(pod, volume, group)
         if (source := volume.get("image")) is not None:
@@ -166,25 +166,21 @@ class VolumeContents:
             return build(program.software, now_ns)
         return FileSystem("overlay", now_ns=now_ns)
 
+    def host_path(self, source: Object) -> FileSystem:
+        """A path of the node, made where it may be.
+
+        Raises: `ContentProblem` where it is not what it should be.
+        """
+        return self._host_path(source["path"], source.get("type") or "")
+
     def _host_path(self, path: str, kind: str) -> FileSystem:
         runtime = self._host.runtime
         if runtime.host_files is None:
-            runtime.host_files = host_files(self._host.node.name, self._host.now_ns())
+            runtime.host_files = host_files.build(
+                self._host.node.name, self._host.now_ns(), runtime.flavour.socket
+            )
             files.put(runtime.host_files.root, node_cgroups.PLACE, node_cgroups.root(self._host))
-        root = runtime.host_files.root
-        node = files.find(root, path)
-        if node is None:
-            if kind in ("Directory", "File"):
-                what = "a directory" if kind == "Directory" else "a file"
-                raise ContentProblem(f"hostPath type check failed: {path} is not {what}")
-            made = files.regular(mode=0o644) if kind == "FileOrCreate" else files.directory()
-            made.mtime_ns = self._host.now_ns()
-            node = files.put(root, path, made)
-        elif (kind.startswith("Directory") and node.kind != DIRECTORY) or (
-            kind.startswith("File") and node.kind != FILE
-        ):
-            what = "a directory" if kind.startswith("Directory") else "a file"
-            raise ContentProblem(f"hostPath type check failed: {path} is not {what}")
+        node = host_files.find(runtime.host_files.root, path, kind, self._host.now_ns())
         return _part(runtime.host_files, node)
 
     async def _disk(self, pod: Object, volume: Object, group: int | None) -> FileSystem:
@@ -369,22 +365,6 @@ def _part(system: FileSystem, root: Node) -> FileSystem:
     """A file system whose root is a part of another one."""
     made = FileSystem(system.kind, source=system.source)
     made.root = root
-    return made
-
-
-def host_files(name: str, now_ns: int) -> FileSystem:
-    """A node's own files."""
-    made = FileSystem("ext4", now_ns=now_ns, source="/dev/sda1")
-    files.put(made.root, "etc/hostname", files.regular(f"{name}\n".encode()))
-    hosts = f"127.0.0.1\tlocalhost\n127.0.1.1\t{name}\n"
-    files.put(made.root, "etc/hosts", files.regular(hosts.encode()))
-    files.put(made.root, "etc/os-release", files.regular(b"ID=debian\nVERSION_ID=12\n"))
-    for path in ("var/log/pods", "var/log/containers", "var/lib/kubelet/pods", "run", "dev", "proc",
-                 "sys", "opt", "home", "root"):
-        files.put(made.root, path, files.directory())
-    files.put(made.root, "tmp", files.directory(0o1777))
-    for _, node in files.walk(made.root):
-        node.mtime_ns = now_ns
     return made
 
 

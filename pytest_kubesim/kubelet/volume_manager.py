@@ -59,7 +59,10 @@ class VolumeManager:
             sandbox = host.runtime.pod_state(uid).active_sandbox
             await self._contents.refresh(pod, sandbox.ip if sandbox is not None else "")
         deadline_ns = host.now_ns() + host.config.volume_timeout_ns
-        unmounted = [v for v in volumes if not _NO_WAIT.intersection(v)]
+        unmounted = [
+            v for v in volumes
+            if not _NO_WAIT.intersection(v) or (v.get("hostPath") or NOTHING).get("type")
+        ]
         while True:
             unmounted = await self._mount(pod, unmounted)
             if not unmounted:
@@ -109,6 +112,12 @@ class VolumeManager:
             return await self._keys("ConfigMap", namespace, source, source.get("name") or "")
         if (source := volume.get("secret")) is not None:
             return await self._keys("Secret", namespace, source, source.get("secretName") or "")
+        if (source := volume.get("hostPath")) is not None:
+            try:
+                self._contents.host_path(source)
+            except ContentProblem as wrong:
+                return str(wrong)
+            return ""
         if (source := volume.get("projected")) is not None:
             for number, part in enumerate(source.get("sources") or ()):
                 for field, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):

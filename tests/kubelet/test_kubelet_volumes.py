@@ -205,3 +205,25 @@ def test_a_followed_log_goes_on_until_the_container_ends():
     world.run(60)
     assert pieces == [(1, b"line 0\n"), (10, b"line 1\n"), (20, b"line 2\n")]
     assert stream.closed
+
+
+@pytest.mark.parametrize(("path", "kind", "problem"), [
+    ("/data", "Directory", "/data is not a directory"),
+    ("/data", "DirectoryOrCreate", ""),
+    ("/etc/hosts", "Directory", "/etc/hosts is not a directory"),
+    ("/etc/hosts", "File", ""),
+    ("/run/containerd/containerd.sock", "Socket", ""),
+    ("/var/run/docker.sock", "Socket", "/var/run/docker.sock is not a socket file"),
+    ("/dev/fuse", "CharDevice", ""),
+    ("/dev/sdb", "BlockDevice", "/dev/sdb is not a block device"),
+    ("/var/lib/kubelet/plugins_registry", "Directory", ""),
+])
+def test_a_path_of_the_node_must_be_what_its_type_says(path, kind, problem):
+    world = World()
+    world.pod(volumes=[{"name": "v", "hostPath": {"path": path, "type": kind}}], containers=[{
+        "name": "c", "image": "app:1", "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+    }])
+    world.run(3)
+    assert world.status()["phase"] == ("Pending" if problem else "Running")
+    told = f'Warning FailedMount MountVolume.SetUp failed for volume "v" : hostPath type check failed: {problem}'
+    assert {event.partition(" x")[0] for event in world.events("FailedMount")} == ({told} if problem else set())

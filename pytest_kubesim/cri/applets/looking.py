@@ -9,7 +9,7 @@ from pytest_kubesim.cri.applets.dates import strftime
 from pytest_kubesim.cri.applets.files import name_of, place
 from pytest_kubesim.cri.applets.options import Options, parse
 from pytest_kubesim.cri.linux.errors import Fault
-from pytest_kubesim.cri.linux.files import DEVICE, DIRECTORY, FIFO, FILE, LINK, Node, walk
+from pytest_kubesim.cri.linux.files import DEVICE, DIRECTORY, FIFO, FILE, LINK, SOCKET, Node, walk
 from pytest_kubesim.cri.linux.mounts import READ, may
 
 if TYPE_CHECKING:
@@ -162,7 +162,10 @@ def _formatted(proc: Proc, path: str, node: Node, template: str) -> str:
     is_link = node.kind == LINK
     kind = "regular empty file" if node.kind == FILE and not node.size else node.kind
     kind = "character special file" if node.kind == DEVICE else kind
-    bits = {FILE: 0o100000, DIRECTORY: 0o40000, LINK: 0o120000, DEVICE: 0o20000, FIFO: 0o10000}
+    bits = {
+        FILE: 0o100000, DIRECTORY: 0o40000, LINK: 0o120000, DEVICE: 0o20000, FIFO: 0o10000,
+        SOCKET: 0o140000,
+    }
     stamp = strftime("%Y-%m-%d %H:%M:%S", node.mtime_ns) + f".{node.mtime_ns % 10**9:09d} +0000"
     seconds = str(node.mtime_ns // 10**9)
     values = {
@@ -248,7 +251,8 @@ async def _search(
 
 def _chosen(path: str, node: Node, tests: list[tuple[str, str]]) -> bool:
     name = path.rstrip("/").rsplit("/", 1)[-1] or path
-    letter = {FILE: "f", DIRECTORY: "d", LINK: "l", DEVICE: "c", FIFO: "p"}[node.kind]
+    letters = {FILE: "f", DIRECTORY: "d", LINK: "l", DEVICE: "c", FIFO: "p", SOCKET: "s"}
+    letter = letters[node.kind]
     negate, groups, current = False, [True], 0
     for test, value in tests:
         if test in ("!", "-not"):

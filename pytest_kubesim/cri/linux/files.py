@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FILE, DIRECTORY, LINK, DEVICE, FIFO = "regular file", "directory", "symbolic link", "device", "fifo"
-_LETTERS = {FILE: "-", DIRECTORY: "d", LINK: "l", DEVICE: "c", FIFO: "p"}
+SOCKET = "socket"
+_LETTERS = {FILE: "-", DIRECTORY: "d", LINK: "l", DEVICE: "c", FIFO: "p", SOCKET: "s"}
 
 
 class Node:
