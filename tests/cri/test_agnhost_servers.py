@@ -144,3 +144,21 @@ def test_external_metrics_are_what_they_were_set_to():
     assert ask(box, f"curl -sk '{root}/fail/queue?fail=true&labels=a=b'; {wanted}")[0].endswith(
         "metric queue is configured to fail\n"
     )
+
+
+def test_netstat_shows_who_listens_in_the_pod():
+    box, server = serving("porter", env={"SERVE_PORT_81": "a", "SERVE_UDP_PORT_53": "b"})
+    result = box.do(box.runtime.exec_sync(server, ("sh", "-c", "netstat -na | grep -v Recv")))
+    assert result.stdout == (
+        "Active Internet connections (servers and established)\n"
+        "tcp        0      0 :::81                   :::*                    LISTEN      \n"
+        "udp        0      0 :::53                   :::*                                \n"
+    )
+
+
+def test_df_counts_in_the_units_it_is_told():
+    box = Box()
+    lines = box.sh("df -k / | tail -1; df -m / | tail -1; df -h / | tail -1; df -h / | head -1")[0]
+    assert [line.split()[1] for line in lines.splitlines()] == [
+        "104857600", "102400", "100.0G", "Size",
+    ]

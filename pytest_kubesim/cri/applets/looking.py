@@ -295,7 +295,7 @@ async def du(proc: Proc, args: list[str]) -> int:
 
 
 async def df(proc: Proc, args: list[str]) -> int:
-    """`df [-hkTP] paths`."""
+    """`df [-hkmTP] paths`."""
     given = await parse(proc, args, "hkmTPia")
     mounts = proc.system.mounts
     try:
@@ -303,18 +303,33 @@ async def df(proc: Proc, args: list[str]) -> int:
     except Fault as fault:
         return await proc.complain(f"{given.rest[0]}: can't find mount point: {fault}")
     kind = "Type       " if "T" in given else ""
-    await proc.out(f"Filesystem           {kind}1K-blocks      Used Available Use% Mounted on\n")
+    unit = 1 << 20 if "m" in given else 1024
+    blocks = "     Size" if "h" in given else "1M-blocks" if "m" in given else "1K-blocks"
+    await proc.out(f"Filesystem           {kind}{blocks}      Used Available Use% Mounted on\n")
     for mount in chosen:
         system = mount.filesystem
-        whole = (system.whole_size or 100 << 30) // 1024
-        used = system.used() // 1024
-        share = -(-used * 100 // whole) if whole else 0
+        total, taken = system.whole_size or 100 << 30, system.used()
+        share = -(-taken * 100 // total) if total else 0
+        whole, used, free = (
+            _human(size) if "h" in given else f"{size // unit:9d}"
+            for size in (total, taken, total - taken)
+        )
         kind = f"{system.kind:<10} " if "T" in given else ""
         await proc.out(
-            f"{system.source:<20} {kind}{whole:9d} {used:9d} {whole - used:9d} {share:3d}% "
+            f"{system.source:<20} {kind}{whole} {used} {free} {share:3d}% "
             f"{mount.path}\n"
         )
     return 0
+
+
+def _human(size: int) -> str:
+    """A size as `-h` shows it."""
+    if size < 1024:
+        return f"{size:9d}"
+    value, letters = size / 1024, "KMGTP"
+    while value >= 1024:
+        value, letters = value / 1024, letters[1:]
+    return f"{value:8.1f}{letters[0]}"
 
 
 def mount_table(proc: Proc) -> str:

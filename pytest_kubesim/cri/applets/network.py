@@ -458,6 +458,30 @@ async def dig(proc: Proc, args: list[str]) -> int:
     return 0
 
 
+async def netstat(proc: Proc, args: list[str]) -> int:
+    """`netstat [-lantu]`: the ports on which somebody in the pod listens."""
+    given = await parse(proc, args, "lantuwxrWpe")
+    listening = "l" in given or "a" in given
+    shown = "servers and established" if "a" in given else (
+        "only servers" if "l" in given else "w/o servers"
+    )
+    await proc.out(
+        f"Active Internet connections ({shown})\n"
+        "Proto Recv-Q Send-Q Local Address           Foreign Address         State       \n"
+    )
+    network: Any = proc.system.network
+    interface = None if network is None else network.interface(proc.system.address)
+    ports: list[tuple[str, int]] = sorted(interface.listeners) if interface is not None else []
+    both = ("t" in given) == ("u" in given)
+    for protocol, port in ports if listening else ():
+        name = protocol.lower()
+        if name not in ("tcp", "udp") or not (both or name[0] in given):
+            continue
+        state = "LISTEN" if name == "tcp" else ""
+        await proc.out(f"{name:<5} {0:6d} {0:6d} {f':::{port}':<23} {':::*':<23} {state:<12}\n")
+    return 0
+
+
 async def ping(proc: Proc, args: list[str]) -> int:
     """`ping [-c count] [-W seconds] host`."""
     given = await parse(proc, args, "c:W:w:qi:s:46I:t:")
@@ -517,5 +541,5 @@ async def _serve_on(proc: Proc) -> int:
 
 APPLETS = {
     "wget": wget, "curl": curl, "nc": nc, "nslookup": nslookup, "dig": dig, "ping": ping,
-    "httpd": httpd,
+    "httpd": httpd, "netstat": netstat,
 }
