@@ -16,7 +16,7 @@ import attrs
 
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.faults import wording
-from pytest_kubesim.sim.durations import Duration, to_ns
+from pytest_kubesim.sim.durations import Duration, text, to_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +46,23 @@ class Behaviour(Protocol):
     def begin(self, ground: Any, armed: Armed) -> Callable[[], None] | None:
         """Let it begin; returns how to end it, None where it is over at once."""
         ...
+
+
+def check_instants(fault: Fault, kernel: Kernel) -> None:
+    """Raises: `UsageError` for an instant that is over: it was meant as a duration."""
+    now_ns = kernel.elapsed_ns
+    begins, ends = fault.begins_at, fault.ends_at
+    if begins is not None and to_ns(begins, "at") < now_ns:
+        option, value, remedy = "at", begins, "give a later one, or none to let it begin at once"
+    elif ends is not None and to_ns(ends, "until") <= now_ns:
+        option, value, remedy = "until", ends, f"give a later one, or for_={ends!r} to let it last"
+    else:
+        return
+    raise UsageError(
+        f"faults: {fault!r}: {option}={value!r} is over: instants count from the start of the "
+        f"cluster, and it is {text(now_ns)} old;",
+        remedy,
+    )
 
 
 @attrs.define(slots=True, eq=False, repr=False)
@@ -153,6 +170,7 @@ class Armed(wording.Vocabulary):
     def until(self, end: Any) -> Armed:
         """Let it end at an instant since the start of the cluster, or upon a trigger."""
         fault = self.fault.until(end)
+        check_instants(fault, self._kernel)
         if fault.ends_when is not None:
             fault.ends_when.check(self.ground, now=fault.immediate)
         return self._retimed(fault)
@@ -160,6 +178,7 @@ class Armed(wording.Vocabulary):
     def at(self, instant: Instant) -> Armed:
         """Let it begin at that instant since the start of the cluster."""
         fault = self.fault.at(instant)
+        check_instants(fault, self._kernel)
         self._take_back("at=")
         self.fault = fault
         return self.arm()

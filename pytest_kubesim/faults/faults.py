@@ -28,7 +28,7 @@ from pytest_kubesim.faults import (
     webhooks,
     wording,
 )
-from pytest_kubesim.faults.armed import Armed
+from pytest_kubesim.faults.armed import Armed, check_instants
 from pytest_kubesim.faults.fault import Call, Fault, whole
 from pytest_kubesim.faults.requests import RequestMatch, is_meant
 from pytest_kubesim.sim.durations import Duration, to_ns
@@ -288,6 +288,8 @@ class Faults(Words):
                 "fault.node('node-1').crash(at='5m')"
             )
         behaviour = cast("Behaviour", ROOMS[fault.where])
+        if not any(each is fault for each in self.drawn):
+            check_instants(fault, self._ground.kernel)
         behaviour.check(self._ground, fault)
         if fault.trigger is not None:
             fault.trigger.check(self._ground, now=True)

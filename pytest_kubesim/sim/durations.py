@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 
@@ -40,7 +41,11 @@ def to_ns(duration: Duration, option: str = "duration") -> int:
                 "'250ms', as a number of seconds, or as a timedelta"
             )
         result = sum(int(float(number) * _UNIT_NS[unit]) for number, unit in parts)
-    elif isinstance(duration, int | float) and not isinstance(duration, bool):
+    elif (
+        isinstance(duration, int | float)
+        and not isinstance(duration, bool)
+        and math.isfinite(duration)
+    ):
         result = round(duration * NS)
     else:
         raise UsageError(

@@ -86,6 +86,27 @@ def test_what_the_cluster_does_not_have_is_told_when_it_is_armed(kubesim, say, w
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(("say", "words"), [
+    (lambda f: f.api().reset(at="1m"), "at='1m' is over: instants count from the start of the cluster, and it is 5m old; give a later one"),
+    (lambda f: f.api().reset(until="5m"), "until='5m' is over: instants count from the start of the cluster, and it is 5m old; give a later one, or for_='5m' to let it last"),
+    (lambda f: f.api().reset().until("1m"), "until='1m' is over"),
+    (lambda f: f.api().reset().at("1m"), "at='1m' is over"),
+])
+@pytest.mark.filterwarnings("ignore:a fault never struck")
+def test_an_instant_that_is_over_is_told(kubesim, say, words):
+    kubesim.advance("5m")
+    with pytest.raises(UsageError) as error:
+        say(kubesim.faults)
+    assert words in str(error.value)
+    kubesim.faults.api().reset(at="5m")
+
+
+@pytest.mark.parametrize("never", [float("nan"), float("inf")])
+def test_no_duration_is_endless(kubesim, never):
+    with pytest.raises(UsageError, match="is not a duration"):
+        kubesim.advance(never)
+
+
 def test_random_faults_are_not_for_marks():
     with pytest.raises(AttributeError, match=r"say kubesim\.faults\.random in the test"):
         fault.random(3)  # pyright: ignore[reportAttributeAccessIssue]
