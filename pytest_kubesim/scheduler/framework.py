@@ -344,12 +344,20 @@ class Handle(Protocol):
         """The pod of that uid, if it waits for a permit."""
         ...
 
+    def cancel_pre_bind(self, uid: str, cause: str) -> bool:
+        """End what PreBind does for the pod of that uid; False if it is not there (any more)."""
+        ...
+
 
 class WaitingPod(Protocol):
     """A pod between Permit and PreBind."""
 
     def reject(self, plugin: str, message: str) -> bool:
         """Send it back to the queue; False if it no longer waits."""
+        ...
+
+    def preempt(self, plugin: str, message: str) -> bool:
+        """Send it back to be tried again; False if it no longer waits."""
         ...
 
     def allow(self, plugin: str) -> None:

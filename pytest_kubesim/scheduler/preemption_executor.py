@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 DISRUPTION_TARGET = "DisruptionTarget"
 PREEMPTION_BY_SCHEDULER = "PreemptionByScheduler"
 PREEMPTED, PREEMPTING = "Preempted", "Preempting"
+PLUGIN = "DefaultPreemption"
 
 
 class Executor:
@@ -93,7 +94,10 @@ class Executor:
         handle = self._handle
         note = f"Preempted by pod {preemptor.uid} on node {node_name}"
         waiting = handle.waiting_pod(victim.uid)
-        in_memory = waiting is not None and waiting.reject("DefaultPreemption", "preempted")
+        if waiting is not None:
+            in_memory = waiting.preempt(PLUGIN, "preempted")
+        else:
+            in_memory = handle.cancel_pre_bind(victim.uid, f"preempted by {PLUGIN}")
         if in_memory:
             note += " (in kube-scheduler memory)."
         elif not await self._delete(preemptor, victim):

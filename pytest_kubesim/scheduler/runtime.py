@@ -15,8 +15,9 @@ from pytest_kubesim.scheduler.extension_points import POINT_OF_HOOK
 from pytest_kubesim.scheduler.framework import CycleState, Status
 from pytest_kubesim.scheduler.node_search import Search, TemplateCache
 from pytest_kubesim.scheduler.scheduling_queue import QueueingPlugins
-from pytest_kubesim.scheduler.waiting_pods import WaitingPod, WaitingPods
+from pytest_kubesim.scheduler.waiting_pods import PreBinding, WaitingPod, WaitingPods
 from pytest_kubesim.sim.clock import NS
+from pytest_kubesim.sim.tasks import Cancelled
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -63,6 +64,7 @@ class Runtime:
         self._pods = services.pods
         self._activate = services.activate
         self._waiting = WaitingPods(services.process)
+        self._pre_binding: dict[str, PreBinding] = {}
         self._layout = layout = profile.build()
         self._plugins = layout.plugins
         for plugin in self._plugins:
@@ -297,7 +299,11 @@ class Runtime:
 
     async def wait_on_permit(self, pod: PodInfo) -> Status | None:
         """Wait as long as a permit plugin says."""
-        return await self._waiting.wait(pod.uid)
+        status = await self._waiting.wait(pod.uid)
+        if status is None or status.rejected:
+            return status
+        message = f"waiting on permit for pod: {status.message}"
+        return Status(fwk.ERROR, (message,), status.plugin)
 
     def reject_waiting(self, uid: str) -> bool:
         """Reject a pod that waits for a permit; False if it does not."""
@@ -319,16 +325,31 @@ class Runtime:
         return None if busy else fwk.SKIPPED
 
     async def run_pre_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
-        """The `pre_bind` hooks that have something to do."""
-        for name, hook in self._pre_binds:
-            if name in state.skip_pre_bind:
-                continue
-            status: Status | None = await hook(state, pod, node_name)
-            if status is not None:
-                if status.rejected:
-                    return status.by(name)
-                return fwk.error(f'running PreBind plugin "{name}": {status.message}')
+        """The `pre_bind` hooks that have something to do; a preemptor may end them."""
+        hooks = [entry for entry in self._pre_binds if entry[0] not in state.skip_pre_bind]
+        if not hooks:
+            return None
+        binding = self._pre_binding[pod.uid] = PreBinding(self.process.kernel.current_task)
+        try:
+            for name, hook in hooks:
+                try:
+                    status: Status | None = await hook(state, pod, node_name)
+                except Cancelled:
+                    if not binding.cause:
+                        raise
+                    status = fwk.error(binding.cause)
+                if status is not None:
+                    if status.rejected:
+                        return status.by(name)
+                    return fwk.error(f'running PreBind plugin "{name}": {status.message}')
+        finally:
+            del self._pre_binding[pod.uid]
         return None
+
+    def cancel_pre_bind(self, uid: str, cause: str) -> bool:
+        """End what PreBind does for the pod of that uid; False if it is not there (any more)."""
+        binding = self._pre_binding.get(uid)
+        return binding is not None and binding.cancel(cause)
 
     async def run_bind(self, state: CycleState, pod: PodInfo, node_name: str) -> Status | None:
         """The first `bind` hook that does not skip."""

@@ -1,15 +1,15 @@
-"""Pods that have a node and wait for a permit to be bound.
+"""Pods that have a node and are not bound yet: they wait for a permit, or PreBind works for them.
 
-Follows `pkg/scheduler/framework/runtime/waiting_pods_map.go`.
+Follows `pkg/scheduler/framework/runtime/{waiting_pods_map,pods_in_prebind_map}.go`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import timestamps
-from pytest_kubesim.scheduler.framework import Status, unschedulable
-from pytest_kubesim.sim.tasks import Future
+from pytest_kubesim.scheduler.framework import Status, error, unschedulable
+from pytest_kubesim.sim.tasks import Future, Task
 
 if TYPE_CHECKING:
     from pytest_kubesim.scheduler.pod_info import PodInfo
@@ -50,17 +50,44 @@ class WaitingPod:
 
     def reject(self, plugin: str, message: str) -> bool:
         """Send it back to the queue; False if it no longer waits."""
+        return self._stop(unschedulable(message).by(plugin))
+
+    def preempt(self, plugin: str, message: str) -> bool:
+        """Send it back to be tried again: it is none the less schedulable."""
+        return self._stop(error(message).by(plugin))
+
+    def _stop(self, status: Status) -> bool:
         if self._outcome.done():
             return False
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
-        self._outcome.set_result(unschedulable(message).by(plugin))
+        self._outcome.set_result(status)
         return True
 
     async def wait(self) -> Status | None:
         """None when it may go on."""
         return await self._outcome
+
+
+class PreBinding:
+    """What PreBind does for one pod, in `task`."""
+
+    __slots__ = ("_task", "cause")
+
+    def __init__(self, task: Task[Any] | None) -> None:
+        self._task = task
+        self.cause = ""
+        """Why it was ended."""
+
+    def cancel(self, cause: str) -> bool:
+        """End it at the next instant."""
+        if self._task is None:
+            return False
+        if not self.cause:
+            self.cause = cause
+            self._task.cancel()
+        return True
 
 
 class WaitingPods:

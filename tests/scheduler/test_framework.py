@@ -138,3 +138,19 @@ def test_a_profile_reports_under_its_own_name():
         (event["regarding"]["name"], event["reportingController"])
         for event in world.api.objects["events"].values()
     } == {("first", "default-scheduler"), ("other", "second")}
+
+
+def test_a_pod_that_waits_for_a_permit_is_preempted_and_tried_again():
+    class Gate:
+        name = "Gate"
+
+        def permit(self, state, pod, node_name):
+            return (fwk.Status(fwk.WAIT), 100 * 10**9) if pod.priority < 5 else (None, 0)
+
+    world = World(profiles=[Profile(plugins=[Gate])]).nodes(1, cpu="1").start()
+    world.pod("low", cpu="800m", priority=1)
+    world.run(1)
+    world.pod("vip", cpu="800m", priority=9)
+    world.run(3)
+    assert world.where("vip") == "node-0"
+    assert "waiting on permit for pod: preempted" in [n for _, _, n in world.events("FailedScheduling")]

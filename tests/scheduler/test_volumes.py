@@ -197,3 +197,23 @@ def test_storage_capacity_decides_where_a_volume_can_be_made():
     pvc = world.api.get("persistentvolumeclaims", "default/data")
     assert pvc["metadata"]["annotations"] == {"volume.kubernetes.io/selected-node": "node-1"}
     assert world.why("big").startswith("0/2 nodes are available: 2 node(s) did not have enough free storage. ")
+
+
+def test_a_pod_that_waits_for_its_volume_is_preempted_without_a_deletion():
+    world = World().nodes(1, cpu="1").start()
+    storage_class(world, provisioner="csi.example.com")
+    claim(world, "data")
+    world.pod("db", cpu="800m", priority=1, volumes=using("data"))
+    world.run(1)
+    assert world.api.get("pods", "default/db")["status"]["nominatedNodeName"] == "node-0"
+    world.pod("vip", cpu="800m", priority=9)
+    world.run(3)
+    assert world.where("vip") == "node-0"
+    condition = world.condition("db")
+    assert "deletionTimestamp" not in world.api.get("pods", "default/db")["metadata"]
+    assert (condition["reason"], condition["status"]) in {("SchedulerError", "False"), ("Unschedulable", "False")}
+    notes = [note for _, _, note in world.events("FailedScheduling")]
+    assert 'running PreBind plugin "VolumeBinding": preempted by DefaultPreemption' in notes
+    assert [note.split(" on node ")[1] for _, _, note in world.events("Preempted")] == [
+        "node-0 (in kube-scheduler memory)."
+    ]
