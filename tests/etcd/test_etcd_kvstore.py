@@ -163,3 +163,28 @@ def test_equal_histories_have_equal_hashes() -> None:
 
 def repr_bytes(value: object) -> bytes:
     return repr(value).encode()
+
+
+def test_a_key_written_once_reads_and_counts_like_any_other() -> None:
+    store = KVStore()
+    store.put("once", 1)
+    store.put("twice", 1)
+    store.put("twice", 2)
+    store.stage_put("first", 1)
+    store.stage_put("second", 1)
+    store.commit()
+    assert values(store, 2) == {"once": 1}
+    assert values(store, 4) == {"once": 1, "twice": 2}
+    assert [(*revision, kv.key) for revision, kv in sorted(store.entries())] == [
+        (2, 0, "once"),
+        (3, 0, "twice"),
+        (4, 0, "twice"),
+        (5, 0, "first"),
+        (5, 1, "second"),
+    ]
+    before = store.snapshot()
+    store.compact(5)
+    store.delete_range("twice")
+    assert values(store, 5) == {"once": 1, "twice": 2, "first": 1, "second": 1}
+    store.restore(before)
+    assert values(store, 3) == {"once": 1, "twice": 1}

@@ -119,6 +119,10 @@ class KeyIndex:
         """Whether nothing of the key is left."""
         return not self.records
 
+    def says_no_more_than(self, newest: KeyValue | None) -> bool:
+        """Whether the newest record of the living key is all that there is."""
+        return self._subs is None and len(self.records) == 1 and self.records[0] is newest
+
     def copy(self, epoch: int) -> KeyIndex:
         """The same index for a store of another epoch."""
         twin = KeyIndex(self.key, epoch, self.records[0])

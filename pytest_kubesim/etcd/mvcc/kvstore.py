@@ -11,7 +11,7 @@ on a new store, whose revision is 1::
 
 Follows ``kvstore.go`` and ``kvstore_txn.go``. Upstream reads everything through the index; here the
 newest record of each living key also stands in a dictionary, since nearly every read is of the
-newest.
+newest.  A key of which that is all there is (most keys are written once) is in no index.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ class KVStore:
 
     def entries(self) -> Iterator[tuple[Revision, KeyValue]]:
         """Every record that is kept, with its revision, by key; what a backend would hold."""
-        for index in self._index.values():
+        for index in self._indexes():
             yield from index.entries()
 
     def _newest(
@@ -197,19 +197,18 @@ class KVStore:
         self, revision: int, key: str, range_end: str, limit: int
     ) -> tuple[list[KeyValue], int]:
         if not range_end:
-            index = self._index.get(key)
+            index = self._index_of(key)
             kv = None if index is None else index.get(revision)
             return ([], 0) if kv is None else ([kv], 1)
         # Only what changed since then was different then.
         live = self._live
-        then = {
-            name: self._index[name].get(revision)
-            for name in dict.fromkeys(event.kv.key for event in self.history_since(revision + 1))
-            if key <= name and (range_end == FROM_KEY or name < range_end)
-        }
-        for event in self._staged:
-            if key <= event.kv.key and (range_end == FROM_KEY or event.kv.key < range_end):
-                then[event.kv.key] = self._index[event.kv.key].get(revision)
+        changed = dict.fromkeys(event.kv.key for event in self.history_since(revision + 1))
+        changed |= dict.fromkeys(event.kv.key for event in self._staged)
+        then: dict[str, KeyValue | None] = {}
+        for name in changed:
+            if key <= name and (range_end == FROM_KEY or name < range_end):
+                index = self._index_of(name)
+                then[name] = None if index is None else index.get(revision)
         keys = self._live_keys.range(key, range_end, limit + len(then) if limit else 0)
         if gone := [name for name in then if name not in live]:
             keys = sorted(keys + gone)
@@ -239,19 +238,18 @@ class KVStore:
         main = self._revision + 1
         staged = self._staged
         previous = self._live.get(key)
-        index = self._index.get(key)
         if previous is None:
             kv = KeyValue(key, value, main, main, 1, lease)
             self._live_keys.add(key)
+            index = self._index.get(key)
         else:
             key = previous.key  # The text that is kept already.
             kv = KeyValue(key, value, previous.create_revision, main, previous.version + 1, lease)
-        if index is None:
-            self._index[key] = KeyIndex(key, self._epoch, kv, len(staged))
-        else:
-            if index.epoch != self._epoch:
-                index = self._own(index)
-            index.add(kv, len(staged))
+            index = self._index.get(key) or self._begin_index(previous)
+        if index is not None:
+            self._own(index).add(kv, len(staged))
+        elif staged:
+            self._begin_index(kv, len(staged))
         self._live[key] = kv
         self._touch(key)
         staged.append(Event("PUT", kv, previous))
@@ -275,10 +273,8 @@ class KVStore:
     def _stage_delete(self, key: str) -> None:
         previous = self._live.pop(key)
         tombstone = KeyValue(key, None, 0, self._revision + 1, 0)
-        index = self._index[key]
-        if index.epoch != self._epoch:
-            index = self._own(index)
-        index.add(tombstone, len(self._staged))
+        index = self._index.get(key) or self._begin_index(previous)
+        self._own(index).add(tombstone, len(self._staged))
         self._live_keys.remove(key)
         self._touch(key)
         self._staged.append(Event("DELETE", tombstone, previous))
@@ -344,15 +340,40 @@ class KVStore:
         self._history = at + history[newer:]
 
     def _compact_key(self, key: str, revision: int) -> None:
-        index = self._index[key]
-        superseded = index.superseded(revision)
-        if not superseded:
+        index = self._index.get(key)
+        superseded = 0 if index is None else index.superseded(revision)
+        if index is None or not superseded:
             return
-        if index.epoch != self._epoch:
-            index = self._own(index)
+        index = self._own(index)
         index.drop(superseded)
-        if index.is_empty():
+        if index.is_empty() or index.says_no_more_than(self._live.get(key)):
             del self._index[key]
+
+    # The index
+
+    def _begin_index(self, kv: KeyValue, sub: int = 0) -> KeyIndex:
+        index = self._index[kv.key] = KeyIndex(kv.key, self._epoch, kv, sub)
+        return index
+
+    def _own(self, index: KeyIndex) -> KeyIndex:
+        """The index, or its copy where it belongs to a snapshot: to change."""
+        if index.epoch == self._epoch:
+            return index
+        twin = self._index[index.key] = index.copy(self._epoch)
+        return twin
+
+    def _index_of(self, key: str) -> KeyIndex | None:
+        """The index of a key, or what it would be: to look at."""
+        index = self._index.get(key)
+        if index is None and (kv := self._live.get(key)) is not None:
+            return KeyIndex(key, self._epoch, kv)
+        return index
+
+    def _indexes(self) -> Iterator[KeyIndex]:
+        yield from self._index.values()
+        for key, kv in self._live.items():
+            if key not in self._index:
+                yield KeyIndex(key, self._epoch, kv)
 
     # Copies
 
@@ -411,7 +432,7 @@ class KVStore:
         if revision > self._revision:
             raise ErrFutureRev
         at = revision or self._revision
-        keep = {kept for index in self._index.values() if (kept := index.keep(at)) is not None}
+        keep = {kept for index in self._indexes() if (kept := index.keep(at)) is not None}
         return hash_by_revision(
             sorted(self.entries(), key=_revision_of),
             keep,
@@ -420,10 +441,6 @@ class KVStore:
             hash_revision=at,
             encode=encode,
         )
-
-    def _own(self, index: KeyIndex) -> KeyIndex:
-        twin = self._index[index.key] = index.copy(self._epoch)
-        return twin
 
 
 def _revision_of(entry: tuple[Revision, KeyValue]) -> Revision:
