@@ -38,6 +38,8 @@ def _go(value: Any) -> str:
         return "<nil>"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return str(int(value))
     if isinstance(value, dict):
         pairs = sorted(cast("dict[str, Any]", value).items())
         return "map[" + " ".join(f"{key}:{_go(item)}" for key, item in pairs) + "]"

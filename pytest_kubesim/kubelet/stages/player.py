@@ -11,6 +11,7 @@ Follows `pkg/kwok/controllers/{pod,node,stage,node_lease}_controller.go`, `utils
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -285,8 +286,14 @@ class Playing:
 
     def _render(self, job: _Job, template: str) -> Any:
         name = meta.name(job.obj) if job.about == NODE else ""
+        uid, counter = meta.uid(job.obj), itertools.count()
+        event = (uid, self._turns.get(uid, 0), job.step)
+
+        def draw(bound: int) -> int:
+            return self.kernel.rng.below(bound, "stage template", *event, next(counter))
+
         known = rendering.functions(
-            self.process.now_ns(), self._start_ns, self.addresses, name
+            self.process.now_ns(), self._start_ns, self.addresses, name, draw
         )
         return rendering.render(template, job.obj, known)
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pytest_kubesim.apimachinery import gotemplate, timestamps
+from pytest_kubesim.apimachinery import go_template_functions, gotemplate, timestamps
 from pytest_kubesim.apimachinery.go_template_functions import TemplateError
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.kubelet.stages import sprig
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -114,9 +115,16 @@ def as_yaml(value: Any, levels: int = 0) -> str:
     return ("\n" + text).replace("\n", "\n" + "  " * levels)
 
 
-def functions(now_ns: int, start_ns: int, addresses: Addresses, name: str) -> dict[str, Any]:
-    """The functions of kwok; `name` is the node's where a Node is played."""
+def functions(
+    now_ns: int,
+    start_ns: int,
+    addresses: Addresses,
+    name: str,
+    draw: Callable[[int], int] = lambda _: 0,
+) -> dict[str, Any]:
+    """The functions of kwok; `name` is the node's where a Node is played, `draw` gives chance."""
     return {
+        **sprig.functions(now_ns, draw, go_template_functions.FUNCTIONS),
         "Quote": quoted,
         "Now": lambda: _nanoseconds(now_ns),
         "StartTime": lambda: _nanoseconds(start_ns),
