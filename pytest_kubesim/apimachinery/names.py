@@ -10,10 +10,12 @@ Follows ``apiserver/pkg/storage/names/generate.go``, ``apimachinery/pkg/util/ran
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeAlias
 
+from pytest_kubesim.apimachinery import spew
 from pytest_kubesim.apimachinery.golang import json_text
 
 Draw: TypeAlias = Callable[[int], int]
@@ -56,13 +58,12 @@ def fnv32(data: bytes) -> int:
 
 
 def pod_template_hash(template: Any, collision_count: int | None = None) -> str:
-    """The label value that tells a Deployment's ReplicaSets apart.
+    """The label value that tells a Deployment's ReplicaSets apart (``ComputeHash``).
 
-    Upstream hashes how Go prints the structs, which JSON does not tell; here it is the JSON with
-    sorted keys. Equal templates hash equally, and a collision count gives another value.
+    Equal templates hash equally, and a collision count gives another value.
     """
-    data = json_text(template)
-    return _hash(data, b"" if collision_count is None else collision_count.to_bytes(8, "little"))
+    salt = b"" if collision_count is None else collision_count.to_bytes(8, "little")
+    return _hash(json_text(template), salt)
 
 
 def controller_revision_hash(raw: str, probe: int | None = None) -> str:
@@ -77,8 +78,9 @@ def controller_revision_name(prefix: str, hash_: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _hash(data: str, salt: bytes) -> str:
-    return safe_encode(str(fnv32a(data.encode("utf-8", "surrogatepass") + salt)))
+def _hash(template: str, salt: bytes) -> str:
+    printed = spew.pod_template(json.loads(template)).encode("utf-8", "surrogatepass")
+    return safe_encode(str(fnv32a(printed + salt)))
 
 
 def stable_uid(draw: Draw) -> str:

@@ -139,6 +139,36 @@ def _is_kept(digits: str, fraction: str, number: int, exponent: int, format_: st
     return scale % 3 == 0 and not digits.endswith("000") and digits[0] != "0"
 
 
+class Stored(NamedTuple):
+    """What a Quantity of Go holds: a scaled number, or (`nano`) a decimal of billionths."""
+
+    value: int
+    scale: int
+    nano: int | None
+    text: str
+    format: str
+
+
+@lru_cache(maxsize=1024)
+def stored(text: str) -> Stored:
+    """The fields of the struct that Go makes of a canonical text (`ParseQuantity`)."""
+    parsed = _parse(text)
+    if text == "0":
+        return Stored(0, 0, None, text, parsed.format)
+    negative, whole, fraction, suffix = _split(text)
+    base, exponent, format_ = _interpret(suffix)
+    digits = whole + fraction
+    if base == 2:
+        value, scale = int(digits) << exponent, 0
+        fast = not fraction and 15 - len(digits) - exponent * 3 // 10 - 1 >= 0
+    else:
+        value, scale = int(digits), exponent - len(fraction)
+        fast = len(digits) <= 18 and scale >= -9
+    if fast and value < 2**63:
+        return Stored(-value if negative else value, scale, None, parsed.text, format_)
+    return Stored(0, 0, parsed.nano, "", parsed.format)
+
+
 def format_nano(nano: int, format_: str = DECIMAL_SI) -> str:
     """The canonical text of so many billionths in a family of suffixes."""
     if nano == 0:

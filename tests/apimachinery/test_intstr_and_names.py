@@ -61,8 +61,8 @@ def test_a_uid_is_a_random_uuid_and_repeats_with_its_draws(draws):
 
 
 def test_equal_templates_hash_equally_and_a_collision_changes_the_hash():
-    template = {"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"x": 1}}
-    shuffled = {"spec": {"x": 1}, "metadata": {"labels": {"b": "2", "a": "1"}}}
+    template = {"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"nodeName": "n"}}
+    shuffled = {"spec": {"nodeName": "n"}, "metadata": {"labels": {"b": "2", "a": "1"}}}
     assert names.pod_template_hash(template) == names.pod_template_hash(shuffled)
     assert names.pod_template_hash(template) != names.pod_template_hash(template, 1)
     assert set(names.pod_template_hash(template)) <= set(names.ALPHANUMS)
