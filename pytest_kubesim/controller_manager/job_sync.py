@@ -348,9 +348,10 @@ class JobSync(JobState):
             raise failure
         finished = not full and self.finish()
         if flush or finished:
+            before = self.job
             await self.write_counted()
             if finished:
-                self.tell_finished()
+                self.tell_finished(before)
                 self.controller.finished_uids.add(meta.uid(self.job))
 
     async def write_counted(self) -> None:
@@ -504,17 +505,17 @@ class JobSync(JobState):
             self.status["completionTime"] = finished["lastTransitionTime"]
         return True
 
-    def tell_finished(self) -> None:
-        """The event of the Job's end."""
+    def tell_finished(self, job: Object) -> None:
+        """The event of the Job's end, about it as it was before its last status."""
         finished = self.finished
         assert finished is not None
         event = self.controller.event
         if finished["type"] != "Complete":
-            event(self.job, "Warning", finished["reason"], finished["message"])
+            event(job, "Warning", finished["reason"], finished["message"])
             return
         if self.completions is not None and fields.number(
             self.status, "succeeded"
         ) > self.completions:
             message = "Too many succeeded pods running after completion count reached"
-            event(self.job, "Warning", "TooManySucceededPods", message)
-        event(self.job, "Normal", "Completed", "Job completed")
+            event(job, "Warning", "TooManySucceededPods", message)
+        event(job, "Normal", "Completed", "Job completed")
