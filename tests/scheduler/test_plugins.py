@@ -250,6 +250,21 @@ def test_a_namespace_selector_reaches_into_other_namespaces():
     assert world.where("here") != world.where("there", "other")
 
 
+def test_a_companion_in_a_namespace_that_is_selected_by_labels_is_noticed_only_later():
+    world = World().nodes(1).start()
+    world.api.put("namespaces", {"metadata": {"name": "other", "labels": {"team": "a"}}})
+    for name, how in (("by-name", {"namespaces": ["other"]}), ("all", {"namespaceSelector": {}}),
+                      ("by-label", {"namespaceSelector": {"matchLabels": {"team": "a"}}})):
+        world.pod(name, affinity={"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": "kubernetes.io/hostname", **how}]}})
+    world.run()
+    world.pod("there", namespace="other", labels={"app": "x"})
+    world.run(60)
+    assert (world.where("by-name"), world.where("all"), world.where("by-label")) == ("node-0", "node-0", None)
+    world.run(300)
+    assert world.where("by-label") == "node-0"
+
+
 def test_a_missing_topology_label_is_said():
     world = World().nodes(1).start()
     spread = [{"maxSkew": 1, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "x"}}}]

@@ -264,11 +264,13 @@ class InterPodAffinity:
             fwk.on(fwk.NODE, fwk.ADD | fwk.UPDATE_NODE_LABEL, self._node_helps),
         ]
 
-    def _pod_helps(self, pod: PodInfo, old: Object | None, new: Object | None) -> bool:
+    @staticmethod
+    def _pod_helps(pod: PodInfo, old: Object | None, new: Object | None) -> bool:
         if any(other is not None and not _placed(other) for other in (old, new)):
             return False
-        affinity = self._merged(pod.affinity_terms)
-        anti = self._merged(pod.anti_affinity_terms)
+        # Upstream looks up no namespaces here: what a selector of labels finds is no help, and a
+        # pod that waits for it is tried again only when something else happens (or after 5 min).
+        affinity, anti = pod.affinity_terms, pod.anti_affinity_terms
         before = None if old is None else PodInfo(old)
         after = None if new is None else PodInfo(new)
         if before is not None and after is not None:
@@ -328,11 +330,11 @@ def _satisfies_affinity(counted: FilterState, pod: PodInfo, node: NodeInfo) -> b
 
 
 def _matches_all(terms: Sequence[AffinityTerm], pod: PodInfo) -> bool:
-    return bool(terms) and all(term.matches(pod, None) for term in terms)
+    return bool(terms) and all(term.matches(pod, NO_LABELS) for term in terms)
 
 
 def _matches_any(terms: Iterable[AffinityTerm], pod: PodInfo) -> bool:
-    return any(term.matches(pod, None) for term in terms)
+    return any(term.matches(pod, NO_LABELS) for term in terms)
 
 
 def _weigh(
