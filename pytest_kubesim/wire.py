@@ -8,8 +8,8 @@ encode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import msgspec
@@ -143,6 +143,18 @@ class WatchStream(Protocol):
 
     def encode(self, event: WatchEvent) -> bytes:
         """The event as it goes over the wire in the negotiated encoding."""
+        ...
+
+
+@runtime_checkable
+class TimedStream(WatchStream, Protocol):
+    """One that knows when it sends: its reader need not be woken to wait for the way to be over."""
+
+    async def arrived(self, transit: Callable[[], int]) -> bool:
+        """Wait until events have come, `transit()` nanoseconds after the first of them was sent.
+
+        False: it has ended.  `transit` is asked once, when that event is sent.
+        """
         ...
 
 

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING, Any, cast
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource
 from pytest_kubesim.sim.clock import NS
-from pytest_kubesim.wire import ConnectionLost, Request, Response, UserInfo, WatchEvent, WatchStream
+from pytest_kubesim.wire import (
+    ConnectionLost,
+    Request,
+    Response,
+    TimedStream,
+    UserInfo,
+    WatchEvent,
+    WatchStream,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -390,7 +398,7 @@ class RESTClient:
 class RemoteWatch:
     """A watch as its client sees it: later than the server sent it, in the same order."""
 
-    __slots__ = ("_batch", "_client", "_name", "_server_host", "_stream")
+    __slots__ = ("_batch", "_client", "_name", "_server_host", "_stream", "_timed")
 
     def __init__(
         self, client: RESTClient, stream: WatchStream, name: str, server_host: str
@@ -398,6 +406,7 @@ class RemoteWatch:
         self._client = client
         self._server_host = server_host
         self._stream = stream
+        self._timed = stream if isinstance(stream, TimedStream) else None
         self._name = name
         self._batch = 0
 
@@ -407,15 +416,18 @@ class RemoteWatch:
         Raises: `ConnectionLost` when the way has been cut for longer than a connection lives.
         """
         client, stream = self._client, self._stream
-        first = await stream.next()
-        if first is None:
-            return []
-        low, high = client.watch_latency_ns
         kernel = client.process.kernel
-        if high:
-            self._batch += 1
-            await kernel.sleep(kernel.rng.between_ns(low, high, "watch", self._name, self._batch))
-        events = [first]
+        events: list[WatchEvent] = []
+        if self._timed is not None and client.watch_latency_ns[1]:
+            if not await self._timed.arrived(self._transit_ns):
+                return []
+        else:
+            first = await stream.next()
+            if first is None:
+                return []
+            events.append(first)
+            if client.watch_latency_ns[1]:
+                await kernel.sleep(self._draw_ns())
         while (event := stream.next_nowait()) is not None:
             events.append(event)
         network, server, host = client.network, self._server_host, client.process.host
@@ -427,6 +439,16 @@ class RemoteWatch:
                 client.lost(server)
                 raise ConnectionLost("timeout", "http2: client connection lost")
         return events
+
+    def _draw_ns(self) -> int:
+        """How long the next batch is under way, by the client's clock."""
+        self._batch += 1
+        low, high = self._client.watch_latency_ns
+        rng = self._client.process.kernel.rng
+        return rng.between_ns(low, high, "watch", self._name, self._batch)
+
+    def _transit_ns(self) -> int:
+        return self._client.process.true_ns(self._draw_ns())
 
     def close(self) -> None:
         """End it."""

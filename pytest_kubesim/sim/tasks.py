@@ -59,6 +59,15 @@ class Future(Generic[T]):
         self._result = value
         self._notify()
 
+    def arrive(self, value: T) -> None:
+        """Fulfil it, as an event of its own does: whoever awaits it goes on within that event."""
+        assert not self._done, "the future is done already"
+        self._done = True
+        self._result = value
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback(self)
+
     def set_exception(self, error: BaseException) -> None:
         """Fail it.  Once only."""
         assert not self._done, "the future is done already"

@@ -136,6 +136,7 @@ class CacheWatcher:
         "_queue",
         "_stop",
         "_timer",
+        "_transit",
         "begins_after",
         "bookmarks",
         "closed",
@@ -191,6 +192,7 @@ class CacheWatcher:
         self._queue: deque[WatchEvent] = deque()
         self._listeners: tuple[Callable[[WatchEvent], object], ...] = ()
         self._getter: Future[None] | None = None
+        self._transit: Callable[[], int] | None = None
         self._stop = stop
         self._timer: Timer | None = None
         self._convert: Callable[[WatchEvent], WatchEvent] | None = None
@@ -246,8 +248,14 @@ class CacheWatcher:
         getter = self._getter
         if getter is not None:
             self._getter = None
-            if not getter.done():
+            if self._transit is not None:
+                self._send(getter, self._transit)
+            elif not getter.done():
                 getter.set_result(None)
+
+    def _send(self, getter: Future[None], transit: Callable[[], int]) -> None:
+        kernel = self._kernel
+        kernel.call_at(kernel.now_ns + transit(), getter.arrive, None, label="watch event")
 
     def listen(self, listener: Callable[[WatchEvent], object]) -> None:
         """Call `listener` with every event at the moment when the client takes it."""
@@ -272,6 +280,25 @@ class CacheWatcher:
                 getter = self._getter = Future(self._kernel)
             await getter
         return self._take()
+
+    async def arrived(self, transit: Callable[[], int]) -> bool:
+        """Wait until events have come, `transit()` nanoseconds after the first of them was sent.
+
+        False: it has ended.
+        """
+        while not self.cut_off:
+            getter: Future[None] = Future(self._kernel)
+            if self._queue:
+                self._send(getter, transit)
+            elif self.closed:
+                return False
+            else:
+                self._getter, self._transit = getter, transit
+            await getter
+            self._transit = None
+            if self._queue:
+                return True
+        raise ConnectionLost("reset", "read: connection reset by peer")
 
     def next_nowait(self) -> WatchEvent | None:
         """The next event if one is there now."""
