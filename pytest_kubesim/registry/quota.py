@@ -2,10 +2,11 @@
 
 The law: an *evaluator* knows a resource: which names of quota it measures, how much of each an
 object uses, and which of the quota's scopes an object is in.  Every resource is counted
-(`count/deployments.apps`); pods, services and claims are measured too.
+(`count/deployments.apps`); pods, services and claims, of volumes and of devices, are measured too.
 
 Functions of their input.  Follows `pkg/quota/v1/evaluator/core`, `apiserver/pkg/quota/v1` and
-`component-helpers/resource/helpers.go`.
+`component-helpers/resource/helpers.go`.  What extended resources are devices by their class is not
+counted as claims.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ResourceList = dict[str, str]
 PODS = GroupResource("", "pods")
 SERVICES = GroupResource("", "services")
 CLAIMS = GroupResource("", "persistentvolumeclaims")
+DEVICE_CLAIMS = GroupResource("resource.k8s.io", "resourceclaims")
 
 IGNORED = frozenset({
     GroupResource("", "bindings"),
@@ -61,6 +63,9 @@ _CLAIM_NAMES = frozenset({
     "count/persistentvolumeclaims", "persistentvolumeclaims", "requests.storage",
 })
 _BY_CLASS = ".storageclass.storage.k8s.io/"
+_DEVICES = ".deviceclass.resource.k8s.io/devices"
+_MOST_DEVICES = 32
+"""What a request for all devices may get (`AllocationResultsMaxSize`)."""
 _HUGE_PAGES, _REQUESTS = "hugepages-", "requests."
 
 _NOTHING: Object = {}
@@ -98,6 +103,9 @@ def measured(resource: GroupResource, names: Iterable[str]) -> list[str]:
             if name in _CLAIM_NAMES
             or name.endswith((_BY_CLASS + "persistentvolumeclaims", _BY_CLASS + "requests.storage"))
         ]
+    if resource == DEVICE_CLAIMS:
+        own = count_name(resource)
+        return [name for name in names if name == own or name.endswith(_DEVICES)]
     known = {count_name(resource), _ALIASES.get(resource)}
     return [name for name in names if name in known]
 
@@ -120,6 +128,8 @@ def usage(resource: GroupResource, obj: Object, now_ns: int) -> ResourceList:
         return _service_usage(obj)
     if resource == CLAIMS:
         return _claim_usage(obj)
+    if resource == DEVICE_CLAIMS:
+        return _device_usage(obj)
     used = {count_name(resource): "1"}
     if resource in _ALIASES:
         used[_ALIASES[resource]] = "1"
@@ -159,6 +169,21 @@ def _claim_usage(claim: Object) -> ResourceList:
         if storage is not None:
             used[f"{storage_class}{_BY_CLASS}requests.storage"] = storage
     return used
+
+
+def _device_usage(claim: Object) -> ResourceList:
+    """The devices of each class; of alternatives, the most that any would take of a class."""
+    used: dict[str, int] = {}
+    for request in _objects(_mapping(claim, "spec", "devices"), "requests"):
+        most: dict[str, int] = {}
+        for each in _objects(request, "firstAvailable") or [_mapping(request, "exactly")]:
+            name = f"{each.get('deviceClassName') or ''}{_DEVICES}"
+            mode = each.get("allocationMode")
+            count = {"ExactCount": each.get("count") or 0, "All": _MOST_DEVICES}.get(mode or "", 0)
+            most[name] = max(most.get(name, 0), count)
+        for name, count in most.items():
+            used[name] = used.get(name, 0) + count
+    return {count_name(DEVICE_CLAIMS): "1", **{name: str(count) for name, count in used.items()}}
 
 
 def _pod_usage(pod: Object, now_ns: int) -> ResourceList:

@@ -147,3 +147,25 @@ def test_a_pod_that_should_be_gone_uses_nothing():
     since = parse_time("2026-01-01T00:00:00Z")
     assert quota.counts(deleted, since + 30 * 10**9)
     assert not quota.counts(deleted, since + 31 * 10**9)
+
+
+def test_claims_of_devices_use_the_most_that_any_alternative_would():
+    wanted = [
+        {"name": "a", "exactly": {"deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 2}},
+        {
+            "name": "b",
+            "firstAvailable": [
+                {"name": "x", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 1},
+                {"name": "y", "deviceClassName": "gpu", "allocationMode": "ExactCount", "count": 4},
+                {"name": "z", "deviceClassName": "nic", "allocationMode": "All"},
+            ],
+        },
+    ]
+    claim = {"metadata": {"name": "c"}, "spec": {"devices": {"requests": wanted}}}
+    assert quota.usage(quota.DEVICE_CLAIMS, claim, 0) == {
+        "count/resourceclaims.resource.k8s.io": "1",
+        "gpu.deviceclass.resource.k8s.io/devices": "6",
+        "nic.deviceclass.resource.k8s.io/devices": "32",
+    }
+    names = ["gpu.deviceclass.resource.k8s.io/devices", "count/resourceclaims.resource.k8s.io", "pods"]
+    assert quota.measured(quota.DEVICE_CLAIMS, names) == names[:2]

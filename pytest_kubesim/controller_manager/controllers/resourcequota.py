@@ -3,7 +3,9 @@
 The law: admission counts what comes; this controller counts everything anew, when a quota is made
 or changes, when something that it measures goes or no longer counts, and every five minutes.
 
-Informers of what only quotas ask for are started with the first quota.
+What custom resources there are it learns every 30 seconds; that one of them is new is no reason to
+count.  Informers of what only quotas ask for are started with the first quota, of what was known at
+the last of these looks.
 
 Follows `pkg/controller/resourcequota/{resource_quota_controller,resource_quota_monitor}.go`.
 """
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from pytest_kubesim.apimachinery import meta, quantity
+from pytest_kubesim.apimachinery import meta, quantity, timestamps
 from pytest_kubesim.client_go.discovery import preferred, server_resources
 from pytest_kubesim.client_go.informer import SharedIndexInformer
 from pytest_kubesim.client_go.resources import CUSTOMRESOURCEDEFINITIONS, RESOURCEQUOTAS
@@ -46,10 +48,11 @@ class ResourceQuotaController(Controller):
         self._changed = True
         self._running = False
         self._busy = False
+        self._start_ns = 0
         self.quotas = self.watch(
             RESOURCEQUOTAS, add=self._added, update=self._updated, delete=self.enqueue
         )
-        self.watch(
+        self.definitions = self.watch(
             CUSTOMRESOURCEDEFINITIONS, add=self._definitions_change,
             update=self._definition_updated, delete=self._definitions_change,
         )
@@ -75,6 +78,7 @@ class ResourceQuotaController(Controller):
     async def run(self) -> None:
         """Count everything every five minutes."""
         self._running = True
+        self._start_ns = self.kernel.now_ns
         if self._needed:
             self._begin()
         while True:
@@ -89,22 +93,38 @@ class ResourceQuotaController(Controller):
 
     async def _discover(self) -> None:
         """Monitor what discovery knows, at first and every 30 seconds."""
+        new = self._new_definitions()
         while True:
             if self._changed:
-                self._changed = False
+                self._changed = bool(new)
                 try:
-                    await self._sync_monitors()
+                    await self._sync_monitors(new)
                 except RETRIABLE:
                     self._changed = True
-            await self.kernel.sleep(DISCOVERY_NS, periodic=True)
+            new = set[tuple[str, str]]()
+            elapsed_ns = self.kernel.now_ns - self._start_ns
+            await self.kernel.sleep(DISCOVERY_NS - elapsed_ns % DISCOVERY_NS, periodic=True)
 
-    async def _sync_monitors(self) -> None:
+    def _new_definitions(self) -> set[tuple[str, str]]:
+        """Group and resource of the definitions that came after the last look there was."""
+        elapsed_ns = self.kernel.now_ns - self._start_ns
+        last_ns = self.now_ns() - elapsed_ns % DISCOVERY_NS
+        return {
+            (spec["group"], spec["names"]["plural"])
+            for definition in self.definitions.list()
+            if timestamps.parse_time(meta.creation_timestamp(definition) or "") >= last_ns
+            and (spec := fields.spec(definition))
+        }
+
+    async def _sync_monitors(self, new: set[tuple[str, str]]) -> None:
+        first = not self.monitors
         found = {
             resource.gvr: resource
             for resource in preferred(await server_resources(self.client))
             if resource.namespaced
             and resource.supports("create", "list", "watch", "delete")
             and resource.gvr.group_resource not in evaluators.IGNORED
+            and (resource.gvr.group, resource.gvr.resource) not in new
         }
         for gvr in [gvr for gvr in self.monitors if gvr not in found]:
             self.monitors.pop(gvr).stop()
@@ -113,8 +133,9 @@ class ResourceQuotaController(Controller):
         ]
         for informer in added:
             await informer.synced.wait()
-        for quota in self.quotas.list():
-            self.enqueue(quota)
+        if first:
+            for quota in self.quotas.list():
+                self.enqueue(quota)
 
     def _monitor(self, resource: APIResource) -> SharedIndexInformer:
         gvr = resource.gvr

@@ -30,6 +30,8 @@ QUOTAS = GroupResource("", "resourcequotas")
 RETRIES = 3
 
 _NAMESPACE = GroupKind("", "Namespace")
+_CHANGING = (quota.SERVICES, quota.CLAIMS, quota.DEVICE_CLAIMS)
+"""What may come to use more by an update."""
 
 
 class ResourceQuota(Plugin):
@@ -68,7 +70,7 @@ def _handles(attributes: Attributes, obj: Object) -> bool:
         return quota.requires_replenish(obj, old)
     if subresource:
         return False
-    return operation == CREATE or resource in (quota.SERVICES, quota.CLAIMS)
+    return operation == CREATE or resource in _CHANGING
 
 
 async def _enforce(attributes: Attributes, obj: Object, quotas: Sequence[Object]) -> None:
