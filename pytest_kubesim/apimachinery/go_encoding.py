@@ -32,6 +32,9 @@ _MICRO_LENGTH = len("0001-01-01T00:00:00.000000Z")
 
 _UNLESS_NONE, _UNLESS_ZERO, _ALWAYS = range(3)
 
+_REFUSED_EVEN_EMPTY = frozenset({"dependencies"})
+"""Of `JSONSchemaProps`: a validation tells an empty map from none, and nothing with one is kept."""
+
 
 def roundtrip(schema: Schema, obj: Object, base: Object | None = None) -> Object:
     """A built-in object as it comes back out of Go: decoded, stored, encoded.
@@ -219,7 +222,7 @@ def _field_plan(key: str, schema: Schema) -> _Field:
     if go.omit_zero:
         return key, convert, _UNLESS_ZERO, None
     if go.kind in ("string", "bool", "int", "float", "bytes", "slice", "map") and not go.always:
-        return key, convert, _UNLESS_ZERO, None
+        return key, convert, _UNLESS_NONE if key in _REFUSED_EVEN_EMPTY else _UNLESS_ZERO, None
     if go.kind in ("slice", "map"):
         return key, _or_null(convert), _ALWAYS, None
     return key, convert, _ALWAYS, _zero(schema)

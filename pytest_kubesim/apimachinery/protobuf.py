@@ -41,6 +41,15 @@ class ProtobufError(ValueError):
     """Bytes that are no message, or an object that does not fit one."""
 
 
+class UnknownKind(ProtobufError):
+    """A message of a kind that there is not."""
+
+    def __init__(self, api_version: str, kind: str) -> None:
+        super().__init__(f'no kind "{kind}" is registered for version "{api_version}"')
+        self.api_version = api_version
+        self.kind = kind
+
+
 # -- messages --------------------------------------------------------------------------------------
 
 
@@ -507,8 +516,11 @@ def encode_event(type_: str, obj: Object) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-def decode(data: bytes) -> Object:
-    """The object in bytes from the wire.  Raises `ProtobufError`."""
+def decode(data: bytes, usual: tuple[str, str] = ("", "")) -> Object:
+    """The object in bytes from the wire; `usual`, apiVersion and kind of one that says none.
+
+    Raises `ProtobufError`.
+    """
     if not data.startswith(MAGIC):
         raise ProtobufError(NO_MESSAGE)
     api_version = kind = ""
@@ -522,11 +534,9 @@ def decode(data: bytes) -> Object:
                     kind = bytes(text).decode()
         elif number == 2:
             raw = value
+    api_version, kind = api_version or usual[0], kind or usual[1]
     head = {"kind": kind, "apiVersion": api_version}
     name = message_of(api_version, kind)
     if name is None:
-        raise ProtobufError(
-            f'no kind "{kind}" is registered for version "{api_version}" in scheme '
-            '"pkg/api/legacyscheme/scheme.go:30"'
-        )
+        raise UnknownKind(api_version, kind)
     return {**head, **decode_message(name, raw)}

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 3 * 1024 * 1024
 SCHEME = 'scheme "pkg/api/legacyscheme/scheme.go:30"'
-META_SCHEME = 'scheme "pkg/runtime/scheme.go:110"'
+META_SCHEME = 'scheme "pkg/runtime/scheme.go:111"'
 
 TYPE_META = (
     'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
@@ -157,7 +157,7 @@ def _value(
             raise _unrecognized(kind, "empty data", body)
         if not body.startswith(protobuf.MAGIC):
             raise _unrecognized(kind, NO_MESSAGE, body)
-        return from_protobuf(body), b"", []
+        return _sent_as_protobuf(body, kind), b"", []
     try:
         if media == negotiation.YAML:
             value, body, repeated = _yaml(body, kind)
@@ -262,13 +262,23 @@ def _unrecognized(kind: GroupVersionKind, problem: str, body: bytes) -> APIStatu
     )
 
 
-def from_protobuf(body: bytes) -> Object:
-    """The object of a protobuf body, without the zero values that Go clients send."""
+def _sent_as_protobuf(body: bytes, kind: GroupVersionKind) -> Object:
     try:
-        value = protobuf.decode(body)
-        group, version = parse_api_version(value["apiVersion"])
+        return from_protobuf(body, (kind.api_version, kind.kind))
+    except protobuf.UnknownKind as error:
+        given = {"apiVersion": error.api_version, "kind": error.kind}
+        raise refused(given, kind, f"{error} in {SCHEME}") from None
     except ValueError as error:
-        raise status.new_bad_request(str(error)) from None
+        raise _unrecognized(kind, str(error), body) from None
+
+
+def from_protobuf(body: bytes, usual: tuple[str, str]) -> Object:
+    """The object of a protobuf body, without the zero values that Go clients send.
+
+    Parameters: `usual`, apiVersion and kind of one that says none.  Raises `ProtobufError`.
+    """
+    value = protobuf.decode(body, usual)
+    group, version = parse_api_version(value["apiVersion"])
     schema = schema_for(group, version, value["kind"])
     return value if schema is None else go_encoding.roundtrip(schema, value)
 

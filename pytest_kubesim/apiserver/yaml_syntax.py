@@ -35,7 +35,7 @@ _NUMBERS = (
     (
         _FLOAT,
         re.compile(
-            r"[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z"
+            r"([-+]\.[0-9_]+|\.[0-9]+|[-+]?[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?\Z"
             r"|[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"
         ),
     ),
@@ -92,11 +92,14 @@ def _int(loader: Any, node: Any) -> int | float:
     return value if -(1 << 63) <= value < 1 << 64 else float(value)
 
 
-def _float(loader: Any, node: Any) -> int | float:
-    """On its way through JSON a whole number loses its point."""
-    text = str(loader.construct_scalar(node)).replace("_", "").lower()
+def _float(loader: Any, node: Any) -> int | float | str:
+    """On its way through JSON a whole number loses its point; one that is too large stays text."""
+    written = str(loader.construct_scalar(node))
+    text = written.replace("_", "").lower()
     value = float(text.replace(".inf", "inf").replace(".nan", "nan"))
     if not math.isfinite(value):
+        if text[-1].isdigit():
+            return written
         shown = "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
         raise ValueError(f"json: unsupported value: {shown}")
     return int(value) if abs(value) < _PRINTED_IN_FULL and value.is_integer() else value
@@ -158,6 +161,22 @@ def loads(body: bytes) -> tuple[Any, list[str]]:
     finally:
         loader.dispose()
     return value, repeated
+
+
+def documents(text: str) -> list[Any]:
+    """The values of a text's documents, as kubectl reads a file: the last of equal keys counts.
+
+    Raises `ValueError` for what JSON has no word for, and what PyYAML raises for the rest.
+    """
+    loader = _LOADER(text)
+    loader.repeated = []
+    found: list[Any] = []
+    try:
+        while loader.check_data():
+            found.append(loader.get_data())
+    finally:
+        loader.dispose()
+    return found
 
 
 def unmarshal_errors(repeated: list[str]) -> str:

@@ -15,25 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
+from pytest_kubesim.apiserver import yaml_syntax
 from pytest_kubesim.errors import ManifestError
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SUFFIXES = (".yaml", ".yml", ".json")
-
-
-class _Loader(_LOADER):
-    """YAML as Kubernetes reads it: timestamps and a lone `=` are text."""
-
-
-_TEXT = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if tag not in _TEXT]
-    for first, resolvers in _LOADER.yaml_implicit_resolvers.items()
-}
 
 
 def load(*manifests: Any) -> list[Object]:
@@ -94,8 +82,8 @@ def _at_the_margin(text: str) -> str:
 
 def _text(text: str, source: str) -> Iterator[Object]:
     try:
-        documents = list(yaml.load_all(_at_the_margin(text), Loader=_Loader))
-    except yaml.YAMLError as error:
+        documents = yaml_syntax.documents(_at_the_margin(text))
+    except (yaml.YAMLError, ValueError) as error:
         raise ManifestError(f"{source}: not YAML: {error}") from None
     for number, document in enumerate(documents, 1):
         if document is not None:

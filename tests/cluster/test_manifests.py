@@ -38,6 +38,30 @@ def test_timestamps_stay_text() -> None:
     assert manifests.load(TEXT)[0]["metadata"]["annotations"]["at"] == "2026-01-01T00:00:00Z"
 
 
+@pytest.mark.parametrize(("written", "read"), [
+    ("1:20", "1:20"), ("22:22:22", "22:22:22"), ("1e3", 1000), ("1.0", 1), ("1.5", 1.5), ("1_000", 1000),
+    ("0644", 420), ("0o644", 420), ("08", 8), ("0x1f", 31), ("0b11", 3), ("+7", 7), ("yes", True), ("y", True), ("off", False),
+    ("2026-01-01", "2026-01-01"), ("=", "="), ("~", None), ("1.2.3", "1.2.3"), ("'1'", "1"), ("!!binary aGk=", "hi"),
+    ("1e400", "1e400"), ("._1", "._1"), (".5", 0.5), ("18446744073709551615", 18446744073709551615),
+])
+def test_plain_words_are_read_as_kubectl_reads_them(written: str, read: object) -> None:
+    text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\nv: {written}\n"
+    found = manifests.load(text)[0]["v"]
+    assert found == read
+    assert type(found) is type(read)
+
+
+@pytest.mark.parametrize("written", [".inf", ".NaN"])
+def test_what_json_has_no_word_for_is_refused(written: str) -> None:
+    with pytest.raises(ManifestError, match="the text given: not YAML: json: unsupported value"):
+        manifests.load(f"apiVersion: v1\nkind: ConfigMap\nv: {written}\n")
+
+
+def test_keys_are_text_and_the_last_of_equal_ones_counts() -> None:
+    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {1: a, true: b, 1.5: c, x: d, x: e}\n"
+    assert manifests.load(text)[0]["data"] == {"1": "a", "true": "b", "1.5": "c", "x": "e"}
+
+
 def test_objects_of_the_official_client_are_read() -> None:
     client = pytest.importorskip("kubernetes.client")
     pod = client.V1Pod(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from pytest_kubesim.apimachinery import go_decoding, status
+from pytest_kubesim.apimachinery import go_decoding, protobuf, status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.schema import schema_named
 from pytest_kubesim.apiserver import decoding, json_syntax, negotiation, responses, yaml_syntax
@@ -89,11 +89,15 @@ def read_options(scope: RequestScope) -> Object | None:
         media = negotiation.input_type(request.header("content-type"))
         try:
             if media == negotiation.PROTOBUF:
-                value = decoding.from_protobuf(body)
+                value = decoding.from_protobuf(body, ("v1", "DeleteOptions"))
             elif media == negotiation.YAML:
                 value = yaml_syntax.loads(body)[0]
             else:
                 value = json_syntax.loads(body)
+        except protobuf.UnknownKind as error:
+            raise status.new_bad_request(f"{error} in {decoding.META_SCHEME}") from None
+        except protobuf.ProtobufError as error:
+            raise status.new_bad_request(str(error)) from None
         except ValueError as error:
             raise status.new_bad_request(
                 f"couldn't get version/kind; json parse error: {error}"

@@ -137,3 +137,25 @@ def test_a_definition_whose_storage_version_is_not_served_goes_too(world: World)
     world.wait(6)
     assert world.ask("GET", CRD).status == 404
     assert world.member.store.latest("/registry/example.com/widgets/default/a") is None
+
+
+def test_dependencies_are_refused_even_where_there_are_none(world: World) -> None:
+    schema = {
+        "type": "object", "dependencies": {},
+        "properties": {"a": {"type": "array", "items": {"type": "string", "dependencies": {}}}},
+    }
+    answer = world.ask("POST", DEFINITIONS, definition(version(schema={"openAPIV3Schema": schema})))
+    assert answer.status == 422
+    assert answer.obj is not None
+    assert [(cause["field"], cause["message"]) for cause in answer.obj["details"]["causes"]] == [
+        (f"spec.validation.openAPIV3Schema.{where}", "Forbidden: dependencies is not supported")
+        for where in ("dependencies", "properties[a].items.dependencies")
+    ]
+
+
+def test_dependencies_that_are_null_are_none(world: World) -> None:
+    schema = {"type": "object", "dependencies": None, "patternProperties": {}, "definitions": {}}
+    answer = world.ask("POST", DEFINITIONS, definition(version(schema={"openAPIV3Schema": schema})))
+    assert answer.status == 201
+    assert answer.obj is not None
+    assert answer.obj["spec"]["versions"][0]["schema"]["openAPIV3Schema"] == {"type": "object"}
