@@ -243,7 +243,12 @@ class Authority:
         hashes = _cryptography("hazmat.primitives.hashes")
         ec = _cryptography("hazmat.primitives.asymmetric.ec")
         serialization = _cryptography("hazmat.primitives.serialization")
-        if not request.parsed.is_signature_valid:
+        try:
+            is_valid: bool = request.parsed.is_signature_valid
+        except ValueError:
+            # The key itself is none.
+            is_valid = False
+        if not is_valid:
             raise SyncError(
                 "error auto signing csr: unable to verify certificate request signature: x509: "
                 "invalid signature"
