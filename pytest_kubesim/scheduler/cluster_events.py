@@ -51,8 +51,9 @@ def pod_changes(old: Object, new: Object, *, target: bool) -> list[ClusterEvent]
     return [ClusterEvent(resource, action) for action in actions]
 
 
-def _claim_statuses(pod: Object) -> list[Object]:
-    return (pod.get("status") or NOTHING).get("resourceClaimStatuses") or []
+def _claim_statuses(pod: Object) -> tuple[list[Object], Object | None]:
+    status: Object = pod.get("status") or NOTHING
+    return status.get("resourceClaimStatuses") or [], status.get("extendedResourceClaimStatus")
 
 
 def _any_more(left: Requests, right: Requests) -> bool:

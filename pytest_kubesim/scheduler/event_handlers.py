@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pytest_kubesim.apimachinery.meta import GroupVersionResource
 from pytest_kubesim.client_go import resources
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.cluster_events import (
@@ -22,7 +23,7 @@ from pytest_kubesim.scheduler.pod_info import PodInfo
 from pytest_kubesim.scheduler.profile import DEFAULT_SCHEDULER_NAME
 
 if TYPE_CHECKING:
-    from pytest_kubesim.apimachinery.meta import GroupVersionResource, Object
+    from pytest_kubesim.apimachinery.meta import Object
     from pytest_kubesim.client_go.informer import SharedIndexInformer, SharedInformerFactory
     from pytest_kubesim.scheduler.cache import Cache
     from pytest_kubesim.scheduler.runtime import Runtime
@@ -62,6 +63,12 @@ class EventHandlers:
         )
         for gvr, resource in OTHER_RESOURCES:
             self._listen(informers.informer(gvr), resource)
+        asked = {name for runtime in self._runtimes.values() for name in runtime.event_resources()}
+        for resource in sorted(asked):
+            parts = resource.split(".", 2)
+            if len(parts) == 3 and "/" not in resource:
+                gvr = GroupVersionResource(parts[2], parts[1], parts[0])
+                self._listen(informers.informer(gvr), resource)
         rules = informers.informer(resources.DEVICETAINTRULES)
         slices = ClusterEvent(fwk.RESOURCE_SLICE, fwk.UPDATE)
         move = self._queue.move_all

@@ -132,6 +132,8 @@ UPDATE = sum(1 << bit for bit in range(2, 15))
 ALL = ADD | DELETE | UPDATE
 
 WILD_CARD = "*"
+POD = "Pod"
+"""Any pod: assigned, unscheduled, or the target itself."""
 ASSIGNED_POD = "AssignedPod"
 UNSCHEDULED_POD = "UnscheduledPod"
 TARGET_POD = "TargetPod"
@@ -146,6 +148,9 @@ VOLUME_ATTACHMENT = "storage.k8s.io/VolumeAttachment"
 RESOURCE_CLAIM = "resource.k8s.io/ResourceClaim"
 RESOURCE_SLICE = "resource.k8s.io/ResourceSlice"
 DEVICE_CLASS = "resource.k8s.io/DeviceClass"
+
+
+_PODS = frozenset({ASSIGNED_POD, UNSCHEDULED_POD, TARGET_POD})
 
 
 @attrs.frozen(slots=True)
@@ -167,7 +172,10 @@ class ClusterEvent:
         ones, it would have come as that.
         """
         return (
-            self.resource in {WILD_CARD, incoming.resource}
+            (
+                self.resource in {WILD_CARD, incoming.resource}
+                or (self.resource == POD and incoming.resource in _PODS)
+            )
             and self.action & incoming.action != 0
             and incoming.action <= self.action
         )
@@ -280,7 +288,8 @@ class Plugin(Protocol):
 
     ===================== ==========================================================================
     `attach(handle)`      once, before any other hook
-    `events()`            the `ClusterEventWithHint`s that may help a pod this plugin rejected
+    `events()`            the `ClusterEventWithHint`s that may help a pod this plugin rejected;
+                          their resource may be one of a CRD: `databases.v1.example.com`
     `sign(pod)`           what of the pod its `filter` and `score` look at, hashable: with it their
                           answers depend on (signature, NodeInfo) alone and are remembered
     `pre_enqueue(pod)`    -> Status: not success keeps the pod out of the active queue

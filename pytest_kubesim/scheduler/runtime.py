@@ -99,6 +99,15 @@ class Runtime:
         }
         return QueueingPlugins(dict(self._hooks("pre_enqueue")), hints, sorters[-1][1])
 
+    def event_resources(self) -> set[str]:
+        """The resources of which plugins want to hear."""
+        return {
+            registered.event.resource
+            for plugin in self._plugins
+            if hasattr(plugin, "events")
+            for registered in plugin.events()
+        }
+
     @property
     def has_scores(self) -> bool:
         """Whether any plugin scores."""

@@ -3,6 +3,7 @@
 import pytest
 from scheduler_world import World
 
+from pytest_kubesim.apimachinery.meta import GroupVersionResource
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.profile import Profile
@@ -154,3 +155,32 @@ def test_a_pod_that_waits_for_a_permit_is_preempted_and_tried_again():
     world.run(3)
     assert world.where("vip") == "node-0"
     assert "waiting on permit for pod: preempted" in [n for _, _, n in world.events("FailedScheduling")]
+
+
+def test_a_plugin_may_wait_for_objects_of_a_crd():
+    class Licensed:
+        name = "Licensed"
+
+        def attach(self, handle):
+            self.store = handle.informers.informer(GroupVersionResource("example.com", "v1", "licenses")).store
+
+        def filter(self, state, pod, node):
+            return None if self.store.list() else fwk.unresolvable("no license")
+
+        def events(self):
+            return [fwk.on("licenses.v1.example.com", fwk.ADD)]
+
+    world = World(profiles=[Profile(plugins=[Licensed])]).nodes(1).start()
+    world.pod("p")
+    world.run(5)
+    assert world.why("p").startswith("0/1 nodes are available: 1 no license.")
+    world.api.put("licenses", {"metadata": {"name": "l", "namespace": "default"}})
+    world.run(5)
+    assert world.where("p") == "node-0"
+
+
+def test_a_pod_event_is_for_any_pod():
+    event = fwk.ClusterEvent(fwk.POD, fwk.ADD | fwk.DELETE)
+    for resource in (fwk.ASSIGNED_POD, fwk.UNSCHEDULED_POD, fwk.TARGET_POD):
+        assert event.covers(fwk.ClusterEvent(resource, fwk.ADD))
+    assert not event.covers(fwk.ClusterEvent(fwk.NODE, fwk.ADD))
