@@ -200,9 +200,12 @@ async def _to_node(
 ) -> Response | WatchStream:
     node = await scope.server.store(scope.served).get(scope, name)
     connect.check_address(node)
+    addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
+    host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), "")
+    if host and not _is_global_unicast(host):
+        raise status.new_bad_request("address not allowed")
     if port and port != KUBELET_PORT:
-        addresses: list[Object] = (node.get("status") or NOTHING).get("addresses") or []
-        host = next((a["address"] for a in addresses if a["type"] == "InternalIP"), name)
+        host = host or name
         return await _send(scope, host, _number(port), path)
     if (redirect := _slash(scope, path)) is not None:
         return redirect
