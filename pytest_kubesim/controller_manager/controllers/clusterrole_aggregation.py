@@ -74,21 +74,17 @@ class ClusterRoleAggregationController(Controller):
                     rules.setdefault(_meaning(rule), rule)
         if list(rules) == [_meaning(rule) for rule in fields.objects(role, "rules")]:
             return
+        wanted: Object = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": key},
+        }
+        if rules:
+            wanted["rules"] = [
+                {name: rule[name] for name in _FIELDS if rule.get(name)} for rule in rules.values()
+            ]
         await self.client.patch(
-            CLUSTERROLES,
-            "",
-            key,
-            {
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "ClusterRole",
-                "metadata": {"name": key},
-                "rules": [
-                    {name: rule[name] for name in _FIELDS if rule.get(name)}
-                    for rule in rules.values()
-                ],
-            },
-            patch_type="apply",
-            field_manager=FIELD_MANAGER,
+            CLUSTERROLES, "", key, wanted, patch_type="apply", field_manager=FIELD_MANAGER,
             force=True,
         )
 
