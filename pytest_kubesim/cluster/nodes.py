@@ -24,7 +24,7 @@ from pytest_kubesim.kube_proxy.proxier import Proxier
 from pytest_kubesim.kube_proxy.state import ClusterState
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.machine import Machine
-from pytest_kubesim.kubelet.node_shutdown import SYSTEM_CRITICAL_PRIORITY
+from pytest_kubesim.kubelet.preemption import SYSTEM_CRITICAL_PRIORITY
 from pytest_kubesim.kubelet.stages import definition
 from pytest_kubesim.kubelet.stages.casting import Casting
 from pytest_kubesim.sim import durations

@@ -27,7 +27,7 @@ from pytest_kubesim.cri.container import RUNNING, Container
 from pytest_kubesim.kubelet import local_storage
 from pytest_kubesim.kubelet.admission import Rejection, tolerates
 from pytest_kubesim.kubelet.host import NOTHING, WARNING
-from pytest_kubesim.kubelet.static_pods import CONFIG_SOURCE
+from pytest_kubesim.kubelet.preemption import is_critical
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ MEMORY_THRESHOLD = "100Mi"
 NODEFS_THRESHOLD_PERCENT = 10
 PID_THRESHOLD = 1000
 """Upstream has no default for process ids; whoever wants that pressure sets one."""
-
-_CRITICAL = 2_000_000_000
-
 
 class EvictionManager:
     """The pressures on one node.
@@ -147,7 +144,7 @@ class EvictionManager:
             if uid not in active or uid in self._evicted:
                 del self._limited[uid]
             elif message := local_storage.excess(active[uid], self._host.runtime):
-                if not _critical(active[uid]):
+                if not is_critical(active[uid]):
                     found = True
                     self._evicted.add(uid)
                     self._end(active[uid], message)
@@ -168,7 +165,7 @@ class EvictionManager:
             f"Attempting to reclaim {RESOURCES[pressure]}",
         )
         for pod in self.ranked(self._candidates(), pressure):
-            if not _critical(pod):
+            if not is_critical(pod):
                 self._freed[pressure] = self._freed.get(pressure, 0) + self._usage(pod, pressure)
                 self._evicted.add(pod["metadata"]["uid"])
                 self.evict(pod, pressure)
@@ -286,7 +283,7 @@ class EvictionManager:
     def admit(self, pod: Object) -> Rejection | None:
         """Whether a pod may start under the present conditions."""
         conditions = set(self._seen_ns)
-        if not conditions or _critical(pod):
+        if not conditions or is_critical(pod):
             return None
         if conditions == {MEMORY}:
             taint = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
@@ -303,11 +300,6 @@ def _memory_of(run: Container) -> int:
 _MEASURED: dict[str, Callable[[Container], int]] = {
     MEMORY: _memory_of, DISK: local_storage.container_bytes,
 }
-
-
-def _critical(pod: Object) -> bool:
-    source = (pod["metadata"].get("annotations") or NOTHING).get(CONFIG_SOURCE, "api")
-    return source != "api" or (pod["spec"].get("priority") or 0) >= _CRITICAL
 
 
 def _containers(pod: Object) -> list[Object]:

@@ -15,7 +15,7 @@ from pytest_kubesim.client_go.informer import SharedInformerFactory
 from pytest_kubesim.client_go.resources import NODES, PODS
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.cri.container import RUNNING
-from pytest_kubesim.kubelet import admission, pod_conditions, usage
+from pytest_kubesim.kubelet import admission, pod_conditions, preemption, usage
 from pytest_kubesim.kubelet.allocation import Allocations, Checkpoint
 from pytest_kubesim.kubelet.config import KubeletConfiguration, NodeSpec
 from pytest_kubesim.kubelet.eviction_manager import EvictionManager
@@ -172,6 +172,8 @@ class ActiveKubelet:
             host, self.workers, self.statuses, lambda: usage.of_node(self)
         )
         self._images = 0
+        self._waiting: dict[str, Object] = {}
+        """Critical pods for which others have to end first, by uid."""
 
     async def run(self) -> None:
         """Register, then watch pods and the node until the process ends."""
@@ -246,14 +248,64 @@ class ActiveKubelet:
             and not pod["metadata"].get("deletionTimestamp")
             and status.get("phase") not in pod_conditions.TERMINAL
         ):
+            if uid in self._waiting:
+                self._waiting[uid] = pod
+                return
             rejection = self._admit(pod)
             if rejection is not None:
-                self._reject(pod, rejection)
+                rejection = self._make_room(pod, rejection)
+                if rejection is not None:
+                    self._reject(pod, rejection)
                 return
             self.allocations.admitted(pod)
             self.eviction.admitted(pod)
         self.workers.update_pod(self.allocations.applied(pod))
         self.allocations.started(pod)
+
+    def _make_room(self, pod: Object, rejection: admission.Rejection) -> admission.Rejection | None:
+        """End others so that a critical pod can be admitted; why that cannot be."""
+        node = self.node_status.node
+        if not preemption.is_critical(pod) or not rejection.reason.startswith("OutOf"):
+            return rejection
+        assert node is not None
+        others = self.workers.active_pods()
+        allocatable: dict[str, str] = (node.get("status") or NOTHING).get("allocatable") or {}
+        needs = preemption.missing(self.allocations.applied(pod), allocatable, others)
+        try:
+            going = preemption.to_preempt(pod, others, needs)
+        except preemption.NoRoom as problem:
+            return admission.Rejection(
+                "UnexpectedAdmissionError",
+                "Unexpected error while attempting to recover from admission failure: preemption: "
+                f"error finding a set of pods to preempt: {problem}",
+            )
+        for other in going:
+            self._preempt(other)
+        uid = pod["metadata"]["uid"]
+        self._waiting[uid] = pod
+        uids = [other["metadata"]["uid"] for other in going]
+        self._host.process.spawn(self._admit_after(uid, uids), name=f"preemption for {uid}")
+        return None
+
+    def _preempt(self, pod: Object) -> None:
+        self._host.pod_event(pod, WARNING, preemption.REASON, preemption.MESSAGE)
+        condition: Object = {
+            "type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet",
+            "message": preemption.CONDITION_MESSAGE,
+        }
+        if generation := pod["metadata"].get("generation"):
+            condition["observedGeneration"] = generation
+        self.workers.kill_pod(pod["metadata"]["uid"], status={
+            "phase": pod_conditions.FAILED, "reason": preemption.REASON,
+            "message": preemption.MESSAGE, "conditions": [condition],
+        })
+
+    async def _admit_after(self, uid: str, going: list[str]) -> None:
+        while any(map(self.workers.could_have_running_containers, going)):
+            await self._host.kernel.sleep(NS // 10)
+        pod = self._waiting.pop(uid, None)
+        if pod is not None:
+            self._take(pod)
 
     def _fits(self, pod: Object, others: list[Object]) -> admission.Rejection | None:
         """Why a pod that runs here cannot have what it asks for."""
@@ -278,6 +330,9 @@ class ActiveKubelet:
         if self._host.casting.takes_pod(pod) or self.hand_placed.updated(pod):
             return
         self.statuses.observe(pod)
+        if meta["uid"] in self._waiting:
+            self._waiting[meta["uid"]] = pod
+            return
         if self._same_wish(old, pod):
             worker = self.workers.workers.get(meta["uid"])
             if worker is not None:
@@ -311,6 +366,7 @@ class ActiveKubelet:
             self.static.gone(pod)
             return
         uid = pod["metadata"]["uid"]
+        self._waiting.pop(uid, None)
         if not self.hand_placed.deleted(uid):
             self.workers.remove_pod(uid)
 

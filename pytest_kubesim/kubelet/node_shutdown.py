@@ -27,7 +27,6 @@ REJECTION = Rejection("NodeShutdown", "Pod was rejected as the node is shutting 
 REASON = "Terminated"
 MESSAGE = "Pod was terminated in response to imminent node shutdown."
 NOT_READY = "node is shutting down"
-SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 _LOOK_NS = NS // 10
 
 

@@ -85,7 +85,6 @@ class NodeStatus:
         self._change: Timer | None = None
         self._sending = False
         self._unschedulable = False
-        self._created = False
         self._shutting_down = False
 
     @property
@@ -109,8 +108,11 @@ class NodeStatus:
         self._unschedulable = bool(self.node["spec"].get("unschedulable"))
         if not self._adopt:
             self._node_event(NORMAL, "Starting", "Starting kubelet.")
-            if self._created:
-                self._transitions({}, self.node["status"])
+            # What is new to this start of the kubelet is told, whatever the Node said before.
+            self._transitions({}, self.initial_node()["status"])
+            self._node_event(
+                NORMAL, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods"
+            )
         await self._send()
 
     async def _register(self) -> Object:
@@ -119,9 +121,7 @@ class NodeStatus:
             return await client.get(NODES, "", self.name)
         initial = self.initial_node()
         try:
-            created = await client.create(NODES, "", initial)
-            self._created = True
-            return created
+            return await client.create(NODES, "", initial)
         except apistatus.APIStatus as error:
             if not apistatus.is_already_exists(error):
                 raise
