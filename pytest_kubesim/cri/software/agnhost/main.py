@@ -18,6 +18,7 @@ from pytest_kubesim.cri.software.agnhost import (
     nettest,
     registry,
     servers,
+    signer,
     small,
     webhooks,
 )
@@ -33,7 +34,14 @@ COMMANDS: dict[str, Applet] = {
     **small.COMMANDS, **files.COMMANDS, **netexec.COMMANDS, **servers.COMMANDS, **dns.COMMANDS,
     **nettest.COMMANDS, **webhooks.COMMANDS, **identity.COMMANDS, **listeners.COMMANDS,
     **load.COMMANDS, **registry.COMMANDS, **external_metrics.COMMANDS,
+    **signer.COMMANDS,
 }
+
+
+NOT_SIMULATED = {
+    "h2c-server": "nobody speaks HTTP/2 in the pods' network",
+}
+"""What the real one can do besides, and why not here."""
 
 
 async def agnhost(proc: Proc) -> int:
@@ -48,6 +56,9 @@ async def agnhost(proc: Proc) -> int:
     if args[0] == "--version":
         await proc.out("app version 2.66.0\n")
         return 0
+    if args[0] in NOT_SIMULATED:
+        await proc.err(f"Error: agnhost {args[0]} is not simulated: {NOT_SIMULATED[args[0]]}\n")
+        return 1
     command = COMMANDS.get(args[0])
     if command is None:
         problem = f'Error: unknown command "{args[0]}" for "app"'

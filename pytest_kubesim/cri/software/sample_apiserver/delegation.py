@@ -18,11 +18,8 @@ from urllib.parse import unquote
 import attrs
 
 from pytest_kubesim.apimachinery import status, x509
-from pytest_kubesim.cri import http1
-from pytest_kubesim.cri.applets.network import Unresolved, get, url_of
-from pytest_kubesim.cri.linux.errors import Fault
+from pytest_kubesim.cri.software.in_cluster import Unavailable, ask
 from pytest_kubesim.sim.clock import NS
-from pytest_kubesim.sim.pipes import ConnectError
 from pytest_kubesim.wire import UserInfo
 
 if TYPE_CHECKING:
@@ -31,56 +28,12 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.pipes import Stream
     from pytest_kubesim.wire import Request
 
-ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+AGENT = "sample-apiserver/v0.0.0 (linux/amd64) kubernetes/$Format"
 NAMESPACE, NAME = "kube-system", "extension-apiserver-authentication"
 KEPT_NS, LOOKED_UP_NS = 10 * NS, 60 * NS
 AUTHENTICATED = "system:authenticated"
 ANONYMOUS = UserInfo("system:anonymous", ("system:unauthenticated",))
-_PROBLEMS = (ConnectError, Unresolved, http1.MessageFault, x509.CertificateError)
 _EXTRA = "x-remote-extra-"
-
-
-class Unavailable(Exception):
-    """The cluster's API server could not be asked, or refused; the text says why."""
-
-    def __init__(self, text: str, code: int = 0) -> None:
-        super().__init__(text)
-        self.code = code
-
-
-async def ask(proc: Proc, method: str, path: str, body: Object | None = None) -> Object:
-    """Ask the cluster's API server as the pod's service account.  Raises `Unavailable`."""
-    host = proc.env.get("KUBERNETES_SERVICE_HOST", "")
-    port = proc.env.get("KUBERNETES_SERVICE_PORT", "")
-    if not host or not port:
-        raise Unavailable(
-            "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and "
-            "KUBERNETES_SERVICE_PORT must be defined"
-        )
-    try:
-        token = (await proc.contents(f"{ACCOUNT}/token")).decode().strip()
-        bundle = await proc.contents(f"{ACCOUNT}/ca.crt")
-    except Fault as fault:
-        raise Unavailable(f"open {ACCOUNT}/token: {str(fault).lower()}") from None
-    headers = {
-        "Authorization": f"Bearer {token}", "Accept": "application/json, */*",
-        "User-Agent": "sample-apiserver/v0.0.0 (linux/amd64) kubernetes/$Format",
-    }
-    sent = b"" if body is None else json.dumps(body).encode()
-    if sent:
-        headers["Content-Type"] = "application/json"
-    url = url_of(f"https://{host}:{port}{path}")
-    try:
-        response = await get(proc, url, method=method, body=sent, headers=headers, bundle=bundle)
-        found: Object = json.loads(response.body)
-    except _PROBLEMS as error:
-        where, said = f'{method.capitalize()} "https://{host}:{port}{path}"', str(error).lower()
-        raise Unavailable(f"{where}: dial tcp {host}:{port}: {said}") from None
-    except ValueError:
-        raise Unavailable("the server has answered with something that is no JSON") from None
-    if response.status >= 400:
-        raise Unavailable(found.get("message") or str(response.status), response.status)
-    return found
 
 
 @attrs.frozen(slots=True)
@@ -104,7 +57,7 @@ def _listed(data: Object, key: str) -> tuple[str, ...]:
 async def look_up(proc: Proc) -> Believed:
     """What the ConfigMap says now.  Raises `Unavailable`."""
     try:
-        found = await ask(proc, "GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}")
+        found = await ask(proc, AGENT, "GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}")
     except Unavailable as error:
         if error.code == 404:
             return Believed(published=False)
@@ -243,7 +196,7 @@ class Delegation:
         kind = "TokenReview" if plural == "tokenreviews" else "SubjectAccessReview"
         body: Object = {"apiVersion": f"{group}/v1", "kind": kind, "spec": spec}
         try:
-            found = await ask(self._proc, "POST", f"/apis/{group}/v1/{plural}", body)
+            found = await ask(self._proc, AGENT, "POST", f"/apis/{group}/v1/{plural}", body)
         except Unavailable:
             if strict:
                 raise

@@ -91,6 +91,7 @@ class Serving:
         self._asked = asked
         self._servers = servers
         self._server: Any = None
+        self._started = 0
 
     def accept(self, stream: Stream) -> None:
         """Somebody has connected."""
@@ -125,7 +126,10 @@ class Serving:
             stream.close()
             return
         container = proc.system.surroundings
-        name = f"{container.namespace}/{container.pod_name}/{container.name}"
+        # Each has a name of its own: what it draws, as UIDs, goes by that.
+        self._started += 1
+        life = f"{container.restart_count}.{self._started}"
+        name = f"{container.namespace}/{container.pod_name}/{container.name}/{life}"
         self._server = self._extensions.start(
             name, container.node, wardle.RESOURCES, store, self._asked.authorize,
             ("BanFlunder", wardle.ban),
