@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.status import APIStatus
 from pytest_kubesim.client_go.store import Store, key_of
@@ -46,15 +44,6 @@ class _ShortWatch(Exception):
     """A watch has ended at once, having told nothing."""
 
 
-@attrs.frozen(slots=True)
-class Handlers:
-    """What one listener wants to hear."""
-
-    add: Callable[[Object], object] | None
-    update: Callable[[Object, Object], object] | None
-    delete: Callable[[Object], object] | None
-
-
 class SharedIndexInformer:
     """One collection (or a selection of it) as one process sees it."""
 
@@ -79,7 +68,9 @@ class SharedIndexInformer:
         self.last_resource_version = ""
         """Behind which the next watch begins: of the last list, then of the last event."""
         self._transform = transform
-        self._handlers: list[Handlers] = []
+        self._adders: list[Callable[[Object], object]] = []
+        self._updaters: list[Callable[[Object, Object], object]] = []
+        self._deleters: list[Callable[[Object], object]] = []
         self._task: Task[Any] | None = None
         self._failures = 0
         self._failed_ns = 0
@@ -100,8 +91,12 @@ class SharedIndexInformer:
 
         A handler that comes late hears `add` of all that is there already.
         """
-        self._handlers.append(Handlers(add, update, delete))
+        if update is not None:
+            self._updaters.append(update)
+        if delete is not None:
+            self._deleters.append(delete)
         if add is not None:
+            self._adders.append(add)
             for obj in self.store.list():
                 add(obj)
 
@@ -237,20 +232,17 @@ class SharedIndexInformer:
     def _put(self, obj: Object) -> None:
         old = self.store.put(obj)
         if old is None:
-            for handlers in self._handlers:
-                if handlers.add is not None:
-                    handlers.add(obj)
+            for add in self._adders:
+                add(obj)
         else:
-            for handlers in self._handlers:
-                if handlers.update is not None:
-                    handlers.update(old, obj)
+            for update in self._updaters:
+                update(old, obj)
 
     def _remove(self, obj: Object) -> None:
         if self.store.remove(key_of(obj)) is None:
             return
-        for handlers in self._handlers:
-            if handlers.delete is not None:
-                handlers.delete(obj)
+        for delete in self._deleters:
+            delete(obj)
 
     def _replace(self, items: list[Any]) -> None:
         if self._transform is not None:

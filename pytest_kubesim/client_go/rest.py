@@ -54,15 +54,14 @@ def path_of(
     gvr: GroupVersionResource, namespace: str, name: str = "", subresource: str = ""
 ) -> str:
     """The URL path of a collection, an object or a subresource."""
-    parts = ["/api/", gvr.version] if not gvr.group else ["/apis/", gvr.group, "/", gvr.version]
+    path = f"/apis/{gvr.group}/{gvr.version}" if gvr.group else f"/api/{gvr.version}"
     if namespace:
-        parts += ["/namespaces/", namespace]
-    parts += ["/", gvr.resource]
+        path = f"{path}/namespaces/{namespace}/{gvr.resource}"
+    else:
+        path = f"{path}/{gvr.resource}"
     if name:
-        parts += ["/", name]
-    if subresource:
-        parts += ["/", subresource]
-    return "".join(parts)
+        path = f"{path}/{name}"
+    return f"{path}/{subresource}" if subresource else path
 
 
 class RESTClient:
@@ -178,7 +177,9 @@ class RESTClient:
         dry_run: bool = False,
     ) -> Object:
         """POST an object (or, with `name` and `subresource`, to a subresource)."""
-        query = _query(fieldManager=field_manager, dryRun="All" if dry_run else "")
+        query = ()
+        if field_manager or dry_run:
+            query = _query(fieldManager=field_manager, dryRun="All" if dry_run else "")
         return await self._call("POST", path_of(gvr, namespace, name, subresource), query, obj)
 
     async def update(
@@ -192,7 +193,8 @@ class RESTClient:
     ) -> Object:
         """PUT an object (or its `status`, `scale` ...)."""
         path = path_of(gvr, namespace, obj["metadata"]["name"], subresource)
-        return await self._call("PUT", path, _query(fieldManager=field_manager), obj)
+        query = _query(fieldManager=field_manager) if field_manager else ()
+        return await self._call("PUT", path, query, obj)
 
     async def patch(
         self,
@@ -207,7 +209,9 @@ class RESTClient:
         force: bool = False,
     ) -> Object:
         """PATCH an object; `patch_type` is `strategic`, `merge`, `json` or `apply`."""
-        query = _query(fieldManager=field_manager, force="true" if force else "")
+        query = ()
+        if field_manager or force:
+            query = _query(fieldManager=field_manager, force="true" if force else "")
         return await self._call(
             "PATCH",
             path_of(gvr, namespace, name, subresource),
@@ -336,10 +340,9 @@ class RESTClient:
     async def _send(self, request: Request) -> Response | WatchStream:
         if self._servers is not None:
             return (await self._balanced(self._servers, request))[0]
-        network, host, server_host = self._network, self.process.host, self.server_host
-        if network.instant(host, server_host) and network.instant(server_host, host):
+        if self._network.calm:
             return await self._handler.handle(request)
-        return await self._to(self._handler, server_host, request)
+        return await self._to(self._handler, self.server_host, request)
 
     async def _balanced(
         self, servers: Servers, request: Request
@@ -431,7 +434,7 @@ class RemoteWatch:
         while (event := stream.next_nowait()) is not None:
             events.append(event)
         network, server, host = client.network, self._server_host, client.process.host
-        if not network.instant(server, host):
+        if not network.calm and not network.instant(server, host):
             arrival = client.process.spawn(network.transit(server, host), name="watch", daemon=True)
             if not await kernel.wait_any(arrival, timeout_ns=CONNECTION_LOST_NS, periodic=True):
                 arrival.cancel()

@@ -89,22 +89,21 @@ class _Index:
         """Insert or replace."""
         before = self.values.get(key, ())
         after = tuple(self.indexer(obj))
-        if len(after) > 1:
+        entries = self.entries
+        if before == after:
+            for value in after:
+                entries[value][key] = obj
+        else:
             after = tuple(dict.fromkeys(after))
-        if before != after:
             for value in before:
                 if value not in after:
                     self._drop(value, key)
             self.values[key] = after
-        entries = self.entries
-        for value in after:
-            entry = entries.get(value)
-            if entry is None:
-                entries[value] = {key: obj}
-            else:
-                entry[key] = obj
-        for tally in self.tallies.values():
-            tally.put(key, obj, before, after)
+            for value in after:
+                entries.setdefault(value, {})[key] = obj
+        if self.tallies and (before or after):
+            for tally in self.tallies.values():
+                tally.put(key, obj, before, after)
 
     def remove(self, key: str) -> None:
         """Take out."""

@@ -33,21 +33,29 @@ class Changes:
         return None
 
 
-class Written(Changes):
+class Written:
     """The same of the keys below a directory of a store, such as `/registry/pods`.
 
     Parameters: `store`, which gives the store as it is now.
     """
 
-    __slots__ = ("_directory", "_restored", "_revision", "_seen", "_store")
+    __slots__ = ("_directory", "_restored", "_revision", "_seen", "_store", "_touched")
 
     def __init__(self, store: Callable[[], KVStore], directory: str) -> None:
-        super().__init__(lambda: store().touched(directory))
         self._store = store
-        self._directory = directory + "/"
+        self._directory = directory
+        self._touched = -1
         self._seen: KVStore | None = None
         self._restored = -1
         self._revision = 0
+
+    def changed(self) -> bool:
+        """Whether a key was written since this was last asked; yes, the first time."""
+        touched = self._store().touched(self._directory)
+        if touched == self._touched:
+            return False
+        self._touched = touched
+        return True
 
     def keys(self) -> list[str] | None:
         """As `Changes.keys`; None the first time, and after a restore or a compaction."""
@@ -56,5 +64,6 @@ class Written(Changes):
         if store is not self._seen or store.restored != self._restored:
             self._seen, self._restored = store, store.restored
             return None
+        prefix = self._directory + "/"
         found = (event.kv.key for event in store.history_since(revision + 1))
-        return list(dict.fromkeys(key for key in found if key.startswith(self._directory)))
+        return list(dict.fromkeys(key for key in found if key.startswith(prefix)))

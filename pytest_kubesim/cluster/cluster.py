@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.cluster import collector, operators, timeline, waiting
 from pytest_kubesim.cluster.api_services import APIServices
 from pytest_kubesim.cluster.audit_log import AuditLog
-from pytest_kubesim.cluster.changes import Changes
+from pytest_kubesim.cluster.changes import Changes, Written
 from pytest_kubesim.cluster.control_plane import ControlPlane
 from pytest_kubesim.cluster.externals import Externals
 from pytest_kubesim.cluster.fault_ground import FaultGround
@@ -457,7 +457,7 @@ class Cluster(ObjectVerbs):
             self.meaningful_writes += 1
             self.written_ns = self.kernel.now_ns
 
-    def changes(self, reference: Reference | None) -> Changes:
+    def changes(self, reference: Reference | None) -> Changes | Written:
         """Tells whether something changed since it was last asked: of a resource, or anything."""
         if reference is None:
             return Changes(lambda: (self._changes, len(self.journal), self.kernel.now_ns))

@@ -25,7 +25,7 @@ from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.client_go.servers import Servers
 from pytest_kubesim.cluster import binaries
 from pytest_kubesim.cluster.binaries import CONTROLLER_MANAGER, SCHEDULER, ClientOf
-from pytest_kubesim.cluster.changes import Changes, Written
+from pytest_kubesim.cluster.changes import Written
 from pytest_kubesim.cluster.static_pods import StaticPods
 from pytest_kubesim.etcd.client import Client
 from pytest_kubesim.etcd.member import Member
@@ -332,9 +332,10 @@ class ControlPlane:
             found = self._readers[server] = LocalReader(server, self.observed)
         return found
 
-    def changes(self, directory: str) -> Changes:
+    def changes(self, directory: str) -> Written:
         """Tells what was written below `directory` since it was last asked."""
-        return Written(lambda: self.observed, directory)
+        etcd = self.etcd
+        return Written(lambda: etcd.store, directory)
 
     def on_change(self, listener: Callable[[bool], None]) -> None:
         """Call `listener(meaningful)` at every write; heartbeats and events mean nothing."""

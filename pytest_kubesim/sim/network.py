@@ -29,7 +29,7 @@ class Network:
     """
 
     __slots__ = (
-        "_cuts", "_healed", "_loss", "_sent", "_slow", "kernel", "latency_ns", "on_change",
+        "_cuts", "_healed", "_loss", "_sent", "_slow", "calm", "kernel", "latency_ns", "on_change",
     )
 
     def __init__(self, kernel: Kernel, latency_ns: tuple[int, int] = (0, 0)) -> None:
@@ -40,6 +40,8 @@ class Network:
         self._loss: dict[tuple[str, str], float] = {}
         self._healed = Event(kernel)
         self._sent = 0
+        self.calm = latency_ns[1] == 0
+        """Whether every message takes no time now: nobody need ask for his own way."""
         self.on_change: list[Callable[[], None]] = []
         """Called when a way has been cut, healed, slowed, or has its own speed again."""
 
@@ -93,10 +95,11 @@ class Network:
 
     def instant(self, source: str, target: str) -> bool:
         """Whether a message takes no time now: the sender need not suspend."""
-        return (
-            not self._slow and not self._loss and self.latency_ns[1] == 0 and (
-                not self._cuts or self.reachable(source, target)
-            )
+        return self.calm or (
+            not self._slow
+            and not self._loss
+            and self.latency_ns[1] == 0
+            and self.reachable(source, target)
         )
 
     async def transit(self, source: str, target: str) -> None:
@@ -132,5 +135,6 @@ class Network:
         return RETRANSMISSION_NS * ((1 << attempt) - 1)
 
     def _changed(self) -> None:
+        self.calm = not (self._cuts or self._slow or self._loss or self.latency_ns[1])
         for callback in list(self.on_change):
             callback()

@@ -53,7 +53,7 @@ class Rng:
         """A uniform duration in [low_ns, high_ns], in nanoseconds; equal bounds draw nothing."""
         if low_ns >= high_ns:
             return low_ns
-        return low_ns + self.below(high_ns - low_ns + 1, stream, *event)
+        return low_ns + self.bits(stream, *event) * (high_ns - low_ns + 1) // _MAX
 
     def choice(self, options: Sequence[T], stream: str, *event: object) -> T:
         """One of `options`, which must not be empty."""
