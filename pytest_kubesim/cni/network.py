@@ -269,6 +269,10 @@ class PodNetwork:
             led = self._forwards.get((key, port, protocol))
             if led is not None:
                 flow = attrs.evolve(flow, address=led[0], port=led[1])
+            elif self.listener(source, port, protocol) is None:
+                # Node ports are ports of a node's loopback device too.
+                for translator in self.translators:
+                    flow = await translator.translate(flow)
         else:
             flow = Flow(source, address, port, protocol)
             for translator in self.translators:

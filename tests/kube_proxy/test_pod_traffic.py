@@ -69,6 +69,19 @@ def test_a_service_without_endpoints_refuses(town):
     assert town.says("wget -qO- http://web/") == "wget: can't connect to remote host (web): Connection refused\n"
 
 
+def test_a_node_port_is_one_of_a_node_s_loopback_too(town):
+    town.servers(2)
+    town.kubesim.apply(service("web", {"port": 80, "targetPort": 8080, "nodePort": 30080}, type="NodePort"))
+    town.kubesim.advance("3s")
+    script = "for i in $(seq 20); do wget -qO- http://127.0.0.1:30080/hostname; echo; done | sort | uniq -c | wc -l"
+    host = pod("host", command=["sh", "-c", script])
+    town.kubesim.apply({**host, "spec": {**host["spec"], "hostNetwork": True}})
+    town.kubesim.eventually("pod/host", {"status": {"phase": "Succeeded"}}, within="1m")
+    log = town.kubesim.client("httpx").get("/api/v1/namespaces/default/pods/host/log").text
+    assert log == "2\n"
+    assert "Connection refused" in town.says("wget -qO- http://127.0.0.1:30080/hostname")
+
+
 def test_a_node_port_leads_to_a_pod_from_any_node(town):
     town.servers(1)
     town.kubesim.apply(service("web", {"port": 80, "targetPort": 8080, "nodePort": 30080}, type="NodePort"))
