@@ -51,6 +51,7 @@ MATCHING = {
     "storage-late": 22,
     "storage-more": 43,
     "tokens-roles": 35,
+    "watches": 13,
 }
 """By scenario: how many steps match at least."""
 
