@@ -15,7 +15,7 @@ look-up however much it holds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,6 +31,9 @@ DEPTH = 5
 
 _SECTIONS = frozenset(("metadata", "spec", "status"))
 """What is never the same in two objects: only what is below is looked up."""
+
+_CONTAINERS = frozenset((dict, list))
+"""What JSON is decoded to; nothing else has parts."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -57,24 +60,22 @@ class Parts:
         """
         found = obj
         for key, value in obj.items():
-            if not isinstance(value, (dict, list)):
+            if type(value) not in _CONTAINERS:
                 continue
             old: Any = None if before is None else before.get(key)
             if value is old:
                 continue
-            part = cast("Object | list[Any]", value)
-            if key in _SECTIONS and isinstance(part, dict):
-                replaced = cast("Object", old) if isinstance(old, dict) else None
-                met = self._inside(part, replaced, DEPTH)
+            if key in _SECTIONS and type(value) is dict:
+                met = self._inside(value, old if type(old) is dict else None, DEPTH)
             else:
-                met = self._part(part, DEPTH)
+                met = self._part(value, DEPTH)
             if met is not value:
                 if found is obj:
                     found = obj.copy()
                 found[key] = met
         return found
 
-    def _part(self, part: Object | list[Any], depth: int) -> Any:
+    def _part(self, part: Any, depth: int) -> Any:
         try:
             name = _encode(part)
         except (ValueError, OverflowError, TypeError):
@@ -86,7 +87,7 @@ class Parts:
         if met is None:
             if depth == 0:
                 met = part
-            elif isinstance(part, dict):
+            elif type(part) is dict:
                 met = self._inside(part, None, depth)
             else:
                 met = self._items(part, depth)
@@ -94,14 +95,14 @@ class Parts:
             self._remember(name, met)
         return met
 
-    def _inside(self, section: Object, before: Object | None, depth: int) -> Object:
+    def _inside(self, section: Any, before: Any, depth: int) -> Any:
         found = section
         for key, value in section.items():
-            if value and isinstance(value, (dict, list)):
+            if value and type(value) in _CONTAINERS:
                 old = None if before is None else before.get(key)
                 if old is value or _shares_already(old, value):
                     continue
-                met = self._part(cast("Object | list[Any]", value), depth - 1)
+                met = self._part(value, depth - 1)
                 if met is not value:
                     if found is section:
                         found = section.copy()
@@ -111,15 +112,15 @@ class Parts:
     def _items(self, items: list[Any], depth: int) -> list[Any]:
         found = items
         for index, value in enumerate(items):
-            if value and isinstance(value, (dict, list)):
-                met = self._part(cast("Object | list[Any]", value), depth - 1)
+            if value and type(value) in _CONTAINERS:
+                met = self._part(value, depth - 1)
                 if met is not value:
                     if found is items:
                         found = items.copy()
                     found[index] = met
         return found
 
-    def _remember(self, name: bytes, met: Object | list[Any]) -> None:
+    def _remember(self, name: bytes, met: Any) -> None:
         self._bytes += len(name)
         if self._bytes > HALF_BYTES:
             self._older, self._recent, self._bytes = self._recent, {}, len(name)
@@ -128,19 +129,21 @@ class Parts:
 
 def _shares_already(old: Any, new: Any) -> bool:
     """Whether a part has all its own parts from the one before it: a new time, say, beside them."""
-    if isinstance(new, list):
-        if not isinstance(old, list) or len(cast("list[Any]", old)) != len(cast("list[Any]", new)):
+    kind = new.__class__
+    if old.__class__ is not kind:
+        return False
+    if kind is list:
+        if len(old) != len(new):
             return False
-        for before, item in zip(cast("list[Any]", old), cast("list[Any]", new), strict=True):
+        for before, item in zip(old, new, strict=True):
             if item is not before and not _shares_already(before, item):
                 return False
         return True
-    if not isinstance(new, dict) or not isinstance(old, dict):
-        return False
     shares = False
-    for key, value in cast("Object", new).items():
-        if isinstance(value, (dict, list)):
-            if value is not cast("Object", old).get(key):
-                return False
-            shares = True
+    if kind is dict:
+        for key, value in new.items():
+            if type(value) in _CONTAINERS:
+                if value is not old.get(key):
+                    return False
+                shares = True
     return shares
