@@ -79,6 +79,11 @@ _PACKAGES = {"": "core", "events.k8s.io": "core", "rbac.authorization.k8s.io": "
 _OF_EXTENSIONS = {"Ingress": "networking", "NetworkPolicy": "networking", "Scale": "autoscaling"}
 
 
+def other_versions() -> frozenset[str]:
+    """The versions that no path serves, and that are read all the same."""
+    return frozenset(_OLD)
+
+
 def package(group: str, kind: str = "") -> str:
     """The Go package of a kind's internal type."""
     if group == "extensions":

@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import attrs
+import yaml
 
 from pytest_kubesim.data.go_source import LEAVES, GoTypes
 
 _ZERO_DEFAULTS: tuple[Any, ...] = ({}, "", 0, False, None)
-QUICK = ("schemas", "discovery")
+QUICK = ("schemas", "discovery", "feature_gates")
 """The files that every run opens: packed so that they open fast. The others are packed small."""
+_GATES = "test/compatibility_lifecycle/reference/versioned_feature_list.yaml"
 _CBOR = re.compile(r"application/(apply-patch\+)?cbor")
 _LOGS = "logs"
 """Kubernetes serves ``/logs`` only where a flag asks for it."""
@@ -71,6 +73,7 @@ def compact(module: Path) -> dict[str, Any]:
         "protobuf": _protobuf(go_types),
         "openapi_v3": documents,
         "openapi_v2": _only_served(swagger, discovery, _minor(module)),
+        "feature_gates": _feature_gates(module),
     }
 
 
@@ -169,6 +172,18 @@ def _only_served(
 def _references(node: Any) -> list[str]:
     found = (table.get("$ref") for table in _tables(node))
     return [reference for reference in found if isinstance(reference, str)]
+
+
+def _feature_gates(module: Path) -> dict[str, list[bool]]:
+    """By name of a feature gate: whether it is on by default, and whether that is so for good."""
+    at = [int(part) for part in _minor(module).split(".")]
+    listed = yaml.safe_load((module / _GATES).read_text())
+    found: dict[str, list[bool]] = {}
+    for gate in cast("list[dict[str, Any]]", listed):
+        for spec in gate["versionedSpecs"]:
+            if [int(part) for part in spec["version"].split(".")] <= at:
+                found[gate["name"]] = [spec["default"], spec["lockToDefault"]]
+    return found
 
 
 def _minor(module: Path) -> str:

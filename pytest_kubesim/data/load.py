@@ -7,6 +7,7 @@ The law: what is handed out is shared and must not be changed.
 ``descriptions.json.xz``  a schema's description, and those of its keys
 ``discovery.json.z``      groups, versions and resources in the order of discovery
 ``protobuf.json.xz``      message, field, number and type
+``feature_gates.json.z``  a feature gate's default, and whether it is locked to that
 ``openapi_v*.json.xz``    the published documents (``openapi.py`` reads them)
 ========================  =====================================================================
 """
@@ -90,6 +91,11 @@ def schemas(version: str = LATEST) -> Mapping[str, Mapping[str, Any]]:
 def descriptions(version: str = LATEST) -> Mapping[str, Sequence[Any]]:
     """By schema name: its description, and a dict of the descriptions of its keys."""
     return _read(version, "descriptions.json.xz")
+
+
+def feature_gates(version: str = LATEST) -> Mapping[str, Sequence[bool]]:
+    """By name of a feature gate: whether it is on by default, and whether that is so for good."""
+    return _read(version, "feature_gates.json.z")
 
 
 def protobuf(version: str = LATEST) -> Mapping[str, Mapping[str, Sequence[Any]]]:

@@ -243,7 +243,7 @@ class Control:
 
     async def _journal(self, _name: str, request: Request) -> Response:
         since, limit = (
-            _number(request, "since", 0), _number(request, "limit", PAGE)
+            _number(request, "since", 0), _number(request, "limit", PAGE, least=1)
         )
         kind, actor = request.param("kind") or None, request.param("actor") or None
         found = [
@@ -304,12 +304,12 @@ def _entry(entry: Entry) -> Object:
     }
 
 
-def _number(request: Request, name: str, default: int) -> int:
+def _number(request: Request, name: str, default: int, *, least: int = 0) -> int:
     text = request.param(name)
     if not text:
         return default
-    if not text.isdigit():
-        raise status.new_bad_request(f"{name}: {text!r} is not a whole number")
+    if not text.isdecimal() or int(text) < least:
+        raise status.new_bad_request(f"{name}={text!r}: give a whole number from {least} on")
     return int(text)
 
 

@@ -32,7 +32,7 @@ from pytest_kubesim.errors import UsageError
 from pytest_kubesim.etcd import backup
 from pytest_kubesim.etcd.messages import DeleteRangeRequest, PutRequest
 from pytest_kubesim.registry.core.service_allocation import RANGE
-from pytest_kubesim.transports import certificates, serve
+from pytest_kubesim.transports import certificates, gates, serve
 from pytest_kubesim.transports.signing_keys import Signer
 from pytest_kubesim.wire import UserInfo
 
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, flags: Flags) -> int:
     Parameters: `options` of the cluster behind it, as of `kubesim serve`.
     Raises: `UsageError` for flags that cannot be.
     """
-    for name in flags.without_effect():
+    for name in without_effect(flags):
         sys.stderr.write(f"kubesim: --{name} is not simulated: it has no effect\n")
     saved = _claim(flags)
     cluster, clock = serve.make(options)
@@ -79,6 +79,21 @@ def run(options: argparse.Namespace, flags: Flags) -> int:
     serve.attend(cluster, loop, f"https://{named}:{loop.port}")
     _leave(cluster, flags)
     return 0
+
+
+def without_effect(flags: Flags) -> list[str]:
+    """The flags that mean nothing here; of gates and versions, those that would change something.
+
+    Raises: `UsageError` for gates and versions that there are not.
+    """
+    unusual = {
+        "feature-gates": gates.feature_gates(flags.all("feature-gates")),
+        "runtime-config": gates.runtime_config(flags.all("runtime-config")),
+    }
+    found: list[str] = []
+    for name in flags.without_effect():
+        found += [f"{name}={each}" for each in unusual[name]] if name in unusual else [name]
+    return found
 
 
 # -- what the flags say ------------------------------------------------------------------------

@@ -20,6 +20,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 CONNECTIONS = 20
 NAMESPACES = 10
+TURNS = 6
+"""A connection makes an object, reads it, changes it, lists, reads and deletes it."""
+FEWEST = TURNS * CONNECTIONS
 
 
 class Load:
@@ -72,7 +75,7 @@ class Load:
                 4: ("GET", f"{path}/{name}", None),
                 5: ("DELETE", f"{path}/{name}", None),
             }
-            await self.ask(reader, writer, *requests[turn % 6])
+            await self.ask(reader, writer, *requests[turn % TURNS])
             self.latencies.append(time.perf_counter() - at)
         writer.close()
 
@@ -87,7 +90,7 @@ class Load:
         queues = [asyncio.Queue() for _ in range(CONNECTIONS)]
         workers = [asyncio.create_task(self.work(n, q)) for n, q in enumerate(queues)]
         started = time.perf_counter()
-        total = rate * seconds // (6 * CONNECTIONS) * 6 * CONNECTIONS
+        total = rate * seconds // FEWEST * FEWEST
         for sent in range(total):
             at = started + sent / rate
             wait = at - time.perf_counter()
@@ -124,6 +127,11 @@ def main() -> int:
     parser.add_argument("--url")
     parser.add_argument("--token")
     options = parser.parse_args()
+    if options.rate * options.seconds < FEWEST:
+        parser.error(
+            f"--rate {options.rate} for --seconds {options.seconds}: too few; they are sent in turns of {FEWEST}, "
+            f"so let rate times seconds be {FEWEST} or more"
+        )
     server = None
     if options.url is None:
         import served

@@ -231,6 +231,9 @@ def test_the_journal_tells_who_asked_for_what_and_goes_on_where_it_ended(server)
     _, page = server.ask("GET", f"{ROOT}/journal?since={page['next']}&kind=request&actor=manager")
     assert [(e["actor"], e["fields"]["verb"], e["fields"]["code"]) for e in page["items"]] == [("manager", "get", 404)]
     assert server.ask("GET", f"{ROOT}/journal?since={page['next']}&actor=manager")[1]["items"] == []
+    for limit in ("-1", "0", "many"):
+        code, refused = server.ask("GET", f"{ROOT}/journal?limit={limit}")
+        assert (code, refused["message"]) == (400, f"limit={limit!r}: give a whole number from 1 on")
 
 
 @slow

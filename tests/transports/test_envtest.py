@@ -316,11 +316,11 @@ def test_what_one_api_server_leaves_with_etcd_the_next_one_has(assets, tmp_path)
 def test_a_token_file_and_the_wrong_flags(assets, tmp_path):
     tokens = tmp_path / "tokens"
     tokens.write_text('secret,alice,1,"system:masters,others"\n')
-    plane = Plane(assets, tmp_path / "tokens-plane", f"--token-auth-file={tokens}", "--feature-gates=X=true").ready()
+    plane = Plane(assets, tmp_path / "tokens-plane", f"--token-auth-file={tokens}", "--feature-gates=MutatingAdmissionPolicy=false").ready()
     try:
         bearer = {"Authorization": "Bearer secret"}
         assert plane.ask("GET", "/api/v1/secrets", user=None, headers=bearer)[0] == 200
-        assert "--feature-gates is not simulated" in plane.stderr.read_text()
+        assert "--feature-gates=MutatingAdmissionPolicy=false is not simulated" in plane.stderr.read_text()
     finally:
         plane.stop()
     wrong = Plane(assets, tmp_path / "wrong", "--enable-admission-plugins=Nonsense")
