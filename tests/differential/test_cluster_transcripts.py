@@ -107,6 +107,7 @@ MATCHING_VARIATIONS = {
     "statefulset-claims": 26,
     "statefulset-held-up": 23,
     "statefulset-on-delete": 24,
+    "statefulset-strategies": 29,
     "statefulset-unavailable": 26,
     "sts-parallel": 21,
     "volumes": 36,
