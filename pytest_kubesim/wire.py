@@ -9,7 +9,7 @@ encode.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import attrs
 import msgspec
@@ -146,7 +146,6 @@ class WatchStream(Protocol):
         ...
 
 
-@runtime_checkable
 class TimedStream(WatchStream, Protocol):
     """One that knows when it sends: its reader need not be woken to wait for the way to be over."""
 

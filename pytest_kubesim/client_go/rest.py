@@ -21,7 +21,6 @@ from pytest_kubesim.wire import (
     ConnectionLost,
     Request,
     Response,
-    TimedStream,
     UserInfo,
     WatchEvent,
     WatchStream,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from pytest_kubesim.sim.network import Network
     from pytest_kubesim.sim.process import Process
     from pytest_kubesim.sim.tasks import Task
-    from pytest_kubesim.wire import Handler
+    from pytest_kubesim.wire import Handler, TimedStream
 
 PATCH_TYPES = {
     "strategic": "application/strategic-merge-patch+json",
@@ -409,7 +408,8 @@ class RemoteWatch:
         self._client = client
         self._server_host = server_host
         self._stream = stream
-        self._timed = stream if isinstance(stream, TimedStream) else None
+        # Told by its method: to ask for the protocol takes longer than to open the watch.
+        self._timed = cast("TimedStream", stream) if hasattr(stream, "arrived") else None
         self._name = name
         self._batch = 0
 
