@@ -11,7 +11,7 @@ Follows `k8s.io/utils/dump` (`ForHash`) and `github.com/davecgh/go-spew/spew/for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -98,32 +98,27 @@ def _name(go_type: str) -> str:
 
 @cache
 def _printer(go_type: str) -> Printer:
+    # What is pointed to or listed gets its printer when there is one: most is nil.
     if go_type.startswith("*"):
-        pointee = _printer(go_type[1:])
-        return lambda value: _NIL if value is None else pointee(value)
+        return lambda value: _NIL if value is None else _printer(go_type[1:])(value)
     if go_type.startswith("[]"):
-        return _list_printer(_printer(go_type[2:]))
+        return lambda value: _list(value, _printer(go_type[2:])) if value else _NIL
     alias, named, underlying = go_type.partition("=")
     if named and "[" not in alias:
         return _printer(underlying)
     if go_type.startswith("map["):
-        return _map_printer(_printer(go_type.partition("]")[2]))
+        return lambda value: _map(value, _printer(go_type.partition("]")[2])) if value else _NIL
     if go_type in _LEAVES:
         return _LEAVES[go_type]
     return _struct_printer(go_type)
 
 
-def _list_printer(item: Printer) -> Printer:
-    return lambda value: f"[{' '.join(map(item, value))}]" if value else _NIL
+def _list(items: Sequence[Any], printer: Printer) -> str:
+    return f"[{' '.join(map(printer, items))}]"
 
 
-def _map_printer(entry: Printer) -> Printer:
-    def printed(value: Mapping[str, Any] | None) -> str:
-        if not value:
-            return _NIL
-        return f"map[{' '.join(f'{key}:{entry(value[key])}' for key in sorted(value))}]"
-
-    return printed
+def _map(entries: Mapping[str, Any], printer: Printer) -> str:
+    return f"map[{' '.join(f'{key}:{printer(entries[key])}' for key in sorted(entries))}]"
 
 
 def _struct_printer(schema_name: str) -> Printer:
