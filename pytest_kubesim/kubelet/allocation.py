@@ -264,9 +264,12 @@ def differing(pod: Object, state: PodState) -> Iterator[tuple[Object, Container]
 
 
 def actual(pod: Object, state: PodState) -> Object:
-    """The pod with what its running containers have; itself if that is what it was allocated."""
+    """The pod with what it and its running containers have; itself if that was allocated."""
     found = {container["name"]: run.config.resources for container, run in differing(pod, state)}
-    if not found:
+    sandbox = state.active_sandbox
+    before: Object | None = None if sandbox is None else sandbox.pod
+    moved = pod_moved(pod, before)
+    if not found and not moved:
         return pod
     spec = {**pod["spec"]}
     for field in ("containers", "initContainers"):
@@ -275,6 +278,8 @@ def actual(pod: Object, state: PodState) -> Object:
                 {**c, "resources": found[c["name"]]} if c["name"] in found else c
                 for c in spec[field]
             ]
+    if moved and before is not None:
+        spec["resources"] = before["spec"].get("resources") or NOTHING
     return {**pod, "spec": spec}
 
 

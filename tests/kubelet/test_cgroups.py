@@ -152,6 +152,7 @@ def test_a_pod_does_not_get_less_memory_than_it_uses(cluster):
         'current usage (8388608), attempting to set container "c" memory limit (1048576) below '
         "current usage (8388608)]"),
     )]
+    assert cluster.get("pod/p")["status"]["resources"]["limits"]["memory"] == "64Mi"
     resize(cluster, "p", {
         **whole("128Mi"),
         "containers": [{"name": "c", "resources": resources("500m", "64Mi")}],
