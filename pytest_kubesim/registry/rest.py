@@ -17,6 +17,7 @@ which `registry.generic` finds by the file's name; a kind without a file gets th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -266,6 +267,12 @@ def _gvr(resource: Resource) -> GroupVersionResource:
     return GroupVersionResource(resource.group, resource.version, resource.plural)
 
 
+@lru_cache(maxsize=512)
+def _key(prefix: str, namespace: str | None, name: str) -> str:
+    # Remembered for a while, so that all who keep the key of an object keep the same text.
+    return f"{prefix}/{name}" if namespace is None else f"{prefix}/{namespace}/{name}"
+
+
 def _group_resource(resource: Resource) -> GroupResource:
     return GroupResource(resource.group, resource.plural)
 
@@ -325,9 +332,7 @@ class Resource:
 
     def key(self, namespace: str, name: str) -> str:
         """The key in etcd of one object."""
-        if self.namespaced:
-            return f"{self.storage_prefix}/{namespace}/{name}"
-        return f"{self.storage_prefix}/{name}"
+        return _key(self.storage_prefix, namespace if self.namespaced else None, name)
 
     def place(self, key: str) -> tuple[str, str]:
         """The namespace ("" for none) and the name of the object with that key in etcd."""
