@@ -71,6 +71,8 @@ class ContainerConfig:
     read_only_root: bool = False
     no_new_privs: bool = False
     privileged: bool = False
+    awake: bool = False
+    """Whether its program starts at once, where others like it sleep until they are needed."""
     background: bool = False
     """Whether what it waits for is work that never ends."""
     resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])

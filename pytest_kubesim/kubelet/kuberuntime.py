@@ -318,7 +318,15 @@ class KubeRuntime:
             container.get("image") or "", meta["namespace"], meta["name"], container["name"]
         )
         words = (*(container.get("command") or ()), *(container.get("args") or ()))
-        asleep = isinstance(program, Executes) and program.sleeps(words)
+        context: dict[str, Any] = {
+            **(spec.get("securityContext") or NOTHING),
+            **(container.get("securityContext") or NOTHING),
+        }
+        asleep = isinstance(program, Executes) and program.sleeps(
+            words,
+            tuple(mount["mountPath"] for mount in container.get("volumeMounts") or ()),
+            changed=bool(context.get("runAsUser") or context.get("readOnlyRootFilesystem")),
+        )
         if asleep:
             # Services count now only where other variables speak of them.
             visible = any("$(" in (v.get("value") or "") for v in container.get("env") or ())
@@ -332,10 +340,6 @@ class KubeRuntime:
             )
         outer: Object = spec.get("resources") or NOTHING
         resources: Object = container.get("resources") or NOTHING
-        context: dict[str, Any] = {
-            **(spec.get("securityContext") or NOTHING),
-            **(container.get("securityContext") or NOTHING),
-        }
         own_user = program.software.user if isinstance(program, Executes) else None
         check_non_root(pod, container, context, own_user)
         mounted: tuple[Mounted, ...] = ()
@@ -368,6 +372,7 @@ class KubeRuntime:
             read_only_root=bool(context.get("readOnlyRootFilesystem")),
             no_new_privs=context.get("allowPrivilegeEscalation") is False,
             privileged=bool(context.get("privileged")),
+            awake=not asleep,
             background=_is_background(pod, container),
             resources=resources,
             pod_resources=outer,

@@ -63,6 +63,12 @@ def _nginx() -> Software:
     return NGINX
 
 
+def _unprivileged_nginx() -> Software:
+    from pytest_kubesim.cri.software.web import UNPRIVILEGED_NGINX
+
+    return UNPRIVILEGED_NGINX
+
+
 def _httpd() -> Software:
     from pytest_kubesim.cri.software.web import HTTPD
 
@@ -120,6 +126,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "metrics-server": _metrics_server,
     "nautilus": _nautilus,
     "nginx": _nginx,
+    "nginx-unprivileged": _unprivileged_nginx,
     "nonewprivs": _nonewprivs,
     "perl": _perl,
     "resource-consumer": _resource_consumer,

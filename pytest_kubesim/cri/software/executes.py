@@ -48,22 +48,37 @@ class Executes(Program):
 
     def restless(self, container: Container) -> bool:
         """A web server that was started without arguments changes only by commands in it."""
-        return not self.sleeps(container.command)
+        return not self._sleeps(container)
 
     @property
     def live(self) -> bool:
         """It is asked over the network and by processes."""
         return True
 
-    def sleeps(self, command: tuple[str, ...]) -> bool:
-        """Whether it does nothing until somebody connects."""
-        return self.software.dormant and not command
+    def sleeps(
+        self, command: tuple[str, ...], places: tuple[str, ...] = (), *, changed: bool = False
+    ) -> bool:
+        """Whether it does nothing until somebody connects.
+
+        Parameters: `places` where something is mounted; `changed`, whether it runs as somebody else
+        or may not write.
+        """
+        own = self.software
+        if not own.dormant or command or (changed and own.wakened_by):
+            return False
+        return not any(
+            place == path or place.startswith(f"{path}/")
+            for place in places for path in own.wakened_by
+        )
+
+    def _sleeps(self, container: Container) -> bool:
+        return not container.config.awake and self.sleeps(container.command)
 
     # -- what the runtime calls ---------------------------------------------------------------
 
     def prepare(self, container: Container) -> None:
         """Before the start.  Raises `CannotRun` where the command cannot be run."""
-        if self.sleeps(container.command):
+        if self._sleeps(container):
             return
         argv = self._argv(container)
         system = self._boot(container)
@@ -78,7 +93,7 @@ class Executes(Program):
 
     def begin(self, container: Container) -> None:
         """Start process 1, or sleep."""
-        if self.sleeps(container.command):
+        if self._sleeps(container):
             interface = container.interface()
             if interface is not None:
                 interface.sleepers.append(

@@ -52,6 +52,10 @@ class Software:
     paths: Mapping[str, str] = attrs.field(factory=dict[str, str])
     texts: Mapping[str, str] = attrs.field(factory=dict[str, str])
     modes: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    folders: tuple[str, ...] = ()
+    wakened_by: tuple[str, ...] = ()
+    """Where a mount, or a root that is read-only or another's, says how it starts: it does so at
+    once then."""
     dormant: bool = False
     sigterm: int | None = None
     """While it sleeps: with which code SIGTERM ends it."""
@@ -82,6 +86,8 @@ def build(software: Software, now_ns: int) -> FileSystem:
         ("sbin", 0o755), ("dev/shm", 0o1777),
     ):
         files.put(root, path, files.directory(mode))
+    for path in software.folders:
+        files.put(root, path, files.directory())
     files.put(root, "var/run", files.link("/run"))
     files.put(root, "etc/passwd", files.regular(PASSWD.encode()))
     files.put(root, "etc/group", files.regular(GROUP.encode()))

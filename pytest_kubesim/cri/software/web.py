@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.files import DIRECTORY
+from pytest_kubesim.cri.software import nginx, nginx_exchange
 from pytest_kubesim.cri.software.agnhost.flags import Signals
 from pytest_kubesim.cri.software.busybox import DEBIAN_PATHS, PROGRAMS
 from pytest_kubesim.cri.software.rootfs import Software
@@ -67,24 +70,97 @@ async def _file(proc: Proc, kind: str, folder: str, request: http1.Request) -> h
         return http1.Response(status, page.encode(), headers)
 
 
-_NGINX = "/usr/share/nginx/html"
 _HTTPD = "/usr/local/apache2/htdocs"
+
+_NGINX_CONF = """
+user  nginx;
+worker_processes  auto;
+
+error_log  /var/log/nginx/error.log notice;
+pid        /run/nginx.pid;
+
+
+events {
+    worker_connections  1024;
+}
+
+
+http {
+    include       /etc/nginx/mime.types;
+    default_type  application/octet-stream;
+
+    log_format  main  '$remote_addr - $remote_user [$time_local] "$request" '
+                      '$status $body_bytes_sent "$http_referer" '
+                      '"$http_user_agent" "$http_x_forwarded_for"';
+
+    access_log  /var/log/nginx/access.log  main;
+
+    sendfile        on;
+    #tcp_nopush     on;
+
+    keepalive_timeout  65;
+
+    #gzip  on;
+
+    include /etc/nginx/conf.d/*.conf;
+}
+"""
+_NGINX_SITE = """server {
+    listen       PORT;
+    server_name  localhost;
+
+    location / {
+        root   /usr/share/nginx/html;
+        index  index.html index.htm;
+    }
+
+    error_page   500 502 503 504  /50x.html;
+    location = /50x.html {
+        root   /usr/share/nginx/html;
+    }
+}
+"""
+_50X = (
+    "<!DOCTYPE html>\n<html>\n<head>\n<title>Error</title>\n</head>\n<body>\n"
+    "<h1>An error occurred.</h1>\n</body>\n</html>\n"
+)
 
 NGINX = Software(
     name="nginx",
     entrypoint=("/docker-entrypoint.sh",),
     command=("nginx", "-g", "daemon off;"),
-    programs={**PROGRAMS, "nginx": server("nginx/1.27.4", _NGINX, ("TERM", "QUIT", "INT"))},
+    programs={**PROGRAMS, "nginx": nginx.main},
     paths={**DEBIAN_PATHS, "usr/sbin/nginx": "nginx", "usr/bin/curl": "curl"},
     texts={
         "docker-entrypoint.sh": '#!/bin/sh\nexec "$@"\n',
         "usr/share/nginx/html/index.html": NGINX_PAGE,
-        "etc/nginx/nginx.conf": "user  nginx;\nworker_processes  auto;\n",
-        "etc/nginx/conf.d/default.conf": "server {\n    listen       80;\n}\n",
+        "usr/share/nginx/html/50x.html": _50X,
+        "etc/nginx/nginx.conf": _NGINX_CONF,
+        "etc/nginx/conf.d/default.conf": _NGINX_SITE.replace("PORT", "80"),
     },
-    env={"NGINX_VERSION": "1.27.4"},
+    folders=("var/cache/nginx",),
+    env={"NGINX_VERSION": nginx_exchange.VERSION},
+    wakened_by=("/etc/nginx", "/var/cache/nginx", "/run", "/var/run"),
     dormant=True,
     sigterm=0,
+)
+
+_OWN_FOLDERS = "".join(
+    f"    {name}_temp_path /tmp/{name}_temp;\n"
+    for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+)
+
+UNPRIVILEGED_NGINX = attrs.evolve(
+    NGINX,
+    name="nginx-unprivileged",
+    user=101,
+    texts={
+        **NGINX.texts,
+        "etc/nginx/nginx.conf": _NGINX_CONF.replace("/run/", "/tmp/").replace(  # noqa: S108
+            "    #gzip", f"{_OWN_FOLDERS}    #gzip"
+        ),
+        "etc/nginx/conf.d/default.conf": _NGINX_SITE.replace("PORT", "8080"),
+    },
 )
 
 HTTPD = Software(
