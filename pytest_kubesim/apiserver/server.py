@@ -10,6 +10,7 @@ was answering; the objects are in etcd.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -292,7 +293,10 @@ class APIServer:
         # What was refused says why: it is what a person with a failing test wants to know.
         told = _refusal(answer) if code >= 400 else _made(info, answer)
         if info.is_resource:
-            resource = f"{info.resource}/{info.subresource}" if info.subresource else info.resource
+            resource = info.resource
+            if info.subresource:
+                # Kept with the entry: once for all.
+                resource = sys.intern(f"{resource}/{info.subresource}")
             self.kernel.journal.record(
                 "request",
                 actor,
