@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CLUSTER_DOMAIN = "cluster.local"
 HOSTNAME_LIMIT = 63
+MAX_SERVERS, MAX_SEARCH_PATHS, MAX_PATH_LENGTH, MAX_SEARCH_LENGTH = 3, 32, 253, 2048
 
 
 def hostname_and_domain(pod: Object, node: str) -> tuple[str, str]:
@@ -83,6 +84,45 @@ def hosts_file(pod: Object, node: str, addresses: tuple[str, ...]) -> str:
 
 def resolv_conf(pod: Object) -> str:
     """`/etc/resolv.conf` of a pod, by its dnsPolicy and dnsConfig."""
+    servers, search, options = _dns(pod)
+    servers, search = servers[:MAX_SERVERS], _fitting(search)
+    lines: list[str] = []
+    if search:
+        lines.append(f"search {' '.join(search)}")
+    lines += [f"nameserver {server}" for server in servers]
+    if options:
+        shown = [name if value is None else f"{name}:{value}" for name, value in options.items()]
+        lines.append(f"options {' '.join(shown)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def dns_complaints(pod: Object) -> list[str]:
+    """What is said of a dnsConfig that does not fit (`DNSConfigForming`)."""
+    servers, search, _ = _dns(pod)
+    found: list[str] = []
+    if len(servers) > MAX_SERVERS:
+        found.append(
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied "
+            f"nameserver line is: {' '.join(servers[:MAX_SERVERS])}"
+        )
+    if (fitting := _fitting(search)) != search:
+        found.append(
+            "Search Line limits were exceeded, some search paths have been omitted, the applied "
+            f"search line is: {' '.join(fitting)}"
+        )
+    return found
+
+
+def _fitting(search: list[str]) -> list[str]:
+    """As many of the search paths as there may be."""
+    kept = [path for path in search[:MAX_SEARCH_PATHS] if len(path) <= MAX_PATH_LENGTH]
+    while len(" ".join(kept)) > MAX_SEARCH_LENGTH:
+        kept.pop()
+    return kept
+
+
+def _dns(pod: Object) -> tuple[list[str], list[str], dict[str, str | None]]:
+    """Servers, search paths and options."""
     spec, namespace = pod["spec"], pod["metadata"]["namespace"]
     policy = spec.get("dnsPolicy") or "ClusterFirst"
     if policy == "ClusterFirst" and spec.get("hostNetwork"):
@@ -99,18 +139,11 @@ def resolv_conf(pod: Object) -> str:
     elif policy == "Default":
         servers = [HOST_DNS]
     config: Object = spec.get("dnsConfig") or NOTHING
-    servers = list(dict.fromkeys([*servers, *(config.get("nameservers") or ())]))[:3]
+    servers = list(dict.fromkeys([*servers, *(config.get("nameservers") or ())]))
     search = list(dict.fromkeys([*search, *(config.get("searches") or ())]))
     for option in config.get("options") or ():
         options[option["name"]] = option.get("value")
-    lines: list[str] = []
-    if search:
-        lines.append(f"search {' '.join(search)}")
-    lines += [f"nameserver {server}" for server in servers]
-    if options:
-        shown = [name if value is None else f"{name}:{value}" for name, value in options.items()]
-        lines.append(f"options {' '.join(shown)}")
-    return "".join(f"{line}\n" for line in lines)
+    return servers, search, options
 
 
 async def mounts(

@@ -34,6 +34,7 @@ from pytest_kubesim.kubelet.backoff import Backoff
 from pytest_kubesim.kubelet.environment import expand, make_environment, service_environment
 from pytest_kubesim.kubelet.errors import ResizeError, StartError, SyncError
 from pytest_kubesim.kubelet.host import NORMAL, NOTHING, WARNING, full_name
+from pytest_kubesim.kubelet.image_manager import ERR_IMAGE_PULL
 from pytest_kubesim.kubelet.lifecycle_hooks import run_hook
 from pytest_kubesim.kubelet.prober import LIVENESS, STARTUP
 from pytest_kubesim.kubelet.restart_policy import is_sidecar
@@ -196,8 +197,28 @@ class KubeRuntime:
             for container in actions.start:
                 await self._try_start(pod, state, sandbox, container, errors)
         if errors:
+            await self._tell_of_missing_secrets(pod, errors)
             retries = [e.retry_at_ns for e in errors if e.retry_at_ns is not None]
             raise SyncError("; ".join(map(str, errors)), min(retries) if retries else None)
+
+    async def _tell_of_missing_secrets(self, pod: Object, errors: list[StartError]) -> None:
+        """A pull has failed: perhaps for want of secrets that the pod names."""
+        wanted = pod["spec"].get("imagePullSecrets")
+        if not wanted or all(error.reason != ERR_IMAGE_PULL for error in errors):
+            return
+        namespace = pod["metadata"]["namespace"]
+        missing = [
+            name for ref in wanted
+            if (name := ref.get("name")) and not await self._references.find(
+                "Secret", namespace, name
+            )
+        ]
+        if missing:
+            self._host.pod_event(
+                pod, WARNING, "FailedToRetrieveImagePullSecret",
+                f"Unable to retrieve some image pull secrets ({', '.join(missing)}); attempting to "
+                "pull the image may not succeed.",
+            )
 
     async def _try_start(
         self,
@@ -242,6 +263,9 @@ class KubeRuntime:
 
     async def _create_sandbox(self, pod: Object, attempt: int) -> PodSandbox:
         meta, spec = pod["metadata"], pod["spec"]
+        if spec.get("dnsConfig"):
+            for complaint in container_files.dns_complaints(pod):
+                self._host.pod_event(pod, WARNING, "DNSConfigForming", complaint)
         try:
             return await self._host.runtime.run_pod_sandbox(PodSandboxConfig(
                 uid=meta["uid"],

@@ -197,3 +197,13 @@ def test_variables_come_from_files(reader, text, ref, outcome):
     else:
         assert state["waiting"]["reason"] == "CreateContainerConfigError"
         assert state["waiting"]["message"].startswith(outcome)
+
+
+def test_more_servers_than_there_may_be_are_left_out_and_told(reader):
+    reader.start([], [], dnsConfig={"nameservers": ["1.1.1.1", "8.8.8.8", "9.9.9.9"]})
+    assert reader.sh("grep -c nameserver /etc/resolv.conf") == "3\n"
+    (event,) = [e for e in reader.kubesim.list("events") if e["reason"] == "DNSConfigForming"]
+    assert event["message"] == (
+        "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "
+        "10.96.0.10 1.1.1.1 8.8.8.8"
+    )

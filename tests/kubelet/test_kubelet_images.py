@@ -78,3 +78,19 @@ def test_images_appear_in_the_nodes_status():
     world.run(11)
     (image,) = world.node()["status"]["images"]
     assert image["names"][1] == "docker.io/library/nginx:1"
+
+
+def test_secrets_that_are_not_there_are_named_when_a_pull_fails(kubesim):
+    kubesim.add_nodes(1)
+    kubesim.images.pull_error("private:*", "denied")
+    kubesim.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "known"}, "stringData": {"a": "b"}})
+    for name, image in (("private", "private:1"), ("public", "public:1")):
+        kubesim.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {
+            "imagePullSecrets": [{"name": "known"}, {"name": "lost"}, {"name": "gone"}],
+            "containers": [{"name": "c", "image": image}],
+        }})
+    kubesim.advance("10s")
+    told = [(e["involvedObject"]["name"], e["message"]) for e in kubesim.list("events") if e["reason"] == "FailedToRetrieveImagePullSecret"]
+    assert told == [(
+        "private", "Unable to retrieve some image pull secrets (lost, gone); attempting to pull the image may not succeed.",
+    )]
