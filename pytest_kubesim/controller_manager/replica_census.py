@@ -1,8 +1,9 @@
 """How many pods a set has, and in what state: counted without reading them where that can be.
 
 The law: the numbers are those that a look at each pod gives.  `counted` takes them from the tally
-of the pod informer and gives up (None) where pods would have to be adopted or released, or where
-time decides (`minReadySeconds`); `surveyed` and `of_pods` look at each.
+of the pod informer and gives up (None) where pods would have to be adopted or released; `surveyed`
+and `of_pods` look at each.  Where time decides (`minReadySeconds`), the available ones are counted
+by `with_available`.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ class Census:
 
 
 def counted(store: Store, replica_set: Object, kind: str, selector: Selector) -> Census | None:
-    """The numbers of a set whose pods are beyond doubt; None: each has to be looked at."""
+    """The numbers of a set whose pods are beyond doubt; None: each has to be looked at.
+
+    All that are ready count as available.
+    """
     spec, metadata = replica_set["spec"], replica_set["metadata"]
-    if spec.get("minReadySeconds"):
-        return None
     for state, _, _, pairs in pods.orphan_standings(store, metadata["namespace"]):
         if state == pods.ACTIVE and selector.matches(dict(pairs)):
             return None
@@ -55,6 +57,16 @@ def counted(store: Store, replica_set: Object, kind: str, selector: Selector) ->
         ready += count if is_ready else 0
         full += count if wanted.matches(own) else 0
     return Census(active, full, ready, ready, terminating)
+
+
+def with_available(
+    census: Census, active: list[Object], min_ready_seconds: int, now_ns: int
+) -> Census:
+    """The numbers with those that have been ready for long enough."""
+    if census.ready == 0:
+        return census
+    available = sum(pods.is_available(pod, min_ready_seconds, now_ns) for pod in active)
+    return attrs.evolve(census, available=available)
 
 
 def surveyed(related: list[Object]) -> tuple[list[Object], list[Object]]:

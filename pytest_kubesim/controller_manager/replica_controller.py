@@ -172,8 +172,11 @@ class ReplicaController(Controller):
         census = replica_census.counted(self.pods, replica_set, self.kind.kind, selector)
         active: list[Object] | None = None
         terminating: list[Object] = []
+        min_ready = fields.number(replica_set["spec"], "minReadySeconds")
         if census is None:
             active, terminating = await self._claimed(replica_set, selector)
+        elif min_ready:
+            active = self._active(replica_set)
         failure: Exception | None = None
         if needs_sync and not meta.deletion_timestamp(replica_set):
             failure = await self._manage_replicas(key, replica_set, census, active)
@@ -182,6 +185,8 @@ class ReplicaController(Controller):
             census = replica_census.of_pods(
                 active or [], terminating, replica_set, selector, now_ns
             )
+        elif min_ready:
+            census = replica_census.with_available(census, active or [], min_ready, now_ns)
         new_status = self._status(replica_set, census, failure)
         updated = await self._update_status(replica_set, new_status)
         if failure is not None:
@@ -206,6 +211,11 @@ class ReplicaController(Controller):
         )
         return await manager.claim(active), terminating
 
+    def _active(self, replica_set: Object) -> list[Object]:
+        """The active pods that it controls."""
+        own = pods.of_owner(self.pods, replica_set, self.kind.kind, orphans=False)
+        return [pod for pod in own if pods.is_active(pod)]
+
     async def _manage_replicas(
         self,
         key: str,
@@ -220,8 +230,7 @@ class ReplicaController(Controller):
             return await self._create(key, min(-difference, BURST_REPLICAS), replica_set)
         if difference > 0:
             if active is None:
-                own = pods.of_owner(self.pods, replica_set, self.kind.kind, orphans=False)
-                active = [pod for pod in own if pods.is_active(pod)]
+                active = self._active(replica_set)
             return await self._delete(key, min(difference, BURST_REPLICAS), active, replica_set)
         return None
 

@@ -6,6 +6,7 @@ Pure functions.  Follows `pkg/controller/statefulset/stateful_set_utils.go`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import meta
@@ -31,7 +32,12 @@ _MAX_INT32 = 2**31 - 1
 
 def parent_and_ordinal(pod: Object) -> tuple[str, int]:
     """The set's name and the ordinal that a pod's name says; ("", -1) if it says none."""
-    match = _POD_NAME.match(meta.name(pod))
+    return _parent_and_ordinal(pod["metadata"]["name"])
+
+
+@lru_cache(maxsize=16_384)
+def _parent_and_ordinal(name: str) -> tuple[str, int]:
+    match = _POD_NAME.match(name)
     if match is None:
         return "", -1
     ordinal = int(match[2])
@@ -208,6 +214,18 @@ def is_deleting(pod: Object) -> bool:
 def is_unavailable(pod: Object, min_ready_seconds: int, now_ns: int) -> bool:
     """Whether it is not available, or will soon not be."""
     return is_deleting(pod) or not pods.is_available(pod, min_ready_seconds, now_ns)
+
+
+def is_steady(stateful_set: Object, pod: Object) -> bool:
+    """Whether it is there as its ordinal and the set's claims want it, and cannot lack claims."""
+    lacks_claims = pods.phase(pod) == "Pending" and bool(claim_templates(stateful_set))
+    return (
+        is_created(pod)
+        and not pods.is_terminal(pod)
+        and not lacks_claims
+        and identity_matches(stateful_set, pod)
+        and storage_matches(stateful_set, pod)
+    )
 
 
 # -- whose a claim is ----------------------------------------------------------------------------

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 MAX_BATCH_SIZE = 500
 Step = Callable[["Object"], Awaitable[bool]]
+Skip = Callable[["Object"], bool]
+
+_LATER: dict[str, Any] = {"metadata": {"name": ""}, "spec": {}}
+"""A pod that is missing and cannot be made yet."""
 
 
 class StatefulSetSync:
@@ -120,10 +124,7 @@ class StatefulSetSync:
                 wanted[ordinal - start] = pod
             elif ordinal >= 0:
                 condemned.append(pod)
-        replicas = [
-            pod if pod is not None else self.new_pod(start + index)
-            for index, pod in enumerate(wanted)
-        ]
+        replicas = self.with_missing(wanted, start)
         condemned.sort(key=stateful_pods.ordinal_of, reverse=True)
         first_unavailable = next(
             (pod for pod in (*replicas, *reversed(condemned)) if self.is_unavailable(pod)), None
@@ -134,13 +135,13 @@ class StatefulSetSync:
         async def process_condemned(pod: Object) -> bool:
             return await self.process_condemned(pod, first_unavailable)
 
-        steps: tuple[tuple[list[Object], Step], ...] = (
-            (replicas, self.process_replica),
-            (condemned, self.fix_claims),
-            (condemned, process_condemned),
+        steps: tuple[tuple[list[Object], Step, Skip], ...] = (
+            (replicas, self.process_replica, self.at_rest),
+            (condemned, self.fix_claims, _never),
+            (condemned, process_condemned, _never),
         )
-        for several, step in steps:
-            done, failure = await self.for_all(several, step)
+        for several, step, skip in steps:
+            done, failure = await self.for_all(several, step, skip)
             if done or failure is not None:
                 return self.status([*replicas, *condemned]), failure
         status = self.status([*replicas, *condemned])
@@ -153,6 +154,20 @@ class StatefulSetSync:
             return status, error
         return status, None
 
+    def with_missing(self, wanted: list[Object | None], start: int) -> list[Object]:
+        """The pods, with those that are missing as they are to be created.
+
+        Of pods that come one after the other only the first can be made in this sync.
+        """
+        replicas: list[Object] = []
+        made = False
+        for index, pod in enumerate(wanted):
+            if pod is None:
+                pod = _LATER if made and self.monotonic else self.new_pod(start + index)
+                made = True
+            replicas.append(pod)
+        return replicas
+
     def new_pod(self, ordinal: int) -> Object:
         """The pod that is missing at an ordinal."""
         return stateful_pods.new_versioned_pod(
@@ -164,11 +179,16 @@ class StatefulSetSync:
         )
 
     async def for_all(
-        self, several: list[Object], step: Step
+        self, several: list[Object], step: Step, skip: Skip
     ) -> tuple[bool, Exception | None]:
-        """One after the other until one says stop, or in batches that double (`runForAll`)."""
+        """One after the other until one says stop, or in batches that double (`runForAll`).
+
+        Where `skip` holds there is nothing to do, and nothing is done.
+        """
         if self.monotonic:
             for pod in several:
+                if skip(pod):
+                    continue
                 try:
                     if await step(pod):
                         return True, None
@@ -179,7 +199,8 @@ class StatefulSetSync:
         while done < len(several):
             batch = several[done : done + size]
             errors = await all_at_once(
-                self.controller.process, [_coroutine(step(pod)) for pod in batch]
+                self.controller.process,
+                [_coroutine(step(pod)) for pod in batch if not skip(pod)],
             )
             failed = [error for error in errors if error is not None]
             if failed:
@@ -187,6 +208,25 @@ class StatefulSetSync:
             done += len(batch)
             size = min(2 * size, MAX_BATCH_SIZE)
         return False, None
+
+    def at_rest(self, pod: Object) -> bool:
+        """Whether `process_replica` would find nothing to do with it, and go on.
+
+        What a version of a pod says is found out once, as long as the set's claims are the same.
+        """
+        steady, templates = self.controller.steady, stateful_pods.claim_templates(self.set)
+        uid = pod["metadata"].get("uid", "")
+        known = steady.get(uid)
+        if known is None or known[0] is not pod or known[1] != templates:
+            if not stateful_pods.is_steady(self.set, pod):
+                return False
+            well = not stateful_pods.is_deleting(pod) and stateful_pods.is_running_and_ready(pod)
+            known = steady[uid] = pod, templates, well
+        if self.monotonic and not (
+            known[2] and pods.is_available(pod, self.min_ready, self.now_ns)
+        ):
+            return False
+        return not templates or self.control.claims_match_policy(self.update_set, pod)
 
     async def process_replica(self, pod: Object) -> bool:
         """One step with a pod that is wanted; whether to stop here (`processReplica`)."""
@@ -365,6 +405,10 @@ class StatefulSetSync:
 
 
 _ZERO: dict[type, Any] = {int: 0, str: "", list: []}
+
+
+def _never(_pod: Object) -> bool:
+    return False
 
 
 async def _coroutine(step: Awaitable[bool]) -> bool:

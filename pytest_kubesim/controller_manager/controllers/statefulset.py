@@ -59,6 +59,8 @@ class StatefulSetController(Controller):
             PODS, add=self._add_pod, update=self._update_pod, delete=self._delete_pod
         )
         pods.add_controller_index(self.pods)
+        self.steady: dict[str, tuple[Object, list[Object], bool]] = {}
+        """By UID versions of pods that nothing is wrong with, and whether they run, ready."""
         claims = self.informer(PERSISTENTVOLUMECLAIMS)
         revisions = self.informer(CONTROLLERREVISIONS)
         self.history = history.History(self.client, revisions.store, KIND)
@@ -121,6 +123,7 @@ class StatefulSetController(Controller):
             self._enqueue_matching(new)
 
     def _delete_pod(self, pod: Object) -> None:
+        self.steady.pop(meta.uid(pod), None)
         self._enqueue_owner(pod, meta.controller_of(pod))
 
     # -- the sync -----------------------------------------------------------------------------
