@@ -57,6 +57,7 @@ class Template:
         "local_scores",
         "raw_scores",
         "rest",
+        "signature",
         "statuses",
     )
 
@@ -65,9 +66,12 @@ class Template:
         cache: Cache,
         filters: Sequence[tuple[str, Callable[..., Any]]],
         rest: Sequence[tuple[str, Callable[..., Any]]],
+        signature: tuple[Any, ...],
     ) -> None:
         self._cache = cache
         self._filters = filters
+        self.signature = signature
+        """What the plugins sign of its pods, which share it."""
         self.rest = rest
         """The filters that have to be asked every time, in order."""
         self._layout = -1
@@ -159,7 +163,6 @@ class TemplateCache:
         signature = pod.signatures.get("template")
         if signature is None:
             signature = tuple(sign(pod) for _, sign in self._signers)
-            pod.signatures["template"] = signature
         # What devices stand for may change while pod and nodes do not.
         key = (signature, frozenset(state.skip_filter), state.data.get(DELEGATED))
         template = self._templates.get(key)
@@ -170,8 +173,9 @@ class TemplateCache:
             )
             if len(self._templates) >= _MAX_TEMPLATES:
                 del self._templates[next(iter(self._templates))]
-            template = Template(self._cache, active[:split], active[split:])
+            template = Template(self._cache, active[:split], active[split:], signature)
             self._templates[key] = template
+        pod.signatures["template"] = template.signature
         template.refresh(state, pod)
         return template
 
