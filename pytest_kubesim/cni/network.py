@@ -109,6 +109,8 @@ class PodNetwork:
         """The cluster's DNS server (`kube_proxy.dns`)."""
         self.measure: Callable[[], Sequence[Any]] | None = None
         """What every kubelet that runs measures now, for who scrapes them (`kubelet.usage`)."""
+        self.end_tls: Callable[[Stream], Stream] | None = None
+        """Makes of a connection to who speaks TLS in name one for who does so in earnest."""
         self.extensions: Callable[[], Any] | None = None
         """Gives who makes API servers, for images that bring one (`cluster.extension_servers`)."""
         self._forwards: dict[tuple[str, int, str], tuple[str, int]] = {}

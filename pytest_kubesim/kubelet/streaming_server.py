@@ -127,7 +127,8 @@ async def forward(
         network: PodNetwork | None = server.runtime.network
         if network is None:
             raise Refused
-        return await network.connect(sandbox.ip, LOOPBACK, port)
+        stream = await network.connect(sandbox.ip, LOOPBACK, port)
+        return network.end_tls(stream) if stream.shown and network.end_tls else stream
 
     return PortForward(
         server.kernel,

@@ -37,6 +37,13 @@ def open_doors(
         address = bootstrap.advertise_address(number)
         network.listen(address, PORT, door.accept, certificate=certificate)
     network.extensions = partial(_extensions, cluster, front_of)
+    network.end_tls = partial(_end_tls, cluster)
+
+
+def _end_tls(cluster: Cluster, stream: Stream) -> Stream:
+    from pytest_kubesim.transports import pod_tls
+
+    return pod_tls.ended(cluster.kernel, stream)
 
 
 def _extensions(cluster: Cluster, front_of: Callable[[Any], Front]) -> Any:

@@ -14,6 +14,7 @@ import attrs
 from pytest_kubesim.apimachinery.timestamps import format_time
 from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.software.agnhost.flags import forever, parse
+from pytest_kubesim.cri.software.agnhost.servers import OWN_CERTIFICATE
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.process import Proc
@@ -160,7 +161,7 @@ async def external_metrics(proc: Proc, args: list[str]) -> int:
     )
     serving = ExternalMetrics(proc)
     proc.system.serve(
-        flags.number("port"), lambda stream: http1.serve(stream, serving.answer)
+        flags.number("port"), lambda stream: http1.serve(stream, serving.answer), OWN_CERTIFICATE
     )
     return await forever(proc)
 
