@@ -22,7 +22,7 @@ from pytest_kubesim.sim.tasks import Event
 
 if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.files import FileSystem, Node
-    from pytest_kubesim.cri.programs import Main
+    from pytest_kubesim.cri.programs import Main, Program
     from pytest_kubesim.cri.services import PodSandbox
     from pytest_kubesim.sim.kernel import Timer
     from pytest_kubesim.sim.process import Process
@@ -81,6 +81,8 @@ class ContainerConfig:
     """Those of its pod as a whole, whose limits hold where it has none of its own."""
     cgroup: Callable[[Container], Settings] | None = None
     """Gives the settings of its cgroup, as they are when it is asked."""
+    program: Program | None = None
+    """What it runs, where that is not a matter of its image."""
     later: Callable[[], Awaitable[tuple[dict[str, str], tuple[Mounted, ...]]]] | None = None
     """Gives variables and mounts when they are first needed, where they are not given here."""
 

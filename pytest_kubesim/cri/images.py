@@ -331,6 +331,13 @@ class Images(MutableMapping[str, Program]):
 
     def program_for(self, image: str, namespace: str, pod: str, container: str) -> Program:
         """The program that such a container runs."""
+        found = self.declared_for(image, namespace, pod, container)
+        return found or self.software(image) or _DEFAULT
+
+    def declared_for(
+        self, image: str, namespace: str, pod: str, container: str
+    ) -> Program | None:
+        """What the test says that such a container runs, or None."""
         if self.containers:
             found = self.containers.find(
                 f"{namespace}/{pod}/{container}", f"{pod}/{container}", container
@@ -342,10 +349,8 @@ class Images(MutableMapping[str, Program]):
             if found is not None:
                 return found
         if self._images:
-            found = self._images.find(image, *_variants(parse(image)))
-            if found is not None:
-                return found
-        return self.software(image) or _DEFAULT
+            return self._images.find(image, *_variants(parse(image)))
+        return None
 
     def software(self, image: str) -> Program | None:
         """What is in a known image, found once for each name."""

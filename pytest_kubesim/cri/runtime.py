@@ -327,7 +327,9 @@ class Runtime:
                 f"no running task found: task {sandbox.id} not found"
             )
         meta = sandbox.config
-        program = self.images.program_for(config.image, meta.namespace, meta.name, config.name)
+        program = config.program or self.images.program_for(
+            config.image, meta.namespace, meta.name, config.name
+        )
         container = Container(
             self._id("container", uid, config.name, config.attempt),
             config,

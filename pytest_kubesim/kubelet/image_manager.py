@@ -52,7 +52,8 @@ class ImageManager:
         requested: str = container.get("image") or ""
         name, runtime = container["name"], self._host.runtime
         policy = container.get("imagePullPolicy") or "IfNotPresent"
-        if wrong := problem_of(requested):
+        hollow = self._host.config.hollow
+        if (wrong := problem_of(requested)) and not hollow:
             message = (
                 f'Failed to apply default image tag "{requested}": couldn\'t parse image name '
                 f'"{requested}": {wrong}'
@@ -68,7 +69,7 @@ class ImageManager:
                 "the pod",
             )
             return present
-        if policy == "Never":
+        if policy == "Never" and not hollow:
             message = f'Container image "{requested}" is not present with pull policy of Never'
             self._event(pod, name, WARNING, ERR_IMAGE_NEVER_PULL, message)
             raise StartError(ERR_IMAGE_NEVER_PULL, message)

@@ -26,6 +26,7 @@ from pytest_kubesim.cri.software.executes import Executes
 from pytest_kubesim.kubelet import (
     allocation,
     container_files,
+    hollow,
     linux_resources,
     pod_actions,
     volume_contents,
@@ -337,6 +338,22 @@ class KubeRuntime:
         self, pod: Object, container: Object, sandbox: PodSandbox, image: Image, attempt: int
     ) -> ContainerConfig:
         meta, spec, host = pod["metadata"], pod["spec"], self._host
+        if host.config.hollow and not host.runtime.images.declared_for(
+            container.get("image") or "", meta["namespace"], meta["name"], container["name"]
+        ):
+            return ContainerConfig(
+                name=container["name"],
+                attempt=attempt,
+                image=container.get("image") or "",
+                image_ref=image.ref,
+                image_name=image.name,
+                spec_hash=pod_actions.spec_hash(container),
+                background=_is_background(pod, container),
+                resources=container.get("resources") or NOTHING,
+                program=hollow.program_of(
+                    pod, container, instant=not host.config.pleg_relist_ns
+                ),
+            )
         env: dict[str, str] = {}
         program = host.runtime.images.program_for(
             container.get("image") or "", meta["namespace"], meta["name"], container["name"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pytest_kubesim.apimachinery.timestamps import parse_time
 from pytest_kubesim.cri import cgroups
-from pytest_kubesim.kubelet import allocation, pod_conditions
+from pytest_kubesim.kubelet import allocation, hollow, pod_conditions
 from pytest_kubesim.kubelet.container_statuses import container_statuses
 from pytest_kubesim.kubelet.host import NOTHING
 from pytest_kubesim.kubelet.restart_policy import all_could_restart, should_restart_all
@@ -135,6 +135,8 @@ class StatusGenerator:
             if condition["type"] == "DisruptionTarget":
                 conditions = [c for c in conditions if c["type"] != "DisruptionTarget"]
                 conditions.append(condition)
+        if self._host.config.hollow:
+            conditions = hollow.with_gates(pod, conditions)
         containers_ready = pod_conditions.containers_ready(pod, statuses, inits, phase)
         ready = pod_conditions.ready(pod, conditions, containers_ready)
         conditions += [

@@ -16,7 +16,7 @@ import attrs
 
 from pytest_kubesim.apimachinery import status as apistatus
 from pytest_kubesim.client_go.resources import PODS
-from pytest_kubesim.kubelet import pod_conditions
+from pytest_kubesim.kubelet import hollow, pod_conditions
 from pytest_kubesim.kubelet.beginnings import Beginnings
 from pytest_kubesim.kubelet.container_statuses import lost
 from pytest_kubesim.kubelet.status_patch import MERGE_KEYS, status_patch
@@ -267,12 +267,14 @@ class StatusManager:
         if not uid:
             return
         shown: Object = entry.pod.get("status") or _NO_STATUS
-        hollow = self._host.config.hollow
-        merged = merge_pod_status(entry.pod, shown, status, self._could_run(entry.uid))
-        if hollow:
+        is_hollow = self._host.config.hollow
+        could_run = not is_hollow and self._could_run(entry.uid)
+        merged = merge_pod_status(entry.pod, shown, status, could_run)
+        if is_hollow:
             merged = _as_scheduled(shown, merged)
+            merged = hollow.told(entry.pod, shown, merged, self._host.now())
         patch = status_patch(shown, merged, MERGE_KEYS)
-        if patch and not (hollow and entry.pod["metadata"].get("deletionTimestamp")):
+        if patch and not (is_hollow and entry.pod["metadata"].get("deletionTimestamp")):
             pod = await self._host.client.patch(
                 PODS,
                 entry.namespace,
@@ -290,7 +292,7 @@ class StatusManager:
             entry.finished
             and meta.get("deletionTimestamp")
             and (
-                hollow
+                is_hollow
                 or (entry.pod.get("status") or _NO_STATUS).get("phase") in pod_conditions.TERMINAL
             )
         ):

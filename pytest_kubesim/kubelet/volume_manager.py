@@ -52,7 +52,7 @@ class VolumeManager:
         Raises: `SyncError` when a claim is not usable or it takes too long.
         """
         volumes = pod["spec"].get("volumes")
-        if not volumes:
+        if not volumes or self._host.config.hollow:
             return True
         host, uid = self._host, pod["metadata"]["uid"]
         if self._contents.followed(uid):

@@ -6,6 +6,7 @@ import pytest
 
 from pytest_kubesim.cluster.cluster import Cluster
 from pytest_kubesim.config import ClusterConfig
+from pytest_kubesim.cri.programs import exits
 
 READY = [{"type": "Ready", "status": "True", "reason": "KubeletReady"}]
 
@@ -54,10 +55,55 @@ def test_a_pod_is_told_of_once_when_it_runs(cluster):
 
 def test_a_pod_that_cannot_begin_is_told_of_after_a_while(cluster):
     cluster.create(_node("n"))
-    volume = {"name": "v", "configMap": {"name": "missing"}}
-    cluster.create(_pod("p", volumes=[volume]))
+    cluster.nodes.images.slow("x", "1h")
+    cluster.create(_pod("p"))
     waiting = {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}
     cluster.eventually("pod/p", {"status": waiting}, within="30s")
+
+
+PLAIN = [{"name": "c", "image": "x"}]
+MISSING = {"envFrom": [{"configMapRef": {"name": "missing"}}]}
+ASKED = {"readinessProbe": {"httpGet": {"port": 80}, "initialDelaySeconds": 600}}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"containers": [{"name": "c", "image": "busybox", "command": ["false"]}]},
+        {"containers": PLAIN, "volumes": [{"name": "v", "configMap": {"name": "missing"}}]},
+        {"containers": [{**PLAIN[0], **MISSING}]},
+        {"containers": PLAIN, "initContainers": [{"name": "i", "image": "x"}]},
+        {"containers": PLAIN, "readinessGates": [{"conditionType": "example.com/open"}]},
+        {"containers": [{**PLAIN[0], "imagePullPolicy": "Never"}]},
+    ],
+)
+def test_a_pod_runs_whatever_is_in_it(cluster, spec):
+    cluster.create(_node("n"))
+    cluster.create(_pod("p", **spec))
+    true = [{"type": kind, "status": "True"} for kind in ("Initialized", "Ready")]
+    cluster.eventually("pod/p", {"status": {"phase": "Running", "conditions": true}}, within="5s")
+
+
+def test_pods_of_jobs_complete_and_stay_as_ready_as_they_were(cluster):
+    cluster.create(_node("n"))
+    template = {"spec": {"restartPolicy": "Never", "containers": PLAIN}}
+    cluster.create({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},
+        "spec": {"completions": 2, "template": template},
+    })
+    cluster.eventually("job/j", {"status": {"succeeded": 2}}, within="1m")
+    for pod in cluster.list("pods", namespace="default"):
+        (told,) = pod["status"]["containerStatuses"]
+        assert told["state"]["terminated"]["reason"] == "Completed"
+        assert told["image"] == "x"
+        assert {c["status"] for c in pod["status"]["conditions"]} == {"True"}
+
+
+def test_what_the_test_says_of_an_image_comes_first(cluster):
+    cluster.create(_node("n"))
+    cluster.nodes.images["x"] = exits(3)
+    cluster.create(_pod("p", restartPolicy="Never"))
+    cluster.eventually("pod/p", {"status": {"phase": "Failed"}}, within="5s")
 
 
 def test_a_node_that_comes_ready_is_played_by_somebody(cluster):
