@@ -14,7 +14,7 @@ from pytest_kubesim.apimachinery import mergepatch
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.builders import objects, structural
 from pytest_kubesim.data import load
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 
 _ADJECTIVES = (
     "amber", "brave", "calm", "dusty", "eager", "fuzzy", "grand", "happy", "icy", "jolly", "keen",
@@ -105,8 +105,10 @@ class KubernetesProvider(BaseProvider):
         if not infos:
             known = sorted({i.kind for i in load.resources() if "create" in i.verbs})
             raise UsageError(
-                f"fake: there is no built-in kind {kind!r} {api_version} that can be created;",
-                f"give one of {', '.join(known)}; for custom ones there is k8s_custom_resource().",
+                f"fake: there is no built-in kind {f'{api_version} {kind}'.strip()!r} that can be "
+                "created;",
+                f"{suggestion(kind, known)}give one of {', '.join(known)}; for custom ones there is "
+                "k8s_custom_resource().",
             )
         info = infos[0]
         made: Object = {

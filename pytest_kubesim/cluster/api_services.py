@@ -36,7 +36,7 @@ from pytest_kubesim.apiserver.request_info import resolve
 from pytest_kubesim.apiserver.webhook_client import CallError, refused
 from pytest_kubesim.cluster import wsgi
 from pytest_kubesim.cluster.application_streams import Pieces
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.sim.clock import NS
 from pytest_kubesim.sim.pipes import ConnectError
 from pytest_kubesim.wire import Response, UserInfo, to_json
@@ -275,7 +275,8 @@ class APIServices:
         for option in options:
             if option not in OPTIONS:
                 raise UsageError(
-                    f"api_service: unknown option {option!r}; the options are {', '.join(OPTIONS)}"
+                    f"api_service: unknown option {option!r};",
+                    f"{suggestion(option, OPTIONS)}the options are {', '.join(OPTIONS)}",
                 )
         version, dot, group = name.partition(".")
         if not dot or not version or not group:

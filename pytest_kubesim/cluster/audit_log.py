@@ -14,17 +14,25 @@ from typing import TYPE_CHECKING, Any
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.apiserver.audit import COMPLETE, LEVELS, Auditor
 from pytest_kubesim.cluster import manifests
+from pytest_kubesim.errors import UsageError, suggestion
+from pytest_kubesim.faults import wording
 
 if TYPE_CHECKING:
     from pytest_kubesim.cluster.cluster import Cluster
 
 
+@wording.answering("audit log", "of")
 class AuditLog(list[Object]):
     """Events (`audit.k8s.io/v1`), oldest first."""
 
     def __init__(self, cluster: Cluster, policy: Any) -> None:
         super().__init__()
         ready = isinstance(policy, dict) or policy in LEVELS
+        if isinstance(policy, str) and policy.isalpha() and not ready:
+            raise UsageError(
+                f"audit: there is no level {policy!r};",
+                f"{suggestion(policy, LEVELS)}the levels are {', '.join(LEVELS)}; or give a policy",
+            )
         auditor = Auditor(policy if ready else manifests.load(policy)[0], self.append)
         for server in cluster.control_plane.servers:
             server.audit.append(auditor)

@@ -31,6 +31,7 @@ from pytest_kubesim.cluster.rights import Rights
 from pytest_kubesim.cluster.webhooks import Webhooks
 from pytest_kubesim.config import ClusterConfig
 from pytest_kubesim.errors import NeverSettled, NeverStruck, UsageError, suggestion
+from pytest_kubesim.faults import wording
 from pytest_kubesim.faults.faults import Faults
 from pytest_kubesim.kubelet.node_proxy import KubeletProxy
 from pytest_kubesim.sim import durations
@@ -73,6 +74,10 @@ class ClusterClock:
         return f"<clock {self.now.isoformat()}, {self.time:g}s since the start>"
 
 
+@wording.answering(
+    "kubesim", "add_nodes", "advance", "eventually", "always", "never", "stays", "settle", "run",
+    "client", "external", "audit",
+)
 class Cluster(ObjectVerbs):
     """A simulated Kubernetes cluster.
 

@@ -17,7 +17,7 @@ from pytest_kubesim.cluster import manifests
 from pytest_kubesim.cni.network import PodNetwork
 from pytest_kubesim.cri.images import Images
 from pytest_kubesim.cri.linux.files import FileSystem
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.kube_proxy.dns import ClusterDNS
 from pytest_kubesim.kube_proxy.policies import Policies
 from pytest_kubesim.kube_proxy.proxier import Proxier
@@ -270,7 +270,8 @@ class Nodes(Mapping[str, Node]):
         for option in options:
             if option not in OPTIONS:
                 raise UsageError(
-                    f"add_nodes: unknown option {option!r}; the options are {', '.join(OPTIONS)}"
+                    f"add_nodes: unknown option {option!r};",
+                    f"{suggestion(option, OPTIONS)}the options are {', '.join(OPTIONS)}",
                 )
         if self._cluster.config.components != "all":
             raise UsageError(

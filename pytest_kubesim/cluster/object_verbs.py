@@ -16,6 +16,7 @@ from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.cluster import manifests
 from pytest_kubesim.cluster.references import Names, Reference
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import wording
 from pytest_kubesim.kubelet.stages import definition
 from pytest_kubesim.sim import durations
 from pytest_kubesim.sim.clock import NS
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 FIELD_MANAGER = "kubesim"
 
 
+@wording.answering("kubesim", "apply", "create", "get", "list", "patch", "delete")
 class ObjectVerbs:
     """What a test does with objects; `Cluster` is one of these."""
 
@@ -159,8 +161,8 @@ class ObjectVerbs:
             self._client.list(
                 reference.resource.gvr,
                 namespace or "",
-                label_selector=_selector(labels),
-                field_selector=_selector(fields),
+                label_selector=_selector("labels", labels),
+                field_selector=_selector("fields", fields),
             )
         )
         kind, version = reference.resource.kind, reference.resource.api_version
@@ -269,7 +271,12 @@ class ObjectVerbs:
         return msgspec.to_builtins(obj)
 
 
-def _selector(selector: dict[str, str] | str | None) -> str:
+def _selector(option: str, selector: dict[str, str] | str | None) -> str:
     if isinstance(selector, dict):
         return ",".join(f"{k}={v}" for k, v in selector.items())
+    if selector is not None and not isinstance(selector, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(
+            f"list: {option}={selector!r}: give a dict, or a selector as kubectl takes it, such as "
+            "'a=b,c!=d'"
+        )
     return selector or ""

@@ -19,6 +19,7 @@ import msgspec
 
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.errors import UsageError
+from pytest_kubesim.faults import wording
 from pytest_kubesim.registry.rbac import rules
 from pytest_kubesim.wire import UserInfo
 
@@ -56,6 +57,7 @@ class Right:
         return f"{self.verb} {what}{names}{where}{by}"
 
 
+@wording.answering("kubesim.rbac", "given", "used", "unused", "missing", "minimal")
 class Rights:
     """What authorization was asked, by user."""
 
@@ -143,7 +145,7 @@ class Rights:
 
 def _account(text: str) -> tuple[str, str]:
     namespace, slash, name = text.partition("/")
-    if not slash or not name:
+    if not slash or not name or "/" in name:
         raise UsageError(f"rbac: {text!r}: write a service account as 'namespace/name'")
     return namespace, name
 

@@ -32,7 +32,7 @@ from pytest_kubesim.apimachinery import status
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.apiserver import webhook_pods
 from pytest_kubesim.apiserver.webhook_client import CallError, address_of, refused
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.sim.durations import to_ns
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 HOST = "webhooks.kubesim.test"
 OPERATIONS = ("CREATE", "UPDATE")
+ALL_OPERATIONS = ("CREATE", "UPDATE", "DELETE", "CONNECT", "*")
 OPTIONS = (
     "mutating", "conversion", "operations", "name", "url", "service", "path", "scope",
     "failure_policy", "match_policy", "timeout", "side_effects", "reinvocation_policy",
@@ -202,8 +203,16 @@ class Webhooks:
         for name in options:
             if name not in OPTIONS:
                 raise UsageError(
-                    f"webhook: unknown option {name!r}; the options are {', '.join(OPTIONS)}"
+                    f"webhook: unknown option {name!r};",
+                    f"{suggestion(name, OPTIONS)}the options are {', '.join(OPTIONS)}",
                 )
+        for resource in resources:
+            if not isinstance(resource, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise UsageError(
+                    f"webhook: {resource!r} names no resource; write @kubesim.webhook('pods'), "
+                    "with parentheses"
+                )
+        rules = [self._rule(each, options) for each in resources]
         conversion, url, service = (options.get(k) for k in ("conversion", "url", "service"))
         if url and service:
             raise UsageError("webhook: give url= or service=, not both")
@@ -213,7 +222,11 @@ class Webhooks:
                 "webhook it answers: url=, service=, conversion="
             )
 
+        if conversion and not (url or service):
+            self._check_conversion(conversion)
+
         def decorate(function: Callable[..., Any]) -> Webhook:
+            _check_function(function, 2 if conversion else 1)
             self._made += 1
             name = options.get("name") or getattr(function, "__name__", "webhook")
             name = str(name).strip("_<>").replace("_", "-").lower() or "webhook"
@@ -223,13 +236,13 @@ class Webhooks:
             if conversion:
                 self._convert(conversion, webhook, keep=bool(where))
             elif resources:
-                self._configure(name, resources, options, webhook)
+                self._configure(name, rules, options, webhook)
             return webhook
 
         return decorate
 
     def _configure(
-        self, name: str, resources: tuple[str, ...], options: dict[str, Any], webhook: Webhook
+        self, name: str, rules: list[Object], options: dict[str, Any], webhook: Webhook
     ) -> None:
         mutating = bool(options.get("mutating"))
         full = name if name.count(".") >= 2 else f"{name}.{HOST}"
@@ -238,7 +251,7 @@ class Webhooks:
             "clientConfig": {"url": webhook.url},
             "admissionReviewVersions": ["v1"],
             "sideEffects": options.get("side_effects", "None"),
-            "rules": [self._rule(each, options) for each in resources],
+            "rules": rules,
             "failurePolicy": options.get("failure_policy"),
             "matchPolicy": options.get("match_policy"),
             "timeoutSeconds": _seconds(options.get("timeout")),
@@ -264,14 +277,29 @@ class Webhooks:
         plain, slash, subresource = resource.partition("/")
         rule: Object = {
             "apiVersions": ["*"],
-            "operations": list(options.get("operations", OPERATIONS)),
+            "operations": _operations(options.get("operations", OPERATIONS)),
             "scope": options.get("scope", "*"),
         }
         if plain == "*":
             return {**rule, "apiGroups": ["*"], "resources": [resource]}
         found = self._cluster.names.resource(plain)
+        below = sorted(self._cluster.names.subresources(found.plural))
+        if subresource not in ("", "*", *below):
+            raise UsageError(
+                f"webhook: {resource!r}: {found.plural} have no such subresource;",
+                f"{suggestion(subresource, below)}there are {', '.join(below) or 'none'}",
+            )
         named = f"{found.plural}{slash}{subresource}"
         return {**rule, "apiGroups": [found.group], "resources": [named]}
+
+    def _check_conversion(self, name: Any) -> None:
+        definitions = self._cluster.names.resource("customresourcedefinitions")
+        there = [o["metadata"]["name"] for o in self._cluster.control_plane.read_all(definitions)]
+        if name not in there:
+            raise UsageError(
+                f"webhook: conversion={name!r}: there is no such CustomResourceDefinition;",
+                f"{suggestion(name, there)}apply it before; there are {', '.join(there) or 'none'}",
+            )
 
     def _convert(self, name: str, webhook: Webhook, *, keep: bool) -> None:
         """Let a definition ask a webhook, unless it asks somebody already whom we stand in for."""
@@ -296,6 +324,35 @@ class Webhooks:
                 }
             },
         )
+
+
+def _operations(given: Any) -> list[str]:
+    """One operation or several.  Raises: `UsageError` for one that there is not."""
+    several = [given] if isinstance(given, str) else list(given)
+    for each in several:
+        if each not in ALL_OPERATIONS:
+            raise UsageError(
+                f"webhook: operations={given!r}: there is no operation {each!r};",
+                f"{suggestion(each, ALL_OPERATIONS)}there are {', '.join(ALL_OPERATIONS)}",
+            )
+    return several
+
+
+def _check_function(function: Any, count: int) -> None:
+    """Raises: `UsageError` for what cannot answer a review, or a conversion."""
+    if not callable(function):
+        raise UsageError(
+            f"webhook: {function!r} is no function; @kubesim.webhook(...) stands above one"
+        )
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        takes = "the object and the apiVersion to make it" if count == 2 else "the request"
+        raise UsageError(
+            f"webhook: {getattr(function, '__name__', function)!s} has to take {takes}"
+        ) from None
+    except ValueError:
+        return  # nothing is known of it
 
 
 def _is_below(url: str, prefix: str) -> bool:

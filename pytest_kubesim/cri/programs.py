@@ -407,6 +407,11 @@ def _probe_result(answer: ProbeResult | bool | int | str, probe: Probe) -> Probe
 # -- what a test author writes ---------------------------------------------------------------
 
 
+def _check_code(program: str, code: Any) -> None:
+    if not isinstance(code, int) or not 0 <= code <= 255:
+        raise UsageError(f"{program}: code={code!r}: give a whole number from 0 to 255")
+
+
 def runs_forever() -> Program:
     """Runs until it is told to stop; the default of every image."""
     return Program()
@@ -414,6 +419,7 @@ def runs_forever() -> Program:
 
 def exits(code: int = 0, *, after: Duration = 0, log: str = "") -> Program:
     """Ends with `code` after a time."""
+    _check_code("exits", code)
     return Exits(code=code, after_ns=to_ns(after, "after"), lines=tuple(log.splitlines()))
 
 
@@ -421,6 +427,9 @@ def crashes(
     code: int = 1, *, after: Duration = 0, times: int | None = None, log: str = ""
 ) -> Program:
     """Ends with `code` after a time, at every start or only at the first `times`."""
+    _check_code("crashes", code)
+    if times is not None and (not isinstance(times, int) or times < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"crashes: times={times!r}: give a whole number from 1 on; None: always")
     crash = exits(code, after=after, log=log)
     if times is None:
         return crash
@@ -429,6 +438,8 @@ def crashes(
 
 def serves(port: int | None = None, *, ready_after: Duration = 0) -> Program:
     """Answers probes on `port` (None: on all) from `ready_after` its start on."""
+    if port is not None and (not isinstance(port, int) or not 0 < port < 65_536):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"serves: port={port!r}: give a whole number from 1 to 65535")
     return Serves(port=port, ready_after_ns=to_ns(ready_after, "ready_after"))
 
 
@@ -456,6 +467,8 @@ def sequence(*programs: Program | Main) -> Program:
 
 def calls(main: Main) -> Program:
     """A Python callable as a program: `main(container)` returns the exit code or None."""
+    if not callable(main):
+        raise UsageError(f"calls: {main!r} is no function; give one that takes the container")
     return Calls(main=main)
 
 

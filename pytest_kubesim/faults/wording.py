@@ -1,8 +1,9 @@
-"""How faults may be worded: what is wrong in a sentence is said when it is written.
+"""How a test may be worded: what is wrong in a call or a sentence is said when it is written.
 
 The law: no misspelt word, option or value of `kubesim.faults` ends in Python's own TypeError or
 AttributeError, or in a fault that silently never strikes: it is a `UsageError` that shows what was
-written, suggests what is near to it, lists what there is, and says what to do.
+written, suggests what is near to it, lists what there is, and says what to do.  So it is with the
+options of what else a test calls (`answering`).
 """
 
 from __future__ import annotations
@@ -81,20 +82,57 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
         except TypeError:
             bound = None
         if bound is None or not TIMING_SET.issuperset(bound.arguments.get("timing", ())):
-            raise _misused(self, method.__name__, signature, args, options)
+            part = f"faults: {cast('Vocabulary', self).__said__()}{method.__name__}"
+            wrong = misuse(part, signature, args, options)
+            assert wrong is not None
+            raise wrong
         return method(self, *args, **options)
 
     return said
 
 
-def _misused(
-    subject: Any, name: str, signature: inspect.Signature, args: tuple[Any, ...],
-    options: dict[str, Any],
-) -> UsageError:
-    """What is wrong with a call that does not fit the method's signature."""
-    part = cast("Vocabulary", subject)
-    call = f"faults: {part.__said__()}{name}"
+def answering(called: str, *names: str) -> Callable[[C], C]:
+    """A class decorator: a call of one of these methods that does not fit is answered in our words.
+
+    Parameters: `called`, what a test calls the object; `names` of the methods.  A call that fits
+    costs no more than before.
+    """
+
+    def decorate(cls: C) -> C:
+        for name in names:
+            setattr(cls, name, _answering(f"{called}.{name}", vars(cls)[name]))
+        return cls
+
+    return decorate
+
+
+def _answering(call: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def said(self: Any, *args: Any, **options: Any) -> Any:
+        __tracebackhide__ = True
+        try:
+            return method(self, *args, **options)
+        except TypeError as error:
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+                raise  # it was called as it is to be, and failed
+            wrong = misuse(call, inspect.signature(method), args, options)
+            if wrong is None:
+                raise
+            raise wrong from None
+
+    return said
+
+
+def misuse(
+    call: str, signature: inspect.Signature, args: tuple[Any, ...], options: dict[str, Any]
+) -> UsageError | None:
+    """What is wrong with a call of a method that does not fit its signature; None: it does.
+
+    Parameters: `call`, how the method is called, such as `kubesim.run`.
+    """
+    name = call.rpartition(".")[2].rpartition(" ")[2]
     parameters = list(signature.parameters.values())[1:]
+    several = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     ordered = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     own = [f"{each}=" for each in named]
@@ -105,14 +143,15 @@ def _misused(
         named += TIMING
     else:
         listed = ", ".join(own)
+    free = any(p.kind is p.VAR_KEYWORD and p.name != "timing" for p in parameters)
     for option, value in options.items():
-        if option not in named:
+        if option not in named and not free:
             return UsageError(
                 f"{call}({option}={value!r}): unknown option {option!r};",
                 f"{suggestion(option, named)}the options are {listed}",
             )
     shown = ", ".join(p.name for p in ordered) or "no arguments without a name"
-    if len(args) > len(ordered):
+    if len(args) > len(ordered) and not several:
         return UsageError(
             f"{call}({', '.join(map(repr, args))}): too many arguments;",
             f"it takes {shown}{'; by name ' + listed if listed else ''}",
@@ -120,10 +159,13 @@ def _misused(
     for parameter, _ in zip(ordered, args, strict=False):
         if parameter.name in options:
             return UsageError(f"{call}: {parameter.name} is given twice; leave one out")
-    missing = [
-        p.name for p in ordered[len(args):] if p.default is p.empty and p.name not in options
-    ]
-    return UsageError(f"{call}(): {' and '.join(missing)} is missing; write {name}({shown})")
+    wanted = [*ordered[len(args):], *(p for p in parameters if p.kind is p.KEYWORD_ONLY)]
+    missing = [p for p in wanted if p.default is p.empty and p.name not in options]
+    if not missing:
+        return None
+    told = " and ".join(f"{p.name}=" if p not in ordered else p.name for p in missing)
+    every = [p.name for p in ordered] + [f"{p.name}=" for p in missing if p not in ordered]
+    return UsageError(f"{call}(): {told} is missing; write {name}({', '.join(every)})")
 
 
 # -- values ------------------------------------------------------------------------------------

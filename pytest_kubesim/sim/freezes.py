@@ -151,7 +151,8 @@ class Freezes:
         modules, seen = sys.modules, self._seen
         if len(modules) == len(seen):
             return
-        for module_name, module in list(modules.items()):
+        # A copy is made at once; of a list of pairs the collector may import in the middle.
+        for module_name, module in modules.copy().items():
             if seen.get(module_name) is module:
                 continue
             self._remember(module_name, module, tables)
