@@ -146,3 +146,16 @@ def test_it_reads_its_configuration_again_when_told(site):
     )
     assert site.sh("nginx -s reload; sleep 1; curl -s localhost localhost:81") in ("twomore", "two")
     assert site.sh("curl -s localhost:81") == "more"
+
+
+def test_it_sleeps_in_a_pod_that_mounts_nothing_but_its_token(site):
+    site.kubesim.create({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain"},
+        "spec": {"containers": [{"name": "c", "image": "nginx:1.27"}]},
+    })
+    site.kubesim.eventually("pod/plain", {"status": {"phase": "Running"}}, within="1m")
+    _, state = site.run("plain")
+    assert not state.find("c").config.awake
+    site.start("server { listen 80; }")
+    _, state = site.run("web")
+    assert state.find("c").config.awake

@@ -67,7 +67,7 @@ class Executes(Program):
         if not own.dormant or command or (changed and own.wakened_by):
             return False
         return not any(
-            place == path or place.startswith(f"{path}/")
+            place == path.rstrip("/") or (path.endswith("/") and place.startswith(path))
             for place in places for path in own.wakened_by
         )
 

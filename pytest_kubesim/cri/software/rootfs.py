@@ -55,7 +55,7 @@ class Software:
     folders: tuple[str, ...] = ()
     wakened_by: tuple[str, ...] = ()
     """Where a mount, or a root that is read-only or another's, says how it starts: it does so at
-    once then."""
+    once then.  With a slash at the end: there and below; every pod has a mount below `/var/run`."""
     dormant: bool = False
     sigterm: int | None = None
     """While it sleeps: with which code SIGTERM ends it."""

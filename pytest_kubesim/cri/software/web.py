@@ -140,7 +140,7 @@ NGINX = Software(
     },
     folders=("var/cache/nginx",),
     env={"NGINX_VERSION": nginx_exchange.VERSION},
-    wakened_by=("/etc/nginx", "/var/cache/nginx", "/run", "/var/run"),
+    wakened_by=("/etc/nginx/", "/var/cache/nginx/", "/run", "/var/run"),
     dormant=True,
     sigterm=0,
 )
