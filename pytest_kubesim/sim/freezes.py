@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 import time
+from base64 import b64decode
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
@@ -55,6 +56,13 @@ annotations when it first meets one, knows those by identity and nothing else.""
 
 INSTALLED = ("site-packages", "dist-packages")
 """Folders of what is not user code."""
+
+_CERTIFICATE = (
+    "MIHDMHegAwIBAgIBATAFBgMrZXAwDDEKMAgGA1UEAwwBeDAeFw0yNjAxMDEwMDAwMDBaFw0yNjAxMDEwMDAwMDBa"
+    "MAwxCjAIBgNVBAMMAXgwKjAFBgMrZXADIQB2lo/yj6FMJyA7mIp39Yzd5iCFE+UzyxNzHzlBxe3+/zAFBgMrZXAD"
+    "QQCxv54oFi3FRUtseqQVykc6PCJh2fmhhetNmW628X+6qj4/HqtEXBEHbvF5NdgwUMDSXa5TBqsExoShM7t7REcI"
+)
+"""The smallest there is; it is only asked for its date."""
 
 REAL_TIME = ("hypothesis.", "execnet.", "xdist.", "coverage.", "pytest_timeout", "prompt_toolkit")
 """Callers that get real time even from `time.time` itself (freezegun looks at five frames)."""
@@ -102,6 +110,7 @@ class Freezes:
         self._held: list[tuple[dict[str, Any], str, Any, Any]] = []
         """(a module's names, name, real, stand-in)"""
         self.on = False
+        self._taught = False
         self._finder: Any = _Imports(api, self._imported)
         _make_twins(api)
         _for_asyncio(api.real_monotonic)
@@ -113,6 +122,7 @@ class Freezes:
         self.on = True
         api = self._api
         self._look(self._fakes)
+        self._teach_cryptography()
         api.freeze_factories.append(self._factory)
         api.tz_offsets.append(timedelta(0))
         api.ignore_lists.append(REAL_TIME)
@@ -174,12 +184,23 @@ class Freezes:
 
     def _imported(self, modules: list[ModuleType]) -> None:
         """Modules that were imported with the real classes show virtual time from here on."""
+        self._teach_cryptography()
         before = len(self._held)
         for module in modules:
             self._remember(module.__name__, module, (self._fakes, self._reals))
         for names, name, real, fake in self._held[before:]:
             if self.on and names.get(name) is real:
                 names[name] = fake
+
+    def _teach_cryptography(self) -> None:
+        """Its compiled part keeps for good the class that it finds when it first needs a date."""
+        module: Any = sys.modules.get("cryptography.x509")
+        if module is None or self._taught:
+            return
+        self._taught = True
+        with real_classes():
+            certificate = module.load_der_x509_certificate(b64decode(_CERTIFICATE))
+            getattr(certificate, "not_valid_before_utc", None)
 
     def _hold(
         self, module: ModuleType, only: set[str] | None, tables: tuple[Any, ...]
