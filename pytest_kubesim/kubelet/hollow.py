@@ -28,7 +28,7 @@ _NO_STATUS: Object = {}
 
 
 def program_of(pod: Object, container: Object, *, instant: bool) -> Program:
-    """What such a container runs; `instant`, whether a kubelet sees at once that one has started."""
+    """What such a container runs; `instant`, whether one that has started is seen at once."""
     if container in (pod["spec"].get("initContainers") or ()) and not is_sidecar(container):
         return _ENDS
     of_job = any(owner["kind"] == "Job" for owner in meta.owner_references(pod))
@@ -59,7 +59,14 @@ def told(pod: Object, shown: Object, status: Object, now: str) -> Object:
         if status.get(key):
             specs: list[Object] = pod["spec"][_SPECS[key]]
             images = {spec["name"]: spec.get("image") or "" for spec in specs}
-            found[key] = [_container(each, images) for each in status[key]]
+            of_name = {each["name"]: each for each in status[key]}
+            found[key] = [
+                _container(of_name[name], image)
+                for name, image in images.items()
+                if name in of_name
+            ]
+            if key == "containerStatuses":
+                found[key] = list(map(_with_started, found[key]))
     return found
 
 
@@ -83,13 +90,14 @@ def _conditions(
     ]
 
 
-def _container(status: Object, images: dict[str, str]) -> Object:
+def _with_started(status: Object) -> Object:
+    return {**status, "started": False} if "terminated" in status["state"] else status
+
+
+def _container(status: Object, image: str) -> Object:
     state: Object = {
         kind: {k: v for k, v in what.items() if k != "containerID"}
         for kind, what in status["state"].items()
     }
     found: Object = {key: status[key] for key in _TOLD if key in status}
-    found |= {"image": images[status["name"]], "imageID": "", "state": state}
-    if "terminated" in state:
-        found["started"] = False
-    return found
+    return found | {"image": image, "imageID": "", "state": state}
