@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_kubesim.client_go.store import Store
 
 MAX_INT32, MAX_INT64 = 2**31 - 1, 2**63 - 1
+INT64_OF_INFINITY = -(2**63)
+"""What a division by no pods is as an integer, on the machines that Kubernetes mostly runs on."""
 
 NO_PODS = "no pods returned by selector while calculating replica count"
 NO_METRICS = "did not receive metrics for targeted pods (pods might be unready)"
@@ -311,7 +313,7 @@ def _per_pod(status_replicas: int, usage: int, target: int, tolerances: Toleranc
     ratio = usage / (target * replicas) if replicas else math.inf
     if not tolerances.hold(ratio):
         replicas = min(math.ceil(usage / target), MAX_INT32)
-    average = math.ceil(usage / status_replicas) if status_replicas else MAX_INT64
+    average = math.ceil(usage / status_replicas) if status_replicas else INT64_OF_INFINITY
     return Proposal(replicas, average)
 
 
