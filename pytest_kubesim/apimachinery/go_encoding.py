@@ -95,8 +95,8 @@ def _struct_encoder(name: str) -> _Encode:
         if plan is None:
             properties = schema_named(name).properties
             plan = _Plan([_field_plan(key, child) for key, child in properties.items()])
-        if type(base) is dict and tuple(value) == tuple(cast("Object", base)):
-            return plan.changed(value, cast("Object", base))
+        if base.__class__ is dict and tuple(value) == tuple(base):
+            return plan.changed(value, base)
         printed = _fields_of(base).get
         if plan.is_printed(value):
             return plan.below(value, printed)

@@ -10,6 +10,7 @@ and ``pkg/api/meta/conditions.go``.
 
 from __future__ import annotations  # pyright: ignore[reportAssignmentType]
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
 Object: TypeAlias = dict[str, Any]
@@ -188,9 +189,10 @@ def deletion_timestamp(obj: Object) -> str | None:
 
 def controller_of(obj: Object) -> Object | None:
     """The owner reference marked as controller, or ``None``."""
-    for reference in (obj.get("metadata") or _NOTHING).get("ownerReferences") or ():
+    references: Sequence[Object] = (obj.get("metadata") or _NOTHING).get("ownerReferences") or ()
+    for reference in references:
         if reference.get("controller"):
-            return cast("Object", reference)
+            return reference
     return None
 
 

@@ -91,8 +91,7 @@ def whole(type_: Type, value: Any) -> FieldSet:
 def _visit(type_: Type, left: Any, right: Any) -> _Nodes | None:
     if left is right:
         return None
-    kind = cast("type[Any]", type(left))
-    other = cast("type[Any]", type(right))
+    kind, other = left.__class__, right.__class__
     if kind is other:
         if kind is dict and type_.is_map:
             return _maps(type_, left, right)

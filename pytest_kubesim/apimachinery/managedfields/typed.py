@@ -224,10 +224,10 @@ def zero(schema: Schema) -> dict[str, Any]:
 def item_element(type_: Type, item: Any) -> str:
     """The path element of an item of an associative list; ``ValueError`` tells why not."""
     if type_.keys:
-        if len(type_.keys) == 1 and type(item) is dict:
+        if len(type_.keys) == 1 and item.__class__ is dict:
             # Nearly all lists have one key, which is text.
             name = type_.keys[0]
-            found = cast("dict[str, Any]", item).get(name)
+            found = item.get(name)
             if type(found) is str:
                 return _named_element(name, found)
         return _keyed_element(type_, item)

@@ -14,7 +14,7 @@ Conditions of transactions inside are decided before the outer one changes anyth
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -179,7 +179,8 @@ def _decide(
     for step in chosen:
         if isinstance(step, TxnRequest):
             return _Branch(succeeded, [_decided(store, step) for step in chosen])
-    return _Branch(succeeded, cast("Sequence[_Decided]", chosen))
+    plain: Sequence[Any] = chosen
+    return _Branch(succeeded, plain)
 
 
 def _decided(store: KVStore, step: RequestOp) -> _Decided:
