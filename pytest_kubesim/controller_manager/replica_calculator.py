@@ -105,6 +105,8 @@ class ReplicaCalculator:
 
         groups = self._group(found, metrics, resource)
         _drop(metrics, groups)
+        if not metrics:
+            raise SyncError(NO_METRICS)
         for pod in found:
             requests[meta.name(pod)] = _request(pod, container, resource)
         fallback = max(100, target)
