@@ -57,16 +57,28 @@ class Fit(NamedTuple):
 
 
 class Predicates:
-    """What decides where the pods of one DaemonSet may be, worked out once a sync."""
+    """What decides where the pods of one DaemonSet may be, worked out once for each node."""
 
-    __slots__ = ("_spec", "_tolerations")
+    __slots__ = ("_fits", "_spec", "_tolerations")
 
     def __init__(self, daemon_set: Object) -> None:
         self._spec = fields.mapping(daemon_set["spec"]["template"], "spec")
         self._tolerations = tolerations(self._spec)
+        self._fits: dict[str, tuple[Object, Fit]] = {}
+
+    def are_of(self, daemon_set: Object) -> bool:
+        """Whether they are those of the set as it is now."""
+        return self._spec == fields.mapping(daemon_set["spec"]["template"], "spec")
 
     def fit(self, node: Object) -> Fit:
         """Whether this node (`nodeShouldRunDaemonPod`)."""
+        name = node["metadata"]["name"]
+        known = self._fits.get(name)
+        if known is None or known[0] is not node:
+            known = self._fits[name] = node, self._fit(node)
+        return known[1]
+
+    def _fit(self, node: Object) -> Fit:
         pinned = self._spec.get("nodeName")
         if pinned and pinned != meta.name(node):
             return Fit(should_run=False, should_continue=False)
@@ -149,6 +161,8 @@ def is_updated(pod: Object, hash_: str, generation: int | None) -> bool:
 
 def by_age(several: Sequence[Object]) -> list[Object]:
     """Those bound to a node first, then the oldest."""
+    if len(several) < 2:
+        return list(several)
     return sorted(
         several,
         key=lambda pod: (

@@ -45,7 +45,11 @@ class DaemonSetRevisions:
         self.namespace = meta.namespace(daemon_set)
         self.selector = selector
         self.nodes = controller.nodes.list()
-        self.predicates = daemon_pods.Predicates(daemon_set)
+        predicates = controller.predicates.get(key)
+        if predicates is None or not predicates.are_of(daemon_set):
+            predicates = controller.predicates[key] = daemon_pods.Predicates(daemon_set)
+        self.predicates = predicates
+        self.surges = daemon_pods.allows_surge(daemon_set)
         self.generation = daemon_pods.template_generation(daemon_set)
         self.min_ready = fields.number(daemon_set["spec"], "minReadySeconds")
         self.hash = ""

@@ -92,7 +92,7 @@ class DaemonSetSync(DaemonSetRevisions):
             ]
         running, surplus = self.without_ended(name, several or [])
         ordered = daemon_pods.by_age(running)
-        if not daemon_pods.allows_surge(self.set):
+        if not self.surges:
             return False, surplus + [meta.name(pod) for pod in ordered[1:]]
         if len(running) <= 1:
             return not running and fit.should_run, surplus
@@ -103,14 +103,17 @@ class DaemonSetSync(DaemonSetRevisions):
         controller = self.controller
         running: list[Object] = []
         ended: list[str] = []
-        observed = fields.number(fields.status(self.set), "observedGeneration")
-        backoff_key = f"{meta.uid(self.set)}/{observed}/{node}"
         for pod in several:
             if meta.deletion_timestamp(pod):
                 continue
-            about = f"daemon pod {meta.namespace(pod)}/{meta.name(pod)} on node {node}, will try to"
             phase = pods.phase(pod)
+            if phase not in {"Failed", "Succeeded"}:
+                running.append(pod)
+                continue
+            about = f"daemon pod {meta.namespace(pod)}/{meta.name(pod)} on node {node}, will try to"
             if phase == "Failed":
+                observed = fields.number(fields.status(self.set), "observedGeneration")
+                backoff_key = f"{meta.uid(self.set)}/{observed}/{node}"
                 now_ns = controller.now_ns()
                 if controller.backoff.is_in_backoff(backoff_key, now_ns):
                     delay_ns = controller.backoff.get_ns(backoff_key)
@@ -120,12 +123,10 @@ class DaemonSetSync(DaemonSetRevisions):
                 message = f"Found failed {about} kill it"
                 controller.event(self.set, "Warning", "FailedDaemonPod", message)
                 ended.append(meta.name(pod))
-            elif phase == "Succeeded":
+            else:
                 message = f"Found succeeded {about} delete it"
                 controller.event(self.set, "Normal", "SucceededDaemonPod", message)
                 ended.append(meta.name(pod))
-            else:
-                running.append(pod)
         return running, ended
 
     def surplus_of_surge(self, ordered: list[Object]) -> list[str]:

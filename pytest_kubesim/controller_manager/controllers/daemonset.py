@@ -69,6 +69,8 @@ class DaemonSetsController(Controller):
         self.pods = self.watch(
             PODS, add=self._add_pod, update=self._update_pod, delete=self._delete_pod
         )
+        self.predicates: dict[str, daemon_pods.Predicates] = {}
+        """By set, as long as its template is the same."""
         pods.add_node_index(self.pods)
         pods.add_controller_index(self.pods)
         self.nodes = self.watch(NODES, add=self._add_node, update=self._update_node)
@@ -83,6 +85,7 @@ class DaemonSetsController(Controller):
 
     def _delete_set(self, daemon_set: Object) -> None:
         key = key_of(daemon_set)
+        self.predicates.pop(key, None)
         self.consistency.clear(key)
         self.expectations.delete(key)
         self.queue.add(key)
