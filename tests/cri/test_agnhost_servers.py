@@ -162,3 +162,13 @@ def test_df_counts_in_the_units_it_is_told():
     assert [line.split()[1] for line in lines.splitlines()] == [
         "104857600", "102400", "100.0G", "Size",
     ]
+
+
+def test_stress_beyond_the_limit_is_killed():
+    box = Box()
+    container = box.start(
+        image=AGNHOST, args=("stress", "--mem-total", "100Mi", "--mem-alloc-size", "1Mi"),
+        memory_limit=64 << 20,
+    )
+    box.run(2)
+    assert (container.exit_code, container.reason) == (137, "OOMKilled")
