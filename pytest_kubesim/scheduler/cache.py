@@ -34,8 +34,10 @@ class Cache:
         """Grows when the order of the nodes, or a node's labels or taints, changed."""
         self.images_version = 0
         """Grows when a node's list of images changed."""
-        self.image_nodes: dict[str, dict[str, int]] = {}
-        """Image name to node name to size in bytes."""
+        self.image_nodes: dict[str, dict[str, None]] = {}
+        """The names of the nodes that have an image, by its name."""
+        self.image_sizes: dict[str, int] = {}
+        """The size of an image in bytes, as the first of the nodes that have it said."""
         self.with_affinity: dict[str, NodeInfo] = {}
         """The nodes on which pods with inter-pod affinity are."""
         self.with_anti_affinity: dict[str, NodeInfo] = {}
@@ -248,15 +250,17 @@ class Cache:
     def _note_images(self, info: NodeInfo, old: dict[str, int]) -> None:
         if not old and not info.images:
             return
+        # As upstream: what a node has is taken away and noted anew, so that the size is that of a
+        # node that alone has the image, or else of the one that had it first.
         for image in old:
-            if image not in info.images:
-                nodes = self.image_nodes.get(image)
-                if nodes is not None:
-                    nodes.pop(info.name, None)
-                    if not nodes:
-                        del self.image_nodes[image]
+            nodes = self.image_nodes.get(image)
+            if nodes is not None:
+                nodes.pop(info.name, None)
+                if not nodes:
+                    del self.image_nodes[image], self.image_sizes[image]
         for image, size in info.images.items():
-            self.image_nodes.setdefault(image, {})[info.name] = size
+            self.image_sizes.setdefault(image, size)
+            self.image_nodes.setdefault(image, {})[info.name] = None
         self.images_version += 1
 
     def _changed(self, info: NodeInfo, pod: PodInfo | None = None, delta: int = 0) -> None:

@@ -203,6 +203,20 @@ def test_an_image_that_is_there_draws_a_pod():
     assert world.where("p") == "with"
 
 
+def test_an_image_has_the_size_that_the_first_node_said():
+    world = World()
+    world.node("small", images={"app:v1": 50 * 2**20})
+    world.node("large", images={"app:v1": 900 * 2**20})
+    world.start()
+    assert world.scheduler.cache.image_sizes == {"app:v1": 50 * 2**20}
+    world.api.remove("nodes", "small")
+    world.run()
+    assert world.scheduler.cache.image_sizes == {"app:v1": 50 * 2**20}
+    world.node("large", images={"app:v1": 800 * 2**20})
+    world.run()
+    assert world.scheduler.cache.image_sizes == {"app:v1": 800 * 2**20}
+
+
 def test_a_preferred_companion_draws_a_pod():
     world = World().nodes(4).start()
     world.pod("db", labels={"app": "db"})

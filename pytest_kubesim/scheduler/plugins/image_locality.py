@@ -62,9 +62,9 @@ class ImageLocality:
         for image in images:
             having = self._handle.cache.image_nodes.get(image)
             if having:
-                spread = len(having) / total
-                for name, size in having.items():
-                    sums[name] = sums.get(name, 0) + int(size * spread)
+                scaled = int(self._handle.cache.image_sizes[image] * (len(having) / total))
+                for name in having:
+                    sums[name] = sums.get(name, 0) + scaled
         most = MAX_CONTAINER_THRESHOLD * len(images)
         scores: dict[str, int] = {}
         for name, found in sums.items():
