@@ -40,6 +40,8 @@ class DeploymentSync:
         self.namespace = meta.namespace(d)
         self.d = d
         self.sets = sets
+        self.settled: tuple[Object, Object, list[Object]] | None = None
+        """For this `d` its new set, in which nothing was to be changed, and the others."""
 
     async def run(self) -> Result | None:
         """Do what is to be done now (`syncDeployment`)."""
@@ -84,10 +86,16 @@ class DeploymentSync:
 
     async def new_and_old(self, *, create: bool) -> tuple[Object | None, list[Object]]:
         """The set of the present template (made if `create`) and the others."""
+        found = self.settled
+        if found is not None and found[0] is self.d:
+            return found[1], list(found[2])
         existing, old = rollout.split(self.d, self.sets)
         revision = rollout.max_revision(old) + 1
         if existing is not None:
-            return await self.existing_set(existing, revision), old
+            new = await self.existing_set(existing, revision)
+            if new is existing:
+                self.settled = self.d, new, old
+            return new, old
         return (await self.create_set(old, revision) if create else None), old
 
     async def existing_set(self, replica_set: Object, revision: int) -> Object:
