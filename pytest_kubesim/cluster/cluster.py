@@ -491,7 +491,8 @@ class Cluster(ObjectVerbs):
         return "\n\n".join(parts)
 
     def finish(self) -> None:
-        """What is still to be said when the test has ended: faults that never struck.
+        """What is still to be said when the test has ended: faults that say nothing, or never
+        struck.
 
         Raises: what an invariant or an operator has failed with since time last passed.
         """
@@ -500,6 +501,13 @@ class Cluster(ObjectVerbs):
         self._raise_failures()
         for callback in self.on_finish:
             callback()
+        for sentence in self.faults.unfinished():
+            warnings.warn(
+                NeverStruck(
+                    f"{sentence!r} arms nothing: say what happens: {wording.offers(sentence)}"
+                ),
+                stacklevel=2,
+            )
         for armed in self.faults.never_struck():
             warnings.warn(
                 NeverStruck(

@@ -246,11 +246,16 @@ class Speech(wording.Vocabulary):
     is worth: the fault itself, or the armed fault.
     """
 
-    __slots__ = ("_say", "_target")
+    __slots__ = ("_say", "_target", "finished")
 
     def __init__(self, target: Call, say: Callable[[Fault], Any]) -> None:
         self._target = target
         self._say = say
+        self.finished = False
+        """Whether it was said what happens."""
+
+    def __heard__(self) -> None:
+        self.finished = True
 
     def __init_subclass__(cls) -> None:
         wording.vocabulary(cls)

@@ -9,7 +9,7 @@ The same words say a fault without arming it, for the marker and for schedules:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from pytest_kubesim.errors import UnknownWord, UsageError
 from pytest_kubesim.faults import (
@@ -29,7 +29,7 @@ from pytest_kubesim.faults import (
     wording,
 )
 from pytest_kubesim.faults.armed import Armed, check_instants
-from pytest_kubesim.faults.fault import Call, Fault, whole
+from pytest_kubesim.faults.fault import Call, Fault, Speech, whole
 from pytest_kubesim.faults.requests import RequestMatch, is_meant
 from pytest_kubesim.sim.durations import Duration, to_ns
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_kubesim.faults.armed import Behaviour
+
+S = TypeVar("S", bound=Speech)
 
 ROOMS: dict[str, Any] = {
     "api": apiserver,
@@ -76,6 +78,10 @@ class Words(wording.Vocabulary):
 
     _say: Callable[[Fault], Any]
 
+    def _begun(self, sentence: S) -> S:
+        """A sentence that is to be finished; what is not, nobody notices here."""
+        return sentence
+
     # -- the API, as clients see it -----------------------------------------------------------
 
     def api(
@@ -108,7 +114,7 @@ class Words(wording.Vocabulary):
             "server": server, "verb": verb, "resource": resource, "subresource": subresource,
             "namespace": namespace, "name": name, "service_account": service_account,
         })
-        return apiserver.APIFaults(apiserver.target(match), self._say)
+        return self._begun(apiserver.APIFaults(apiserver.target(match), self._say))
 
     def view(
         self,
@@ -125,26 +131,26 @@ class Words(wording.Vocabulary):
             "view", client=client, user=user, user_agent=user_agent, server=server, kind=kind,
             namespace=namespace,
         )
-        return views.ViewFaults(target, self._say)
+        return self._begun(views.ViewFaults(target, self._say))
 
     # -- the control plane --------------------------------------------------------------------
 
     def etcd(self, member: str | None = None) -> etcd.EtcdFaults:
         """Etcd, or one member of it."""
         target = Call.of("etcd") if member is None else Call.of("etcd", member)
-        return etcd.EtcdFaults(target, self._say)
+        return self._begun(etcd.EtcdFaults(target, self._say))
 
     def api_server(self, name: str = "kube-apiserver-1") -> process.ProcessFaults:
         """An API server."""
-        return process.ProcessFaults(Call.of("api_server", name), self._say)
+        return self._begun(process.ProcessFaults(Call.of("api_server", name), self._say))
 
     def operator(self, name: str) -> process.ProcessFaults:
         """An operator that the test runs."""
-        return process.ProcessFaults(Call.of("operator", name), self._say)
+        return self._begun(process.ProcessFaults(Call.of("operator", name), self._say))
 
     def process(self, name: str) -> process.ProcessFaults:
         """Any process: `kube-scheduler`, `kube-controller-manager` ..."""
-        return process.ProcessFaults(Call.of("process", name), self._say)
+        return self._begun(process.ProcessFaults(Call.of("process", name), self._say))
 
     # -- the network --------------------------------------------------------------------------
 
@@ -182,7 +188,7 @@ class Words(wording.Vocabulary):
 
     def node(self, name: str) -> node.NodeFaults:
         """A node; say what happens to it by a method."""
-        return node.NodeFaults(Call.of("node", name), self._say)
+        return self._begun(node.NodeFaults(Call.of("node", name), self._say))
 
     def container(
         self, *, pod: str | None = None, container: str | None = None, namespace: str | None = None
@@ -191,17 +197,17 @@ class Words(wording.Vocabulary):
         from pytest_kubesim.faults import container as room
 
         target = Call.of("container", pod=pod, container=container, namespace=namespace)
-        return room.ContainerFaults(target, self._say)
+        return self._begun(room.ContainerFaults(target, self._say))
 
     def image(self, pattern: str) -> container.ImageFaults:
         """The pulling of images, by name or pattern."""
-        return container.ImageFaults(Call.of("image", pattern), self._say)
+        return self._begun(container.ImageFaults(Call.of("image", pattern), self._say))
 
     # -- what is called -----------------------------------------------------------------------
 
     def webhook(self, name: str) -> webhooks.CallFaults:
         """A webhook: its name, the host of its URL, or its service, `"namespace/name"`."""
-        return webhooks.CallFaults(Call.of("webhook", name), self._say)
+        return self._begun(webhooks.CallFaults(Call.of("webhook", name), self._say))
 
     def external(
         self,
@@ -217,11 +223,11 @@ class Words(wording.Vocabulary):
         (`"/v1/charges/*"`).
         """
         target = Call.of("external", host, client=client, method=method, path=path)
-        return externals.ExternalFaults(target, self._say)
+        return self._begun(externals.ExternalFaults(target, self._say))
 
     def dns(self, host: str, *, client: str | None = None) -> dns.LookupFaults:
         """Lookups of a name, or of a pattern of names (`"*.example.com"`)."""
-        return dns.LookupFaults(Call.of("dns", host, client=client), self._say)
+        return self._begun(dns.LookupFaults(Call.of("dns", host, client=client), self._say))
 
     # -- when ---------------------------------------------------------------------------------
 
@@ -274,6 +280,8 @@ class Faults(Words):
         """Every fault that was armed, in order, whatever became of it."""
         self.drawn: list[Fault] = []
         """Those that were drawn at random, in order."""
+        self.begun: list[Speech] = []
+        """The sentences that say whom they are about, in order."""
         self.replayed: list[Fault] | None = None
         """What is armed instead of what would be drawn: the schedule of a run that is replayed."""
 
@@ -309,6 +317,14 @@ class Faults(Words):
     def arm_all(self, faults: Iterable[Fault]) -> list[Armed]:
         """Arm several records, in order."""
         return [self.arm(fault) for fault in faults]
+
+    def _begun(self, sentence: S) -> S:
+        self.begun.append(sentence)
+        return sentence
+
+    def unfinished(self) -> list[Speech]:
+        """The sentences that say whom they are about, and not what happens: they arm nothing."""
+        return [each for each in self.begun if not each.finished]
 
     def arm_early(self, faults: Iterable[Fault]) -> list[Armed]:
         """Arm those of a mark: the test has not begun, what it makes is yet to come."""

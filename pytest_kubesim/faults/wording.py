@@ -42,6 +42,9 @@ class Vocabulary:
         """The sentence so far, for errors: `api(...).`, or nothing."""
         return ""
 
+    def __heard__(self) -> None:
+        """Something comes next, rightly or not."""
+
     def __words__(self) -> list[str]:
         """What may come next."""
         return [
@@ -54,6 +57,7 @@ class Vocabulary:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            self.__heard__()
             raise unknown_word(self.__said__(), name, self.__words__())
 
 
@@ -77,6 +81,7 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def said(self: Any, *args: Any, **options: Any) -> Any:
         __tracebackhide__ = True
+        cast("Vocabulary", self).__heard__()
         try:
             bound = signature.bind(self, *args, **options)
         except TypeError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ROOM = "pytest_kubesim.faults"
 _NOT_FOR_TEXT = frozenset({
     "after_write", "arm", "arm_all", "armed", "changed", "clear", "holds", "never_struck", "random",
-    "replay", "schedule", "why_not",
+    "replay", "schedule", "unfinished", "why_not",
 })
 _TRIGGERS = ("after_write", "changed", "holds")
 _BEGINNINGS = ("kubesim.faults", "faults")
@@ -94,6 +94,15 @@ def arm(faults: Faults, links: list[Link]) -> Armed | None:
     Raises: `UsageError` for a name that there is not (listing those there are), for arguments that
     do not fit, and what the faults themselves raise.
     """
+    begun = len(faults.begun)
+    try:
+        return _armed(faults, links)
+    finally:
+        # What is not finished is refused here and now.
+        del faults.begun[begun:]
+
+
+def _armed(faults: Faults, links: list[Link]) -> Armed | None:
     subject: Any = faults
     for name, args, options in links:
         there = names_of(subject)

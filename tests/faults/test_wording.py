@@ -122,6 +122,20 @@ def test_a_mark_that_says_whom_and_not_what_is_told_what_there_is(kubesim_factor
         kubesim_factory(faults=[fault.node("node-1")])
 
 
+def test_a_sentence_that_nobody_finishes_is_told_at_the_end(kubesim_factory):
+    cluster = kubesim_factory(nodes=1)
+    target = cluster.faults.api(client="test")
+    target.reset().disarm()
+    cluster.faults.armed.clear()
+    with pytest.raises(UsageError):
+        cluster.faults.node("node-1").crahs()
+    cluster.finish()
+    cluster.faults.node("node-1")
+    with pytest.warns(NeverStruck, match=r"node\('node-1'\) arms nothing: say what happens: crash\(\), drift_clock\(\)"):
+        cluster.finish()
+    cluster.faults.begun.clear()
+
+
 CRD = {
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
     "metadata": {"name": "databases.example.com"},
