@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.resources import NODES, PODS
 from pytest_kubesim.client_go.store import key_of
@@ -36,14 +34,6 @@ RETRY_NS = 10_000_000
 TAINT_MANAGER_EVICTION = "TaintManagerEviction"
 
 
-@attrs.frozen(slots=True)
-class _Eviction:
-    """An eviction to come; without a timer it is under way."""
-
-    created_ns: int
-    timer: Timer | None
-
-
 class TaintEvictionController(Controller):
     """Evicts pods by taint."""
 
@@ -54,7 +44,8 @@ class TaintEvictionController(Controller):
         """Listen to nodes and pods."""
         self.tainted: dict[str, list[Object]] = {}
         """The NoExecute taints of the nodes that have any."""
-        self.evictions: dict[str, _Eviction] = {}
+        self.evictions: dict[str, Timer | None] = {}
+        """The evictions to come, by pod; one without a timer is under way."""
         self.nodes = self.watch(
             NODES, add=self._node_added, update=self._node_updated, delete=self._node_deleted
         )
@@ -110,46 +101,40 @@ class TaintEvictionController(Controller):
     def _handle(self, pod: Object, taints: list[Object]) -> None:
         """`processPodOnNode`."""
         key = key_of(pod)
-        now_ns = self.kernel.now_ns
         used = _matching(taints, fields.objects(fields.spec(pod), "tolerations"))
         if used is None:
             self._cancel(key)
-            self._add(key, now_ns, 0)
+            self._add(key, 0)
             return
         seconds = _least_seconds(used)
         if seconds is None:
             self._cancel(key)
             return
-        created_ns = now_ns
-        scheduled = self.evictions.get(key)
-        if scheduled is not None:
-            created_ns = scheduled.created_ns
-            if created_ns < now_ns:
-                return
-            self._cancel(key)
-        self._add(key, created_ns, seconds * NS)
+        # What is scheduled was scheduled earlier, be it in the same instant: it stays as it is.
+        if key not in self.evictions:
+            self._add(key, seconds * NS)
 
     # -- evictions ----------------------------------------------------------------------------
 
-    def _add(self, key: str, created_ns: int, delay_ns: int) -> None:
+    def _add(self, key: str, delay_ns: int) -> None:
         if key in self.evictions:
             return
         if delay_ns > 0:
             timer = self.process.call_later(
                 delay_ns, self._evict_now, key, label=f"{self.name}: {key}"
             )
-            self.evictions[key] = _Eviction(created_ns, timer)
+            self.evictions[key] = timer
         else:
             self._evict_now(key)
 
     def _cancel(self, key: str) -> None:
-        eviction = self.evictions.pop(key, None)
-        if eviction is not None and eviction.timer is not None:
-            eviction.timer.cancel()
+        timer = self.evictions.pop(key, None)
+        if timer is not None:
+            timer.cancel()
             self._record(key, f"Cancelling deletion of Pod {key}")
 
     def _evict_now(self, key: str) -> None:
-        self.evictions[key] = _Eviction(self.kernel.now_ns, None)
+        self.evictions[key] = None
         self.process.spawn(self._evict(key), name=f"{self.name} {key}")
 
     async def _evict(self, key: str) -> None:
