@@ -68,6 +68,9 @@ def serve_options(options: argparse.Namespace) -> list[str]:
         words.append("--instant")
     if options.seed:
         words += ["--seed", str(options.seed)]
+    scheduler_config: str | None = getattr(options, "scheduler_config", None)
+    if scheduler_config is not None:
+        words += ["--scheduler-config", str(Path(scheduler_config).resolve())]
     return [*words, "--version", options.kubernetes_version]
 
 

@@ -57,3 +57,18 @@ def test_a_configuration_that_is_none_is_refused():
         merge(ClusterConfig(), {"scheduler_config": 3}, "marker")
     with pytest.raises(UsageError, match="kube-scheduler would not start"):
         Cluster(ClusterConfig(scheduler_config={"apiVersion": "v1", "kind": "Pod"}))
+
+
+def test_the_command_line_takes_a_configuration(tmp_path):
+    from pytest_kubesim import cli
+    from pytest_kubesim.transports import envtest, serve
+
+    file = tmp_path / "scheduler.yaml"
+    file.write_text(TWO_PROFILES)
+    options = cli.parser().parse_args(["serve", "--scheduler-config", str(file)])
+    cluster, _ = serve.make(options)
+    assert cluster.config.scheduler_config == str(file)
+    cluster.close()
+    options = cli.parser().parse_args(["envtest", "--scheduler-config", str(file), str(tmp_path)])
+    words = envtest.serve_options(options)
+    assert words[words.index("--scheduler-config") + 1] == str(file)
