@@ -124,6 +124,8 @@ def _matcher(store: Store, options: ListOptions) -> Callable[[Object], bool] | N
         if by_label is None:
             return None
         return lambda obj: by_label.matches(obj["metadata"].get("labels"))
+    if by_label is None and (indexed := _indexed(store, by_field)) is not None:
+        return indexed
     selectable = store.strategy.selectable_fields
 
     def matches(obj: Object) -> bool:
@@ -140,3 +142,12 @@ def _matcher(store: Store, options: ListOptions) -> Callable[[Object], bool] | N
         )
 
     return matches
+
+
+def _indexed(store: Store, selector: fields.Selector) -> Callable[[Object], bool] | None:
+    """Who selects by the field of the cache's index alone: its reader says it all."""
+    read, field = store.cacher.trigger, store.cacher.trigger_field
+    if read is None or len(selector.requirements) != 1:
+        return None
+    value = selector.requires_exact_match(field)
+    return None if value is None else lambda obj: read(obj) == value

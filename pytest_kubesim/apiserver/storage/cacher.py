@@ -87,7 +87,7 @@ class Cacher:
         self._kvs: dict[str, KeyValue] = {}
         """By key, what etcd says of the object in `objects`."""
         self._decode = storage.decode
-        self._trigger = trigger
+        self.trigger = trigger
         self._keys: list[str] = []
         self._by_trigger: dict[str, dict[str, None]] = {}
         self._history: deque[Change] = deque()
@@ -205,7 +205,7 @@ class Cacher:
         """
         copy = Cacher(
             self.kernel, self.storage, api_version=self.api_version, kind=self.kind,
-            custom=self.custom, trigger_field=self.trigger_field, trigger=self._trigger,
+            custom=self.custom, trigger_field=self.trigger_field, trigger=self.trigger,
         )
         copy.hold()
         self._copies.append(copy)
@@ -324,7 +324,7 @@ class Cacher:
             change.fade()
 
     def _index(self, key: str, old: Object | None, obj: Object | None) -> None:
-        trigger = self._trigger
+        trigger = self.trigger
         if trigger is None:
             return
         before = None if old is None else trigger(old)
