@@ -177,7 +177,7 @@ class Program:
         del container
 
     def check_command(self, container: Container, command: tuple[str, ...]) -> None:
-        """Before a command is run; raises `RuntimeServiceError` where it cannot be run."""
+        """Before a command is run; raises `CannotRun` where it cannot be run."""
         del container, command
 
     def ended(self, container: Container) -> None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from pytest_kubesim.apimachinery.timestamps import format_duration
-from pytest_kubesim.cri import probing
+from pytest_kubesim.cri import failures, probing
 from pytest_kubesim.cri.container import CREATED, EXITED, RUNNING, Container, ContainerConfig
 from pytest_kubesim.cri.flavours import CONTAINERD, Flavour
 from pytest_kubesim.cri.images import Images, digest_of, parse, size_of, with_tag
@@ -92,16 +91,6 @@ class _Pod:
 
 
 _UNKNOWN_POD = PodState()
-
-
-def start_failure(flavour: Flavour, problem: CannotRun) -> str:
-    """What a runtime says of a command that cannot be run."""
-    if problem.fault == "ENOENT":
-        where = "" if problem.executable.startswith("/") else " in $PATH"
-        crun = f"executable file `{problem.executable}` not found{where}: No such file or directory"
-    else:
-        crun = "open executable: Permission denied"
-    return flavour.start_failure.format(problem=problem, crun=crun)
 
 
 class Runtime:
@@ -342,7 +331,7 @@ class Runtime:
             try:
                 container.program.prepare(container)
             except CannotRun as problem:
-                why = start_failure(self.flavour, problem)
+                why = failures.start_failure(self.flavour, problem)
                 raise RuntimeServiceError(f"rpc error: code = Unknown desc = {why}") from None
         self.images.made(container)
         self._pods[uid].attempts[config.name] = config.attempt
@@ -372,7 +361,7 @@ class Runtime:
 
     def _not_started(self, container: Container, problem: CannotRun) -> RuntimeServiceError:
         flavour = self.flavour
-        container.message = why = start_failure(flavour, problem)
+        container.message = why = failures.start_failure(flavour, problem)
         code = flavour.start_failure_code
         if code == 127:
             # Docker answers as a shell would, and has no other times of it than its creation's.
@@ -408,10 +397,8 @@ class Runtime:
     ) -> ExecResult:
         """Run a command in a running container."""
         if container.state != RUNNING:
-            raise RuntimeServiceError(
-                "rpc error: code = Unknown desc = failed to exec in container: container is in "
-                f"CONTAINER_{container.state.upper()} state"
-            )
+            why = failures.not_running(self.flavour, container)
+            raise RuntimeServiceError(f"rpc error: code = Unknown desc = {why}")
         if container.program.live:
             return await self._run_sync(container, command, timeout_ns)
         return container.program.exec(container, command)
@@ -422,8 +409,8 @@ class Runtime:
         await container.program.awaken(container)
         try:
             container.program.check_command(container, command)
-        except RuntimeServiceError as problem:
-            raise RuntimeServiceError(f"rpc error: code = Unknown desc = {problem}") from None
+        except CannotRun as problem:
+            return failures.exec_sync_failure(self.flavour, container, problem)
         session = ExecSession(self.kernel)
         if session.stdin is not None:
             session.stdin.close()
@@ -438,10 +425,7 @@ class Runtime:
         limit_ns = timeout_ns or None
         if not await self.kernel.wait_any(session.exit_code, timeout_ns=limit_ns):
             container.interrupt(session)
-            raise ExecTimeout(
-                "rpc error: code = DeadlineExceeded desc = failed to exec in container: timeout "
-                f"{format_duration(timeout_ns)} exceeded: context deadline exceeded"
-            )
+            return failures.exec_timeout(self.flavour, timeout_ns)
         take()
         code = session.exit_code.result()
         texts = {n: b"".join(found).decode(errors="replace") for n, found in pieces.items()}
@@ -460,14 +444,18 @@ class Runtime:
     ) -> ExecSession:
         """Begin a command in a running container, joined to a client."""
         if container.state != RUNNING:
-            raise RuntimeServiceError(
-                "failed to exec in container: container is in "
-                f"CONTAINER_{container.state.upper()} state"
-            )
+            raise RuntimeServiceError(failures.not_running(self.flavour, container))
         self.check_exec(container)
         await container.program.awaken(container)
-        container.program.check_command(container, command)
         session = ExecSession(self.kernel, tty=tty)
+        try:
+            container.program.check_command(container, command)
+        except CannotRun as problem:
+            result = failures.exec_failure(self.flavour, container, problem)
+            session.stdout.write(result.stdout.encode())
+            session.stderr.write(result.stderr.encode())
+            session.ended(result.exit_code)
+            return session
         container.execute(command, session)
         return session
 

@@ -20,7 +20,7 @@ from pytest_kubesim.cri.linux.mounts import Credentials, Mounts
 from pytest_kubesim.cri.linux.process import System, decode, find_program
 from pytest_kubesim.cri.linux.terminal import Terminal
 from pytest_kubesim.cri.programs import Program
-from pytest_kubesim.cri.services import CannotRun, RuntimeServiceError
+from pytest_kubesim.cri.services import CannotRun
 from pytest_kubesim.cri.software import proc_files
 from pytest_kubesim.cri.software.rootfs import SEARCHED, Software, build
 
@@ -159,17 +159,15 @@ class Executes(Program):
             first.signal(name.removeprefix("SIG"))
 
     def check_command(self, container: Container, command: tuple[str, ...]) -> None:
-        """Before a command is run.  Raises `RuntimeServiceError` where there is no such command."""
+        """Before a command is run.  Raises `CannotRun` where there is no such command."""
         system = self._wake(container)
         try:
             find_program(
                 system, command, self._env(container), self._cwd(container), _who(container)
             )
         except Fault as fault:
-            raise RuntimeServiceError(
-                f'failed to exec in container: failed to start exec "{container.id}": OCI runtime '
-                "exec failed: exec failed: unable to start container process: "
-                f"{_exec_problem(command, fault)}"
+            raise CannotRun(
+                _exec_problem(command, fault), command[0] if command else "", fault.name
             ) from None
 
     async def execute(
