@@ -65,6 +65,7 @@ MATCHING_VARIATIONS = {
     "cronjob-names": 27,
     "cronjob-runs": 14,
     "daemonset-held-up": 31,
+    "daemonset-life": 45,
     "daemonset-nodes": 24,
     "daemonset-revisions": 17,
     "daemonset-strategies": 27,
@@ -72,6 +73,7 @@ MATCHING_VARIATIONS = {
     "deployment-deadline": 29,
     "deployment-finds": 19,
     "deployment-flapping": 23,
+    "deployment-life": 54,
     "deployment-owners": 31,
     "deployment-percent": 30,
     "deployment-recreate": 35,
@@ -86,6 +88,7 @@ MATCHING_VARIATIONS = {
     "job-failed-indexes": 29,
     "job-failure-rules": 20,
     "job-indexes": 25,
+    "job-life": 58,
     "job-policies": 30,
     "job-terminating": 23,
     "namespace-stuck": 17,
@@ -114,6 +117,7 @@ MATCHING_VARIATIONS = {
     "statefulset-claims": 26,
     "statefulset-finds": 17,
     "statefulset-held-up": 23,
+    "statefulset-life": 108,
     "statefulset-on-delete": 24,
     "statefulset-strategies": 29,
     "statefulset-unavailable": 26,
@@ -122,6 +126,7 @@ MATCHING_VARIATIONS = {
     "volumes": 36,
     "workloads-pending": 26,
     "workloads-watched": 8,
+    "workloads-whole": 28,
 }
 """The same of further scenarios; what does not match is random in Kubernetes or a template's hash."""
 
