@@ -6,6 +6,7 @@ that has the plugin installed and does not use it starts no slower.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,20 @@ def pytest_configure(config: pytest.Config) -> None:
             options.parse_replay_token(token)
         except ReplayError as error:
             raise pytest.UsageError(str(error)) from None
+    journal = config.getoption("--kubesim-journal")
+    _make_folder("--kubesim-report", config.getoption("--kubesim-report"))
+    _make_folder("--kubesim-journal", journal and os.path.dirname(journal))
+
+
+def _make_folder(option: str, folder: str | None) -> None:
+    """What is written at the end has a place: that there is none is told before any test runs."""
+    try:
+        if folder:
+            os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{option}: the folder {folder} cannot be made: {error.strerror}; give another one"
+        ) from None
 
 
 def _config_of(request: pytest.FixtureRequest, factory: dict[str, Any]) -> Any:

@@ -44,6 +44,7 @@ def test_help_names_the_commands_and_the_options_of_serve(capsys):
         (("serve", "--clock-scale", "0"), "--clock-scale 0.0"),
         (("serve", "--clock-scale", "nan"), "--clock-scale nan"),
         (("serve", "--version", "1.2"), "1.37"),
+        (("serve", "--audit-policy-file", "policy.yaml"), "give --audit-log-path FILE too"),
         (("serve", "--token", ""), "--token"),
         (("serve", "--token", "a b"), "--token"),
         (("serve", "--components", "apiserver", "--nodes", "1"), "--components apiserver has no kubelets"),

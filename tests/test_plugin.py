@@ -117,6 +117,14 @@ def test_report_and_journal_are_written(pytester: pytest.Pytester) -> None:
     assert (pytester.path / "out" / "journal.jsonl").stat().st_size > 0
 
 
+@pytest.mark.parametrize(("option", "given"), [("--kubesim-report", "taken"), ("--kubesim-journal", "taken/x/journal")])
+def test_a_place_that_cannot_be_is_told_before_any_test_runs(pytester: pytest.Pytester, option: str, given: str) -> None:
+    (pytester.path / "taken").write_text("a file")
+    result = run(pytester, "def test_it(kubesim): pass", option, given)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {option}: the folder taken* cannot be made: *; give another one"])
+
+
 def test_a_run_that_does_not_use_it_loads_nothing_of_the_simulator(pytester: pytest.Pytester) -> None:
     result = run(pytester, """
         import sys

@@ -133,6 +133,11 @@ def audit(cluster: Cluster, options: argparse.Namespace) -> None:
     """Write audit events as the options say.  Raises: `UsageError` for a policy that is none."""
     path, policy = options.audit_log_path, options.audit_policy_file
     if path is None:
+        if policy is not None:
+            raise UsageError(
+                "serve: --audit-policy-file says what is recorded, and nothing says where; give "
+                "--audit-log-path FILE too, or '-' for the standard output"
+            )
         return
     found: Any = "Metadata"
     if policy is not None:
