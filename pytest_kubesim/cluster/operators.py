@@ -338,22 +338,28 @@ def check_service_account(cluster: Cluster, account: Any) -> None:
     """
     if not isinstance(account, str) or account.count("/") != 1:
         raise UsageError(f"run: service_account={account!r}: write it as 'namespace/name'")
-    accounts = cluster.names.resource("serviceaccounts")
-    namespace, name = account.split("/")
-    if cluster.control_plane.read(accounts, namespace, name) is not None or _is_bound(
-        cluster, namespace, name
-    ):
+    if is_account(cluster, *account.split("/")):
         return
-    there = sorted(
-        f"{each['metadata']['namespace']}/{each['metadata']['name']}"
-        for each in cluster.control_plane.read_all(accounts)
-        if each["metadata"]["namespace"] != "kube-system"
-    )
+    there = accounts(cluster)
     raise UsageError(
         f"run: service_account={account!r}: there is no such ServiceAccount, and no binding of it;",
         f"{suggestion(account, there)}apply it before, with the operator's other manifests; there "
         f"are {', '.join(there) or 'none'}",
     )
+
+
+def accounts(cluster: Cluster) -> list[str]:
+    """The service accounts, `namespace/name`, but those of the control plane."""
+    found = cluster.control_plane.read_all(cluster.names.resource("serviceaccounts"))
+    names = (each["metadata"] for each in found)
+    return sorted(f"{m['namespace']}/{m['name']}" for m in names if m["namespace"] != "kube-system")
+
+
+def is_account(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether there is such a service account, or a binding of it."""
+    resource = cluster.names.resource("serviceaccounts")
+    there = cluster.control_plane.read(resource, namespace, name) is not None
+    return there or _is_bound(cluster, namespace, name)
 
 
 def _is_bound(cluster: Cluster, namespace: str, name: str) -> bool:

@@ -18,7 +18,8 @@ import attrs
 import msgspec
 
 from pytest_kubesim.apimachinery.meta import Object
-from pytest_kubesim.errors import UsageError
+from pytest_kubesim.cluster import operators
+from pytest_kubesim.errors import UsageError, suggestion
 from pytest_kubesim.faults import wording
 from pytest_kubesim.registry.rbac import rules
 from pytest_kubesim.wire import UserInfo
@@ -76,7 +77,7 @@ class Rights:
 
     def given(self, service_account: str) -> list[Right]:
         """The rights that roles give an account, `"namespace/name"`; in the order of the rules."""
-        namespace, name = _account(service_account)
+        namespace, name = self._account(service_account)
         found: dict[Right, None] = {}
         for binding, where in self._bindings():
             if not _names(binding, where, namespace, name):
@@ -125,8 +126,21 @@ class Rights:
 
     # -- inside -------------------------------------------------------------------------------
 
+    def _account(self, text: str) -> tuple[str, str]:
+        """Namespace and name.  Raises: `UsageError` for an account that nobody knows of."""
+        namespace, name = _account(text)
+        user = f"system:serviceaccount:{namespace}:{name}"
+        if user not in self._asked and not operators.is_account(self._cluster, namespace, name):
+            there = operators.accounts(self._cluster)
+            raise UsageError(
+                f"rbac: {text!r}: there is no such ServiceAccount, no binding of it, and nobody "
+                "has asked as it;",
+                f"{suggestion(text, there)}there are {', '.join(there) or 'none'}",
+            )
+        return namespace, name
+
     def _of(self, service_account: str, *, allowed: bool) -> list[Attributes]:
-        namespace, name = _account(service_account)
+        namespace, name = self._account(service_account)
         asked = self._asked.get(f"system:serviceaccount:{namespace}:{name}", {})
         return [each for each, was_allowed in asked.values() if was_allowed == allowed]
 

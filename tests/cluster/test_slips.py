@@ -37,6 +37,7 @@ def admits(request):
     (lambda k: k.audit("Metadat"), "there is no level 'Metadat'; did you mean 'Metadata'? the levels are None, Metadata, Request"),
     (lambda k: k.audit("Metadata").of(vreb="delete"), "did you mean 'verb'?"),
     (lambda k: k.rbac.unused("x/y/z"), "write a service account as 'namespace/name'"),
+    (lambda k: k.rbac.unused("default/nobody"), "there is no such ServiceAccount, no binding of it, and nobody has asked as it; did you mean 'default/default'"),
     (lambda k: k.rbac.unused(), "kubesim.rbac.unused(): service_account is missing"),
     (lambda k: k.fake.k8s_object("Deploymentt"), "there is no built-in kind 'Deploymentt' that can be created; did you mean 'Deployment'?"),
     (lambda _: pk.exits("x"), "exits: code='x': give a whole number from 0 to 255"),
