@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from pytest_kubesim.apimachinery import meta
 from pytest_kubesim.client_go.rest import RESTClient
 from pytest_kubesim.cluster import manifests
@@ -316,8 +314,7 @@ class Nodes(Mapping[str, Node]):
             return
         self._count += 1
         spec = NodeSpec(name=name, index=self._count)
-        config = attrs.evolve(self.config, hollow=True)
-        made = Node(self._cluster, spec, self.images, config, adopt=True)
+        made = Node(self._cluster, spec, self.images, self.config.as_hollow(), adopt=True)
         self._nodes[name] = made
         made.power_on()
 

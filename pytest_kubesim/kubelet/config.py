@@ -58,6 +58,12 @@ class KubeletConfiguration:
         """Nothing takes any time but what Kubernetes itself waits for."""
         return cls(runtime=RuntimeConfiguration.instant(), pleg_relist_ns=0, jitter=0.0)
 
+    def as_hollow(self) -> KubeletConfiguration:
+        """The same of a hollow kubelet: as with kwok, a pod runs as soon as it is heard of."""
+        return attrs.evolve(
+            self, hollow=True, runtime=RuntimeConfiguration.instant(), pleg_relist_ns=0
+        )
+
 
 def _name(instance: object, attribute: Any, value: str) -> None:
     del instance, attribute
