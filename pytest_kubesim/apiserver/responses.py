@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 TEXT = "text/plain; charset=utf-8"
 
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_SAFE: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SAFE):
+    """Objects share what is equal in them; Go writes every part out."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Of every part."""
+        del data
+        return True
 
 
 class CustomResponse(Response):
@@ -62,7 +71,7 @@ def without_item_kinds(obj: Object) -> Object:
 def to_yaml(obj: Object) -> bytes:
     """YAML as `sigs.k8s.io/yaml` writes it: keys sorted, lists not indented."""
     text: str = yaml.dump(
-        obj, Dumper=_DUMPER, default_flow_style=False, allow_unicode=True, width=2**31 - 1
+        obj, Dumper=_Dumper, default_flow_style=False, allow_unicode=True, width=2**31 - 1
     )
     return text.encode()
 

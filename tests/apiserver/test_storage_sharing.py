@@ -6,9 +6,11 @@ import copy
 import json
 from typing import Any, cast
 
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_kubesim.apiserver.responses import to_yaml
 from pytest_kubesim.apiserver.storage import sharing
 from pytest_kubesim.apiserver.storage.sharing import Parts
 from pytest_kubesim.cluster.cluster import Cluster
@@ -136,3 +138,6 @@ def test_pods_of_a_replica_set_share_what_their_managers_own() -> None:
     one, other = next(cache for cache in caches if cache.kind == "Pod").objects.values()
     fields = [obj["metadata"]["managedFields"][0]["fieldsV1"] for obj in (one, other)]
     assert fields[0] is fields[1]
+    text = to_yaml({"items": [one, other]}).decode()
+    assert "&id" not in text
+    assert yaml.safe_load(text) == {"items": [one, other]}

@@ -38,3 +38,8 @@ def test_templates_call_sprig(template, text):
 def test_a_template_may_fail():
     with pytest.raises(TemplateError, match="no weight"):
         rendered('{{ fail "no weight" }}')
+
+
+def test_yaml_writes_out_what_an_object_shares_within_itself():
+    labels = {"app": "x"}
+    assert rendering.as_yaml({"a": labels, "b": labels}) == "a:\n  app: x\nb:\n  app: x\n"

@@ -109,7 +109,9 @@ def quoted(value: Any) -> str:
 
 def as_yaml(value: Any, levels: int = 0) -> str:
     """`YAML`: indented by so many levels of two spaces, on lines of its own."""
-    text = yaml.safe_dump(value, default_flow_style=False, sort_keys=True)
+    # A copy shares nothing within itself: what is equal is written out each time.
+    whole = json.loads(json.dumps(value))
+    text = yaml.safe_dump(whole, default_flow_style=False, sort_keys=True)
     if levels <= 0:
         return text
     return ("\n" + text).replace("\n", "\n" + "  " * levels)
