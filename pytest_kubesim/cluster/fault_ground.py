@@ -99,6 +99,19 @@ class FaultGround:
         entries = self._cluster.journal.entries("request")
         return sorted({entry.actor for entry in entries if entry.actor})
 
+    def webhook_names(self) -> list[str]:
+        """The webhooks that are configured."""
+        found: set[str] = set()
+        for plural in ("mutatingwebhookconfigurations", "validatingwebhookconfigurations"):
+            resource = self._cluster.names.resource(plural)
+            for each in self._cluster.control_plane.read_all(resource):
+                found.update(webhook["name"] for webhook in each.get("webhooks") or ())
+        return sorted(found)
+
+    def operator_names(self) -> list[str]:
+        """The operators that were run."""
+        return [each.name for each in self._cluster.operators]
+
     # -- conditions ---------------------------------------------------------------------------
 
     def condition(self, what: Any, match: Any = None, **options: Any) -> Any:

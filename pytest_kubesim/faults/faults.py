@@ -18,6 +18,7 @@ from pytest_kubesim.faults import (
     dns,
     etcd,
     externals,
+    missed,
     nemesis,
     network,
     node,
@@ -30,7 +31,7 @@ from pytest_kubesim.faults import (
 )
 from pytest_kubesim.faults.armed import Armed, check_instants
 from pytest_kubesim.faults.fault import Call, Fault, Speech, whole
-from pytest_kubesim.faults.requests import RequestMatch, is_meant
+from pytest_kubesim.faults.requests import RequestMatch
 from pytest_kubesim.sim.durations import Duration, to_ns
 
 if TYPE_CHECKING:
@@ -61,15 +62,11 @@ ROOMS: dict[str, Any] = {
 
 
 class Ground(
-    apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground, container.Ground,
-    process.Ground, externals.Ground, triggers.Ground, nemesis.Ground, requests.Ground,
-    Protocol,
+    missed.Ground, apiserver.Ground, views.Ground, etcd.Ground, network.Ground, node.Ground,
+    container.Ground, process.Ground, externals.Ground, triggers.Ground, nemesis.Ground,
+    requests.Ground, Protocol,
 ):
     """What the faults need of the cluster."""
-
-    def seen_clients(self) -> list[str]:
-        """Who has sent requests."""
-        ...
 
 
 @wording.vocabulary
@@ -393,25 +390,7 @@ class Faults(Words):
 
     def why_not(self, armed: Armed) -> str:
         """Why a fault has not struck, as far as that can be said."""
-        fault = armed.fault
-        if armed.problem:
-            return armed.problem
-        if armed.state == "waiting":
-            if fault.trigger is None:
-                return "its time has not come"
-            return "its trigger has not gone off"
-        client = fault.target.get("client")
-        if client is not None:
-            there = self._ground.seen_clients()
-            if not any(is_meant(client, each) for each in there):
-                return f"no client {client!r} has appeared; there were: {', '.join(there)}"
-        resource = fault.target.get("resource")
-        if resource is not None and not self._ground.known_resource(resource):
-            return f"the cluster serves no resource {resource!r}"
-        if armed.seen:
-            after = fault.option("after", 0)
-            return f"it met {armed.seen} requests, and after={after} let them pass"
-        return "nothing that it is meant for has happened"
+        return missed.why(self._ground, armed)
 
     def clear(self) -> None:
         """End all of them."""

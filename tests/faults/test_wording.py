@@ -136,6 +136,21 @@ def test_a_sentence_that_nobody_finishes_is_told_at_the_end(kubesim_factory):
     cluster.faults.begun.clear()
 
 
+@pytest.mark.parametrize(("say", "words"), [
+    (lambda f: f.api(namespace="defualt", verb="read").fail(503), "1 requests would have been meant but for namespace='defualt'; they had 'default'"),
+    (lambda f: f.api(verb="delete", name="a").fail(503), "but for verb='delete'; they had 'get'"),
+    (lambda f: f.api(name="b*").fail(503), "but for name='b*'; they had 'a'"),
+    (lambda f: f.api(resource="secrets", client="test").fail(503), "but for resource='secrets'; they had 'configmaps'"),
+    (lambda f: f.webhook("deny").time_out(), "no webhook is configured as 'deny'; there are: none"),
+    (lambda f: f.operator("op").crash(at_write=1), "no operator was run as 'op'; there are: none"),
+])
+def test_what_never_struck_is_told_with_the_word_that_kept_it(kubesim, say, words):
+    armed = say(kubesim.faults)
+    kubesim.client("httpx").get("/api/v1/namespaces/default/configmaps/a")
+    assert words in kubesim.faults.why_not(armed)
+    kubesim.faults.armed.clear()
+
+
 CRD = {
     "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
     "metadata": {"name": "databases.example.com"},
