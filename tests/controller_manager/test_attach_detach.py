@@ -127,3 +127,29 @@ def test_a_node_whose_kubelet_attaches_by_itself_is_left_alone_until_it_says_oth
     w.do(w.admin.patch(r.NODES, "", "n1", {"metadata": {"annotations": MANAGED}}))
     w.settle(190)
     assert sorted(attachments(w)) == ["n1"]
+
+
+def test_a_pod_that_ends_while_its_volume_is_being_attached_is_told_of_it_still():
+    w = attaching()
+    pod(w, "p", "n1")
+    w.set_pod("p", phase="Succeeded")
+    w.settle(5)
+    attached(w, "n1")
+    assert ("SuccessfulAttachVolume", 'AttachVolume.Attach succeeded for volume "v" ') in w.events("p")
+    assert (attachments(w), on_node(w, "n1")) == ({}, [])
+
+
+def test_an_attacher_that_does_nothing_is_waited_for_two_minutes():
+    w = attaching()
+    pod(w, "p", "n1")
+    w.settle(115)
+    assert w.events("p") == []
+    w.settle(10)
+    late = (
+        'AttachVolume.Attach failed for volume "v" : timed out waiting for external-attacher of '
+        f"{DRIVER} CSI driver to attach volume h"
+    )
+    assert w.events("p") == [("FailedAttachVolume", late)]
+    w.set_pod("p", phase="Failed")
+    w.settle(125)
+    assert attachments(w) == {}

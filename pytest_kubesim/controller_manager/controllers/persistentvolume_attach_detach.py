@@ -7,7 +7,8 @@ elsewhere.  It is detached when no pod needs it there and
 the node's `volumesInUse` no longer names it, or the node has been ill for six minutes, or is out of
 service.  What is attached is told in the node's `volumesAttached`.
 
-Attaching itself is the driver's affair: its attacher writes `status.attached`.
+Attaching itself is the driver's affair: its attacher writes `status.attached`.  It is waited for,
+two minutes each time, before anything else is done about a volume on a node.
 
 Follows `pkg/controller/volume/attachdetach` and `pkg/volume/csi/csi_attacher.go`.
 """
@@ -15,7 +16,7 @@ Follows `pkg/controller/volume/attachdetach` and `pkg/volume/csi/csi_attacher.go
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_kubesim.apimachinery import meta, status
 from pytest_kubesim.apimachinery.golang import quote
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 MAX_WAIT_FOR_UNMOUNT_NS = 360 * NS
 POPULATE_NS = 180 * NS
+ATTACH_TIMEOUT_NS = 120 * NS
 MANAGED = "volumes.kubernetes.io/controller-managed-attach-detach"
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
@@ -46,6 +48,13 @@ EXCLUSIVE = (
     "attached to another node"
 )
 _SHARED = {"ReadOnlyMany", "ReadWriteMany"}
+
+
+class _Attaching(NamedTuple):
+    """Attaching that goes on: since when, and for which pods it was begun."""
+
+    since_ns: int
+    users: list[Object]
 
 
 class PersistentVolumeAttachDetachController(Controller):
@@ -61,6 +70,7 @@ class PersistentVolumeAttachDetachController(Controller):
         self.told: dict[str, str] = {}
         """What was last said of a key, so that it is said once."""
         self.unwanted_since: dict[str, int] = {}
+        self.attaching: dict[str, _Attaching] = {}
         self.reported: dict[str, list[Object]] = {}
         """What nodes were last told, by uid: what is read of them may be older."""
         self.drivers = self.informer(CSIDRIVERS).store
@@ -136,17 +146,18 @@ class PersistentVolumeAttachDetachController(Controller):
             return None
         attachment = self.attachments.get(_attachment_name(volume, node))
         users = self._users(volume, node)
-        if not users:
-            self.told.pop(key, None)
-            return None if attachment is None else await self._detach(key, volume, attachment)
-        self.unwanted_since.pop(key, None)
         if attachment is None:
+            self.attaching.pop(key, None)
             found = self.nodes.get(node)
-            if found is not None and _is_managed(found):
+            if users and found is not None and _is_managed(found):
                 await self._attach(key, volume, node, users)
-        elif not meta.deletion_timestamp(attachment):
-            await self._follow(key, volume, attachment, users)
-        return None
+                self.unwanted_since.pop(key, None)
+            return None
+        left = await self._attached(key, volume, attachment, users)
+        if users or left is not None:
+            return left
+        self.told.pop(key, None)
+        return await self._detach(key, volume, attachment)
 
     def _must_attach(self, volume: Object) -> bool:
         source = fields.mapping(fields.spec(volume), "csi")
@@ -193,11 +204,47 @@ class PersistentVolumeAttachDetachController(Controller):
                 "source": {"persistentVolumeName": name},
             },
         }
+        self.attaching[key] = _Attaching(self.kernel.now_ns, users)
         try:
             await self.client.create(VOLUMEATTACHMENTS, "", body)
         except status.APIStatus as error:
             if not status.is_already_exists(error):
                 raise
+
+    async def _attached(
+        self, key: str, volume: Object, attachment: Object, users: list[Object]
+    ) -> Result | None:
+        """What has become of attaching, and when to look again while it goes on.
+
+        Its pods may have ended meanwhile: it goes on all the same, for two minutes.
+        """
+        if users:
+            self.unwanted_since.pop(key, None)
+        begun = self.attaching.get(key)
+        about = users or ([] if begun is None else begun.users)
+        if not meta.deletion_timestamp(attachment):
+            await self._follow(key, volume, attachment, about)
+        state = fields.status(attachment)
+        if begun is None or state.get("attached") or state.get("attachError"):
+            self.attaching.pop(key, None)
+            return None
+        now_ns = self.kernel.now_ns
+        left_ns = begun.since_ns + ATTACH_TIMEOUT_NS - now_ns
+        if left_ns <= 0:
+            source = fields.spec(volume)["csi"]
+            self.told.pop(key, None)
+            self._tell(
+                key, about, "Warning", FAILED,
+                f"AttachVolume.Attach failed for volume {quote(meta.name(volume))} : timed out "
+                f"waiting for external-attacher of {source['driver']} CSI driver to attach volume "
+                f"{source['volumeHandle']}",
+            )
+            if not users:
+                self.attaching.pop(key)
+                return None
+            self.attaching[key] = _Attaching(now_ns, users)
+            left_ns = ATTACH_TIMEOUT_NS
+        return Result(left_ns, periodic=True)
 
     async def _follow(
         self, key: str, volume: Object, attachment: Object, users: list[Object]
