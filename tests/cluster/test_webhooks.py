@@ -40,6 +40,9 @@ CRD: Json = {
 }
 
 
+LINK: Json = {"apiVersion": "example.com/v1", "kind": "Link", "metadata": {"name": "l"}}
+
+
 def config_map(name: str, **fields: Any) -> Json:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, **fields}
 
@@ -140,3 +143,21 @@ def test_options_that_are_none_are_named(kubesim: Any) -> None:
         kubesim.webhook("pods", mutate=True)
     with pytest.raises(UsageError, match="say what it is asked about"):
         kubesim.webhook()
+
+
+def test_a_function_may_change_one_of_two_equal_parts(kubesim: Any) -> None:
+    spec: Json = {"selector": {"app": "x"}, "labels": {"app": "x"}}
+    kubesim.apply(CRD)
+    kubesim.create({**LINK, "spec": spec})
+    seen: list[Json] = []
+
+    @kubesim.webhook("links.example.com", operations=("UPDATE",))
+    def change(request: Json) -> bool:
+        request["oldObject"]["spec"]["labels"]["changed"] = "yes"
+        seen.append(request["oldObject"]["spec"])
+        return True
+
+    kubesim.patch("links.example.com/l", {"spec": {"more": "1"}})
+    assert change.calls == 1
+    assert seen == [{"selector": {"app": "x"}, "labels": {"app": "x", "changed": "yes"}}]
+    assert kubesim.get("links.example.com/l")["spec"] == {**spec, "more": "1"}
