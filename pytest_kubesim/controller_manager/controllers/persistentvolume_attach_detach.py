@@ -221,14 +221,17 @@ class PersistentVolumeAttachDetachController(Controller):
         if users:
             self.unwanted_since.pop(key, None)
         begun = self.attaching.get(key)
-        about = users or ([] if begun is None else begun.users)
+        # Those that came later are not told.
+        about = [] if begun is None else begun.users
         if not meta.deletion_timestamp(attachment):
             await self._follow(key, volume, attachment, about)
         state = fields.status(attachment)
+        now_ns = self.kernel.now_ns
         if begun is None or state.get("attached") or state.get("attachError"):
             self.attaching.pop(key, None)
+            if users and begun is not None and not state.get("attached"):
+                self.attaching[key] = _Attaching(now_ns, users)
             return None
-        now_ns = self.kernel.now_ns
         left_ns = begun.since_ns + ATTACH_TIMEOUT_NS - now_ns
         if left_ns <= 0:
             source = fields.spec(volume)["csi"]
