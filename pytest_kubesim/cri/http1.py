@@ -6,6 +6,7 @@ otherwise.  Bodies have a length or come in chunks.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
@@ -167,6 +168,16 @@ def sniffed(body: bytes) -> str:
     if head.lstrip(b"\t\n\x0c\r ").startswith(b"<?xml"):
         return "text/xml; charset=utf-8"
     return "application/octet-stream" if _BINARY.intersection(head) else "text/plain; charset=utf-8"
+
+
+def redirected(request: Request, place: str, status: int = 302) -> Response:
+    """What Go's `http.Redirect` answers."""
+    headers = {"Location": place}
+    if request.method not in ("GET", "HEAD"):
+        return Response(status, b"", headers)
+    headers["Content-Type"] = "text/html; charset=utf-8"
+    body = f'<a href="{html.escape(place)}">{REASONS.get(status, "")}</a>.\n\n'
+    return Response(status, body.encode(), headers)
 
 
 async def fetch(stream: Stream, request: Request) -> Response:

@@ -6,6 +6,7 @@ from shell_world import Box
 from pytest_kubesim.cri.flavours import flavour
 
 NOT_FOUND = 'OCI runtime exec failed: exec failed: unable to start container process: exec: "nope": executable file not found in $PATH'
+ERRORED = "Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc = "
 
 
 @pytest.mark.parametrize(("runtime", "stdout", "stderr", "code"), [
@@ -22,12 +23,12 @@ def test_cri_o_and_docker_let_a_command_fail_that_is_not_there(runtime, stdout, 
 
 @pytest.mark.parametrize(("runtime", "command", "told"), [
     (
-        "containerd", ["nope"], "Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc = "
-        f'failed to exec in container: failed to start exec "{{id}}": {NOT_FOUND}',
+        "containerd", ["nope"],
+        f'{ERRORED}failed to exec in container: failed to start exec "{{id}}": {NOT_FOUND}',
     ),
     (
-        "cri-o", ["nope"], "Readiness probe errored and resulted in unknown state: rpc error: code = Unknown desc = command "
-        "error: executable file `nope` not found in $PATH: No such file or directory\n, stdout: , stderr: , exit code -1",
+        "cri-o", ["nope"],
+        f"{ERRORED}command error: executable file `nope` not found in $PATH: No such file or directory\n, stdout: , stderr: , exit code -1",
     ),
     ("docker", ["nope"], f"Readiness probe failed: {NOT_FOUND}\r\n"),
     ("cri-o", ["sleep", "9"], "Readiness probe failed: command timed out"),

@@ -1,4 +1,4 @@
-"""wget, curl, nc, nslookup, dig, ping: programs that use the pods' network."""
+"""wget, nc, nslookup, dig, ping: programs that use the pods' network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pytest_kubesim.apimachinery import x509
 from pytest_kubesim.cri import http1
 from pytest_kubesim.cri.applets import names
 from pytest_kubesim.cri.applets.options import Options, parse
-from pytest_kubesim.cri.applets.system import duration_ns
 from pytest_kubesim.cri.linux.errors import Fault
 from pytest_kubesim.cri.linux.handles import Socket
 from pytest_kubesim.sim.pipes import Broken, ConnectError, Refused, Reset, Stream, TimedOut
-from pytest_kubesim.sim.tasks import Queue
+from pytest_kubesim.sim.tasks import Event, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
     from pytest_kubesim.cri.linux.process import Proc
 
 _URL = re.compile(r"(?:(https?)://)?(?:([^@/]*)@)?(\[[^\]]*\]|[^:/?]*)(?::(\d+))?([/?].*)?")
+
+
+class NoAnswer(TimedOut):
+    """Connected, but no answer came in time."""
 
 
 class Unresolved(Exception):
@@ -84,15 +87,22 @@ async def get(
     headers: dict[str, str] | None = None,
     bundle: bytes | None = None,
     certificate: bytes = b"",
+    connect_ns: int | None = None,
+    address: str = "",
 ) -> http1.Response:
     """Fetch a URL.
 
-    Parameters: `bundle`, PEM of those who may have signed the certificate of an HTTPS server (None:
-    it is not looked at); `certificate` that is shown to it.
+    Parameters: `timeout_ns` for all of it, `connect_ns` for the connection alone; `address` of the
+    host, where it is known; `bundle`, PEM of those who may have signed the certificate of an HTTPS
+    server (None: it is not looked at); `certificate` that is shown to it.
 
     Raises: `Unresolved`, `ConnectError`, `http1.MessageFault`, `x509.CertificateError`.
     """
-    stream = await dial(proc, url.host, url.port, timeout_ns, certificate)
+    begun_ns = proc.system.now_ns()
+    patience = [limit for limit in (timeout_ns, connect_ns) if limit is not None]
+    stream = await dial(
+        proc, address or url.host, url.port, min(patience) if patience else None, certificate
+    )
     if bundle is not None and url.scheme == "https" and stream.shown:
         try:
             x509.check(stream.shown, bundle, url.host.strip("[]"), proc.system.now_ns())
@@ -102,11 +112,24 @@ async def get(
     sent = {"Host": url.authority, **(headers or {})}
     if url.user:
         sent["Authorization"] = "Basic " + base64.b64encode(url.user.encode()).decode()
+    alarm, late = None, Event(proc.system.kernel)
+    if timeout_ns is not None:
+
+        def give_up() -> None:
+            late.set()
+            stream.incoming.reset()
+
+        left_ns = max(begun_ns + timeout_ns - proc.system.now_ns(), 0)
+        alarm = proc.system.kernel.call_later(left_ns, give_up, label=f"patience of {proc.name}")
     try:
         return await http1.fetch(stream, http1.Request(method, url.target, sent, body))
     except (Broken, Reset):
+        if late.is_set():
+            raise NoAnswer from None
         raise http1.MessageFault("Connection reset by peer") from None
     finally:
+        if alarm is not None:
+            alarm.cancel()
         stream.close()
 
 
@@ -176,106 +199,6 @@ async def _wget_once(
     except http1.MessageFault:
         await proc.complain("error getting response: Connection reset by peer")
     return None
-
-
-_CURL = {
-    "silent": "s", "show-error": "S", "output": "o", "write-out": "w", "request": "X", "data": "d",
-    "header": "H", "insecure": "k", "location": "L", "fail": "f", "max-time": "m", "head": "I",
-    "connect-timeout": "c", "include": "i", "verbose": "v", "globoff": "g", "user": "u",
-    "cacert": "E", "retry": "r", "interface": "n", "no-keepalive": "N", "get": "G", "cert": "y",
-    "key": "K", "user-agent": "A", "resolve": "R",
-}
-
-
-async def curl(proc: Proc, args: list[str]) -> int:
-    """`curl [-sSfkLIigv] [-X method] [-d data] [-H header] [-m seconds] [-o file] [-w format]`."""
-    given = await parse(proc, args, "sSo:w:X:d:H:kLfm:Iic:vgu:E:r:n:NGy:K:A:R:q", _CURL)
-    if not given.rest:
-        return await _curl_failed(proc, given, 2, "no URL specified")
-    status = 0
-    for text in given.rest:
-        status = await _curl_one(proc, given, text)
-    return status
-
-
-async def _curl_failed(proc: Proc, given: Options, code: int, problem: str) -> int:
-    if "s" not in given or "S" in given:
-        await proc.err(f"curl: ({code}) {problem}\n")
-    return code
-
-
-async def _curl_one(proc: Proc, given: Options, text: str) -> int:
-    try:
-        url = url_of(text)
-    except ValueError:
-        return await _curl_failed(proc, given, 3, "URL using bad/illegal format or missing URL")
-    headers = {"User-Agent": given.get("A", "curl/8.12.1"), "Accept": "*/*"}
-    for line in given.all("H"):
-        name, _, value = line.partition(":")
-        headers[name.strip()] = value.strip()
-    body = "&".join(given.all("d")).encode()
-    if given.get("u"):
-        url = attrs.evolve(url, user=given.get("u"))
-    if body and "G" in given:
-        target = f"{url.target}{'&' if '?' in url.target else '?'}{body.decode()}"
-        url, body = attrs.evolve(url, target=target), b""
-    if body and "content-type" not in (name.lower() for name in headers):
-        headers["Content-Type"] = "application/x-www-form-urlencoded"
-    method = given.get("X") or ("HEAD" if "I" in given else "POST" if body else "GET")
-    patience = given.get("m") or given.get("c")
-    timeout_ns = duration_ns(patience) if patience else None
-    begun_ns = proc.system.now_ns()
-    try:
-        response = await get(
-            proc, url, timeout_ns=timeout_ns, method=method, body=body, headers=headers
-        )
-        for _ in range(50):
-            location = response.headers.get("location")
-            if "L" not in given or response.status // 100 != 3 or not location:
-                break
-            base = f"{url.scheme}://{url.host}:{url.port}"
-            url = url_of(location if "://" in location else base + location)
-            response = await get(proc, url, timeout_ns=timeout_ns, headers=headers)
-    except Unresolved as fault:
-        return await _curl_failed(proc, given, 6, f"Could not resolve host: {fault}")
-    except TimedOut:
-        spent = (proc.system.now_ns() - begun_ns) // 1_000_000
-        return await _curl_failed(
-            proc, given, 28, f"Connection timed out after {spent} milliseconds"
-        )
-    except ConnectError as fault:
-        return await _curl_failed(
-            proc, given, 7,
-            f"Failed to connect to {url.host} port {url.port} after 0 ms: "
-            f"Could not connect to server ({fault})",
-        )
-    except http1.MessageFault:
-        return await _curl_failed(proc, given, 52, "Empty reply from server")
-    return await _curl_show(proc, given, response)
-
-
-async def _curl_show(proc: Proc, given: Options, response: http1.Response) -> int:
-    if "f" in given and response.status >= 400:
-        return await _curl_failed(
-            proc, given, 22, f"The requested URL returned error: {response.status}"
-        )
-    data = response.body
-    if "I" in given or "i" in given:
-        reason = http1.REASONS.get(response.status, "")
-        lines = [f"HTTP/1.1 {response.status} {reason}"]
-        lines += [f"{name}: {value}" for name, value in response.headers.items()]
-        data = ("\r\n".join(lines) + "\r\n\r\n").encode() + data
-    target = given.get("o")
-    if target and target != "-":
-        handle = proc.open(target, "w")
-        await handle.write(data)
-    else:
-        await proc.out(data)
-    if "w" in given:
-        text = given.get("w").replace("%{http_code}", str(response.status))
-        text = text.replace("%{response_code}", str(response.status)).replace("\\n", "\n")
-        await proc.out(text)
-    return 0
 
 
 # -- nc --------------------------------------------------------------------------------------
@@ -540,6 +463,6 @@ async def _serve_on(proc: Proc) -> int:
 
 
 APPLETS = {
-    "wget": wget, "curl": curl, "nc": nc, "nslookup": nslookup, "dig": dig, "ping": ping,
+    "wget": wget, "nc": nc, "nslookup": nslookup, "dig": dig, "ping": ping,
     "httpd": httpd, "netstat": netstat,
 }

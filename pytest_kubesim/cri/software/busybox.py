@@ -6,6 +6,7 @@ from pytest_kubesim.cri.applets import (
     archive,
     awk,
     compressing,
+    curl,
     editing,
     files,
     kernel,
@@ -24,7 +25,7 @@ from pytest_kubesim.cri.software.rootfs import Applet, Software, program
 APPLETS: dict[str, Applet] = {
     **printing.APPLETS, **files.APPLETS, **looking.APPLETS, **text.APPLETS, **editing.APPLETS,
     **awk.APPLETS, **sums.APPLETS, **archive.APPLETS, **system.APPLETS, **network.APPLETS,
-    **kernel.APPLETS, **processes.APPLETS, **compressing.APPLETS,
+    **curl.APPLETS, **kernel.APPLETS, **processes.APPLETS, **compressing.APPLETS,
     "kill": kill,
 }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pytest_kubesim.cri.applets import network
+from pytest_kubesim.cri.applets import curl
 from pytest_kubesim.cri.software.agnhost import (
     dns,
     external_metrics,
@@ -82,7 +82,7 @@ AGNHOST = Software(
     name="agnhost",
     entrypoint=("/agnhost",),
     command=("pause",),
-    programs={**PROGRAMS, "agnhost": agnhost, "curl": program(network.curl)},
+    programs={**PROGRAMS, "agnhost": agnhost, "curl": program(curl.curl)},
     paths={
         **PATHS, "agnhost": "agnhost", "agnhost-2": "agnhost", "usr/bin/dig": "dig",
         "usr/bin/curl": "curl", "usr/bin/getent": "getent",

@@ -125,7 +125,7 @@ class _Netexec:
 
     async def _redirect(self, request: Request) -> http1.Response:
         code = int(request.query.get("code") or 302)
-        return http1.Response(code, b"", {"Location": request.query.get("location", "")})
+        return http1.redirected(request, request.query.get("location", ""), code)
 
     async def _shell(self, request: Request) -> http1.Response:
         command = request.query.get("shellCommand") or request.query.get("cmd", "")

@@ -39,7 +39,7 @@ async def liveness(proc: Proc, args: list[str]) -> int:
             return http1.Response(200, b"ok")
         if request.path == "/redirect":
             place = unquote_plus(request.query.get("loc", ""))
-            return http1.Response(302, b"", {"Location": place})
+            return http1.redirected(request, place)
         return http1.Response(404, b"404 page not found\n")
 
     proc.system.serve(8080, lambda stream: http1.serve(stream, answer))
