@@ -2,7 +2,7 @@
 
 import json
 
-from conftest import Box
+from shell_world import Box
 
 from pytest_kubesim.cri import cgroups
 
