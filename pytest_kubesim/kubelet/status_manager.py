@@ -78,8 +78,12 @@ class StatusManager:
         entry.pod = pod
         if entry.status is None or entry.sent < entry.version:
             return
-        if pod.get("status") is not shown and pod.get("status") != shown:
-            # Somebody else wrote it (`needsReconcile`).
+        if (
+            not self._host.config.hollow
+            and pod.get("status") is not shown
+            and pod.get("status") != shown
+        ):
+            # Somebody else wrote it (`needsReconcile`); kwok lets that be.
             entry.reconcile = True
             self._later()
         elif entry.finished and meta.get("deletionTimestamp"):

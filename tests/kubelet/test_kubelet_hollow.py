@@ -129,3 +129,14 @@ def test_who_plays_one_pod_of_a_node_plays_all_that_were_placed_by_hand(cluster)
     cluster.advance("1m")
     assert cluster.get("pod/played")["status"]["podIP"] == "192.0.2.1"
     assert cluster.get("pod/other")["status"]["phase"] == "Pending"
+
+
+def test_what_somebody_else_says_of_a_pod_is_let_be(cluster):
+    cluster.create(_node("n"))
+    cluster.create(_pod("p"))
+    cluster.eventually("pod/p", {"status": {"phase": "Running"}}, within="1m")
+    unready = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    cluster.patch("pod/p", unready, subresource="status")
+    cluster.stays("pod/p", unready, during="1m")
+    cluster.delete("pod/p")
+    cluster.eventually(lambda: not cluster.list("pods"), within="1m")
