@@ -22,13 +22,19 @@ def phase_of(obj: Object) -> str:
 
 
 META = st.sampled_from([{"namespace": space, "name": name} for space in "xy" for name in "abc"])
-CHANGES: st.SearchStrategy[list[Any]] = st.lists(
+
+
+def change(meta: dict[str, str], nodes: list[str], phase: str, gone: bool) -> Object:
+    return {"metadata": meta, "nodes": nodes, "phase": phase, "gone": gone}
+
+
+CHANGES = st.lists(
     st.builds(
-        dict,
-        metadata=META,
-        nodes=st.lists(st.sampled_from(["n1", "n2", "n3"]), max_size=3),
-        phase=st.sampled_from(["Pending", "Running"]),
-        gone=st.booleans(),
+        change,
+        META,
+        st.lists(st.sampled_from(["n1", "n2", "n3"]), max_size=3),
+        st.sampled_from(["Pending", "Running"]),
+        st.booleans(),
     )
 )
 
@@ -39,13 +45,13 @@ def test_indexes_and_tallies_are_those_of_a_fresh_look_at_all_objects(changes: l
     store.add_indexer("node", nodes_of)
     store.add_tally("phase", "node", phase_of)
     there: dict[str, Object] = {}
-    for change in changes:
-        key = key_of(change)
-        if change["gone"]:
+    for one in changes:
+        key = key_of(one)
+        if one["gone"]:
             assert store.remove(key) is there.pop(key, None)
         else:
-            assert store.put(change) is there.get(key)
-            there[key] = change
+            assert store.put(one) is there.get(key)
+            there[key] = one
     late = Store()
     for obj in store.list():
         late.put(obj)
