@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 from pathlib import Path
 
@@ -19,6 +20,15 @@ FORBIDDEN_NAMES = {"utils", "helpers", "common", "base", "misc"}
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_dies_meanwhile():
+    """What other tests leave must not be finalized while Python parses: it counts recursion (SystemError)."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def test_the_top_level_holds_what_it_may() -> None:

@@ -344,5 +344,5 @@ APPLETS = {
     "sleep": sleep, "date": date, "env": env, "printenv": printenv, "hostname": hostname,
     "id": identity, "whoami": whoami, "uname": uname, "ps": ps, "timeout": timeout,
     "xargs": xargs, "which": which_, "nproc": nproc, "time": time, "pwd": pwd, "nohup": nohup,
-    "nice": nohup, "groups": groups, "getent": getent, "clear": nothing,
+    "groups": groups, "getent": getent, "clear": nothing,
 }

@@ -124,6 +124,8 @@ class System:
         """The container, for programs that speak to it."""
         self.processes: dict[int, Proc] = {}
         self.ports: list[tuple[int, str]] = []
+        self.locks: set[int] = set()
+        """Files that are locked (flock)."""
         self._spawn = spawn
         self._ended = ended
         self._last_pid = 0

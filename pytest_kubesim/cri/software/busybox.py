@@ -14,6 +14,7 @@ from pytest_kubesim.cri.applets import (
     network,
     printing,
     processes,
+    rarer,
     sums,
     system,
     text,
@@ -25,13 +26,14 @@ from pytest_kubesim.cri.software.rootfs import Applet, Software, program
 APPLETS: dict[str, Applet] = {
     **printing.APPLETS, **files.APPLETS, **looking.APPLETS, **text.APPLETS, **editing.APPLETS,
     **awk.APPLETS, **sums.APPLETS, **archive.APPLETS, **system.APPLETS, **network.APPLETS,
-    **curl.APPLETS, **kernel.APPLETS, **processes.APPLETS, **compressing.APPLETS,
+    **curl.APPLETS, **rarer.APPLETS, **kernel.APPLETS, **processes.APPLETS,
+    **compressing.APPLETS,
     "kill": kill,
 }
 
 PROGRAMS = {name: program(applet) for name, applet in APPLETS.items()} | {"sh": sh}
 
-_NOT_IN_BUSYBOX = frozenset({"curl", "dig", "getent"})
+_NOT_IN_BUSYBOX = frozenset({"curl", "dig", "getent", "stdbuf"})
 
 PATHS = {f"bin/{name}": name for name in PROGRAMS if name not in _NOT_IN_BUSYBOX} | {
     "bin/ash": "sh"
@@ -56,6 +58,7 @@ _DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"
 DEBIAN_PATHS = {
     **{path: name for path, name in PATHS.items() if name not in ("wget", "nc", "nslookup")},
     "bin/bash": "sh", "usr/bin/getent": "getent", "usr/bin/env": "env",
+    "usr/bin/stdbuf": "stdbuf",
 }
 
 DEBIAN = Software(
