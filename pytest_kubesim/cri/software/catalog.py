@@ -118,6 +118,7 @@ _FAMILIES: dict[str, Callable[[], Software]] = {
     "busybox": _busybox,
     "curl": _alpine,
     "debian": _debian,
+    "debian-base": _debian,
     "etcd": _etcd,
     "glibc-dns-testing": _dnsutils,
     "httpd": _httpd,
