@@ -107,8 +107,8 @@ class KubernetesProvider(BaseProvider):
             raise UsageError(
                 f"fake: there is no built-in kind {f'{api_version} {kind}'.strip()!r} that can be "
                 "created;",
-                f"{suggestion(kind, known)}give one of {', '.join(known)}; for custom ones there is "
-                "k8s_custom_resource().",
+                f"{suggestion(kind, known)}give one of {', '.join(known)}; for custom ones there "
+                "is k8s_custom_resource().",
             )
         info = infos[0]
         made: Object = {
