@@ -54,21 +54,22 @@ class ContainerConfigs:
         Raises: `StartError` (CreateContainerConfigError).
         """
         meta, spec, host = pod["metadata"], pod["spec"], self._host
+        common: dict[str, Any] = {
+            "name": container["name"],
+            "attempt": attempt,
+            "image": container.get("image") or "",
+            "image_ref": image.ref,
+            "image_name": image.name,
+            "spec_hash": pod_actions.spec_hash(container),
+            "background": _is_background(pod, container),
+            "resources": container.get("resources") or NOTHING,
+        }
         if host.config.hollow and not host.runtime.images.declared_for(
-            container.get("image") or "", meta["namespace"], meta["name"], container["name"]
+            common["image"], meta["namespace"], meta["name"], container["name"]
         ):
+            instant = not host.config.pleg_relist_ns
             return ContainerConfig(
-                name=container["name"],
-                attempt=attempt,
-                image=container.get("image") or "",
-                image_ref=image.ref,
-                image_name=image.name,
-                spec_hash=pod_actions.spec_hash(container),
-                background=_is_background(pod, container),
-                resources=container.get("resources") or NOTHING,
-                program=hollow.program_of(
-                    pod, container, instant=not host.config.pleg_relist_ns
-                ),
+                **common, program=hollow.program_of(pod, container, instant=instant)
             )
         env: dict[str, str] = {}
         program = host.runtime.images.program_for(
@@ -96,7 +97,7 @@ class ContainerConfigs:
                 folder=lambda name: host.runtime.volumes.get((meta["uid"], name)),
             )
         outer: Object = spec.get("resources") or NOTHING
-        resources: Object = container.get("resources") or NOTHING
+        resources: Object = common["resources"]
         own_user = program.software.user if isinstance(program, Executes) else None
         check_non_root(pod, container, context, own_user)
         mounted: tuple[Mounted, ...] = ()
@@ -106,11 +107,7 @@ class ContainerConfigs:
         if live or container.get("volumeMounts"):
             mounted = await self._mounted(pod, container, sandbox, env, live=live)
         return ContainerConfig(
-            name=container["name"],
-            attempt=attempt,
-            image=container.get("image") or "",
-            image_ref=image.ref,
-            image_name=image.name,
+            **common,
             command=tuple(expand(word, env) for word in container.get("command") or ()),
             args=tuple(expand(word, env) for word in container.get("args") or ()),
             env=env,
@@ -120,7 +117,6 @@ class ContainerConfigs:
             tty=bool(container.get("tty")),
             memory_limit=allocation.limit_of("memory", resources, outer) or None,
             termination_message_policy=container.get("terminationMessagePolicy") or "File",
-            spec_hash=pod_actions.spec_hash(container),
             user=user_of(context, own_user or 0),
             mounts=mounted,
             termination_message_path=(
@@ -130,8 +126,6 @@ class ContainerConfigs:
             no_new_privs=context.get("allowPrivilegeEscalation") is False,
             privileged=bool(context.get("privileged")),
             awake=not asleep,
-            background=_is_background(pod, container),
-            resources=resources,
             pod_resources=outer,
             cgroup=self._cgroup,
             later=partial(self._later, pod, container, sandbox) if asleep else None,
