@@ -301,7 +301,8 @@ class Nodes(Mapping[str, Node]):
 
         Such a machine changes nothing of its object but the status, and goes when the object goes.
         Its kubelet is hollow, as those of kubemark and kwok: pods run and end, without events.
-        A Node that comes with a condition `Ready` has a kubelet already: somebody plays it.
+        A Node that comes with a condition `Ready` has a kubelet already: somebody plays it, and plays
+        it again if it is made anew.
         """
         self._cluster.control_plane.on_node(self._object_written, self._object_deleted)
 
@@ -319,7 +320,6 @@ class Nodes(Mapping[str, Node]):
         made.power_on()
 
     def _object_deleted(self, name: str) -> None:
-        self._played.discard(name)
         gone = self._nodes.get(name)
         if gone is not None and gone.adopted:
             del self._nodes[name]

@@ -3,7 +3,8 @@
 1,000 nodes and 10,000 pods of 100 Deployments (`KUBESIM_BENCH_PODS` for fewer: nodes are a tenth of
 them, Deployments a hundredth).  Budgets: at least ten times as fast as a real control plane with
 kwok, and less than 1 GiB.  With `KUBESIM_ORACLE`, a control plane with controllers, scheduler and
-kwok, the same number of pods runs there.
+kwok, the same number of pods runs there.  Say with the ratio which limits its clients have: by
+default 20 requests a second (`--kube-api-qps`) decide, not the machine.
 """
 
 from __future__ import annotations

@@ -140,3 +140,12 @@ def test_what_somebody_else_says_of_a_pod_is_let_be(cluster):
     cluster.stays("pod/p", unready, during="1m")
     cluster.delete("pod/p")
     cluster.eventually(lambda: not cluster.list("pods"), within="1m")
+
+
+def test_a_node_that_somebody_plays_stays_his_when_it_is_made_anew(cluster):
+    cluster.create(_node("n", conditions=READY))
+    cluster.advance("1m")
+    cluster.delete("node/n")
+    cluster.create(_node("n"))
+    cluster.advance("1m")
+    assert not cluster.get("node/n")["status"].get("nodeInfo", {}).get("kubeletVersion")
