@@ -301,8 +301,8 @@ class Nodes(Mapping[str, Node]):
 
         Such a machine changes nothing of its object but the status, and goes when the object goes.
         Its kubelet is hollow, as those of kubemark and kwok: pods run and end, without events.
-        A Node that comes with a condition `Ready` has a kubelet already: somebody plays it, and plays
-        it again if it is made anew.
+        A Node that comes with a condition `Ready` has a kubelet already: somebody plays it, and
+        does so again if it is made anew.
         """
         self._cluster.control_plane.on_node(self._object_written, self._object_deleted)
 
