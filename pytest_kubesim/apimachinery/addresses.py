@@ -21,6 +21,15 @@ _INTERFACE_MESSAGE = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or
 _match_digits = re.compile("[0-9]+").fullmatch
 
 
+def is_ip(text: str) -> bool:
+    """Whether a text is an address, in any form that is not ambiguous."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def parse_ip_sloppy(value: str) -> Address | None:
     """An address in any form that Go took before 1.17: IPv4 parts may have leading zeros."""
     if ":" not in value:

@@ -13,6 +13,7 @@ import ipaddress
 from importlib import import_module
 from typing import Any
 
+from pytest_kubesim.apimachinery import addresses
 from pytest_kubesim.apimachinery.timestamps import format_time
 
 VERSION_TAG, UTC_TIME_TAG = 0xA0, 0x17
@@ -48,7 +49,7 @@ def check(shown: bytes, bundle: bytes, host: str, now_ns: int) -> None:
     now = format_time(now_ns)
     problem = _date_problem(leaf, now)
     if not problem and host:
-        problem = _name_problem(x509, leaf, host)
+        problem = name_problem(leaf, host)
     if not problem and not _is_trusted(leaf, others, roots, now):
         problem = _unknown_authority(x509, leaf, roots)
     if problem:
@@ -166,17 +167,21 @@ def _unknown_authority(x509: Any, leaf: Any, roots: list[Any]) -> str:
     return said
 
 
-def _name_problem(x509: Any, certificate: Any, host: str) -> str:
-    """Why a certificate is not one for `host` (`x509.HostnameError`); "" if it is."""
+def name_problem(certificate: Any, host: str) -> str:
+    """Why a certificate, as `cryptography` reads it, is not one for `host`; "" if it is.
+
+    Follows `HostnameError` of `crypto/x509`.
+    """
+    x509: Any = import_module("cryptography.x509")
     no_ips = f"cannot validate certificate for {host} because it doesn't contain any IP SANs"
     try:
         kind = x509.SubjectAlternativeName
         names = certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
-        if _is_ip(host):
+        if addresses.is_ip(host):
             return no_ips
         return "certificate relies on legacy Common Name field, use SANs instead"
-    if _is_ip(host):
+    if addresses.is_ip(host):
         found = names.get_values_for_type(x509.IPAddress)
         if not found:
             return no_ips
@@ -196,11 +201,3 @@ def _covers(pattern: str, host: str) -> bool:
     if len(wanted) != len(given):
         return False
     return wanted[1:] == given[1:] and wanted[0] in ("*", given[0])
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -11,7 +11,6 @@ Follows `apiserver/pkg/audit/{request,policy/checker}.go` and `endpoints/filters
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -19,7 +18,7 @@ from urllib.parse import urlencode
 import attrs
 import msgspec
 
-from pytest_kubesim.apimachinery import timestamps
+from pytest_kubesim.apimachinery import addresses, timestamps
 from pytest_kubesim.apimachinery.meta import Object
 from pytest_kubesim.errors import UsageError
 from pytest_kubesim.wire import Response
@@ -233,22 +232,14 @@ def _source_ips(request: Request) -> list[str]:
     found = [
         text
         for part in request.header("x-forwarded-for").split(",")
-        if _is_ip(text := part.strip())
+        if addresses.is_ip(text := part.strip())
     ]
     real = request.header("x-real-ip")
-    if _is_ip(real) and real not in found:
+    if addresses.is_ip(real) and real not in found:
         found.append(real)
     if not found or found[-1] != LOOPBACK:
         found.append(LOOPBACK)
     return found
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _present(**fields: Any) -> Object:

@@ -10,7 +10,6 @@ Follows `apiserver/pkg/util/webhook/client.go` and `apiserver/pkg/util/proxy/pro
 
 from __future__ import annotations
 
-import ipaddress
 import posixpath
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import msgspec
 
-from pytest_kubesim.apimachinery import status
+from pytest_kubesim.apimachinery import addresses, status
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import GroupResource, Object
 from pytest_kubesim.apimachinery.status import APIStatus
@@ -81,20 +80,12 @@ def address_of(client_config: Object) -> Address:
     host = parts.hostname or ""
     shown = f"[{host}]" if ":" in host else host
     url = f"{parts.scheme}://{parts.netloc}{_cleaned(parts.path)}" if parts.path else url
-    return Address(url, f"{shown}:{parts.port or HTTPS}", _is_ip(host))
+    return Address(url, f"{shown}:{parts.port or HTTPS}", addresses.is_ip(host))
 
 
 def _cleaned(path: str) -> str:
     """A path as client-go sends it: by `path.Join`, no slash twice and none at the end."""
     return posixpath.normpath("/" + path.lstrip("/")) if path else ""
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 async def post(

@@ -12,7 +12,6 @@ import base64
 import binascii
 import errno
 import http.client
-import ipaddress
 import os
 import socket
 import ssl
@@ -27,8 +26,10 @@ import attrs
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from pytest_kubesim.apimachinery import addresses
 from pytest_kubesim.apimachinery.golang import quote
 from pytest_kubesim.apimachinery.meta import Object
+from pytest_kubesim.apimachinery.x509 import name_problem
 from pytest_kubesim.apiserver import aggregated_proxy, webhook_client
 from pytest_kubesim.apiserver.webhook_client import CallError
 from pytest_kubesim.cluster import api_services
@@ -144,7 +145,7 @@ class Caller:
         """Carries a request to an aggregated API server (`server.call_api_server`)."""
         dialled = target.dialled
         host = dialled.rpartition(":")[0].strip("[]")
-        if _is_ip(host):
+        if addresses.is_ip(host):
             endpoint = aggregated_proxy.endpoint_of(server, target)
             if endpoint is None:
                 raise CallError(f"dial tcp {dialled}: connect: connection refused")
@@ -259,7 +260,7 @@ def _dial(call: Call) -> socket.socket:
         raise CallError(f"dial tcp {call.dialled}: i/o timeout") from None
     except OSError as error:
         where = call.dialled
-        if not _is_ip(bare):
+        if not addresses.is_ip(bare):
             with suppress(OSError):
                 where = f"{socket.gethostbyname(bare)}:{port}"
         raise CallError(f"dial tcp {where}: connect: {_told(error)}") from None
@@ -269,14 +270,6 @@ def _told(error: OSError) -> str:
     if error.errno is None:
         return str(error)
     return os.strerror(error.errno).lower()
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _context(call: Call, *, verify: bool) -> ssl.SSLContext:
@@ -302,7 +295,7 @@ def _context(call: Call, *, verify: bool) -> ssl.SSLContext:
 
 def _secured(sock: socket.socket, call: Call) -> ssl.SSLSocket:
     context = _context(call, verify=call.verify)
-    name = None if _is_ip(call.server_name) else call.server_name
+    name = None if addresses.is_ip(call.server_name) else call.server_name
     try:
         secured = context.wrap_socket(sock, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
@@ -316,9 +309,10 @@ def _secured(sock: socket.socket, call: Call) -> ssl.SSLSocket:
     except OSError as error:
         raise CallError(_broken(error, sock)) from None
     if call.verify:
-        problem = _name_problem(secured.getpeercert(binary_form=True), call.server_name)
-        if problem:
-            raise CallError(f"tls: failed to verify certificate: {problem}")
+        der = secured.getpeercert(binary_form=True)
+        leaf = None if der is None else x509.load_der_x509_certificate(der)
+        if leaf is not None and (problem := name_problem(leaf, call.server_name)):
+            raise CallError(f"tls: failed to verify certificate: x509: {problem}")
     return secured
 
 
@@ -390,49 +384,10 @@ def _shown(call: Call) -> bytes | None:
     """The certificate that the server shows, trusted or not."""
     with suppress(OSError, CallError), _dial(call) as sock:
         context = _context(call, verify=False)
-        name = None if _is_ip(call.server_name) else call.server_name
+        name = None if addresses.is_ip(call.server_name) else call.server_name
         with context.wrap_socket(sock, server_hostname=name) as secured:
             return secured.getpeercert(binary_form=True)
     return None
-
-
-def _name_problem(der: bytes | None, host: str) -> str:
-    """Why a certificate is not one for `host` (`x509.HostnameError`); "" if it is."""
-    if der is None:
-        return ""
-    certificate = x509.load_der_x509_certificate(der)
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        if _is_ip(host):
-            return (
-                f"x509: cannot validate certificate for {host} because it doesn't contain any "
-                "IP SANs"
-            )
-        return "x509: certificate relies on legacy Common Name field, use SANs instead"
-    if _is_ip(host):
-        found = names.get_values_for_type(x509.IPAddress)
-        if not found:
-            return (
-                f"x509: cannot validate certificate for {host} because it doesn't contain any "
-                "IP SANs"
-            )
-        if ipaddress.ip_address(host) in found:
-            return ""
-        return f"x509: certificate is valid for {', '.join(map(str, found))}, not {host}"
-    known = names.get_values_for_type(x509.DNSName)
-    if any(_covers(name, host) for name in known):
-        return ""
-    if not known:
-        return f"x509: certificate is not valid for any names, but wanted to match {host}"
-    return f"x509: certificate is valid for {', '.join(known)}, not {host}"
-
-
-def _covers(pattern: str, host: str) -> bool:
-    wanted, given = pattern.lower().split("."), host.lower().rstrip(".").split(".")
-    if len(wanted) != len(given):
-        return False
-    return wanted[1:] == given[1:] and wanted[0] in ("*", given[0])
 
 
 class _Over(http.client.HTTPConnection):
