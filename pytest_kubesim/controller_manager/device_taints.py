@@ -17,14 +17,14 @@ import attrs
 
 from pytest_kubesim.apimachinery import meta, timestamps
 from pytest_kubesim.controller_manager import fields
+from pytest_kubesim.controller_manager.node_fit import NO_EXECUTE, tolerates
+from pytest_kubesim.registry.resource import device_taint_rule
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_kubesim.apimachinery.meta import Object
-
-NO_EXECUTE = "NoExecute"
 
 
 @attrs.frozen(slots=True)
@@ -68,29 +68,6 @@ def pool_of(resource_slice: Object) -> tuple[str, str]:
     return fields.text(spec, "driver"), fields.text(fields.mapping(spec, "pool"), "name")
 
 
-def rule_matches(rule: Object, driver: str, pool: str, device: str) -> bool:
-    """Whether a DeviceTaintRule selects a device; without a selector it selects none."""
-    selector: Object | None = fields.spec(rule).get("deviceSelector")
-    if selector is None:
-        return False
-    return all(
-        selector.get(key) in (None, value)
-        for key, value in (("driver", driver), ("pool", pool), ("device", device))
-    )
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Whether a device toleration is for a taint."""
-    if fields.text(toleration, "effect") not in ("", fields.text(taint, "effect")):
-        return False
-    if fields.text(toleration, "key") not in ("", fields.text(taint, "key")):
-        return False
-    operator = fields.text(toleration, "operator")
-    if operator in ("", "Equal"):
-        return fields.text(toleration, "value") == fields.text(taint, "value")
-    return operator == "Exists"
-
-
 def eviction_of(
     claim: Object, devices: dict[tuple[str, str, str], Object], rules: Iterable[Object]
 ) -> Eviction | None:
@@ -107,7 +84,7 @@ def eviction_of(
         taints += [
             (fields.mapping(fields.spec(rule), "taint"), frozenset((meta.uid(rule),)))
             for rule in evicting
-            if rule_matches(rule, driver, pool, name)
+            if device_taint_rule.selects(rule, driver, pool, name)
         ]
         for taint, reason in taints:
             if fields.text(taint, "effect") != NO_EXECUTE:

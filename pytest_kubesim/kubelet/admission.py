@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_kubesim.cri import cgroups
 from pytest_kubesim.kubelet.host import NOTHING
+from pytest_kubesim.registry.pod_template.resource_names import is_extended
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,8 +78,7 @@ def _resources(pod: Object, node: Object, others: list[Object]) -> Rejection | N
         wanted = cgroups.units(name, amount)
         if wanted == 0 or name in of_devices:
             continue
-        extended = "/" in name and "kubernetes.io/" not in name
-        if name not in allocatable and extended:
+        if name not in allocatable and is_extended(name):
             continue
         used = sum(
             cgroups.units(name, requests[name])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pytest_kubesim.apimachinery import quantity, timestamps
 from pytest_kubesim.apimachinery.meta import GroupResource
+from pytest_kubesim.registry.pod_template.resource_names import is_extended, is_native
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -116,8 +117,7 @@ def _is_measured_by_pods(name: str) -> bool:
     if not name.startswith(_REQUESTS):
         return False
     resource = name.removeprefix(_REQUESTS)
-    native = "/" not in resource or "kubernetes.io/" in resource
-    return not native or resource.startswith("deviceclass.resource.kubernetes.io/")
+    return not is_native(resource) or resource.startswith("deviceclass.resource.kubernetes.io/")
 
 
 def usage(resource: GroupResource, obj: Object, now_ns: int) -> ResourceList:
@@ -215,7 +215,7 @@ def _named(requests: Mapping[str, str], limits: Mapping[str, str]) -> ResourceLi
     for name, value in requests.items():
         if name.startswith(_HUGE_PAGES):
             used[name] = used[_REQUESTS + name] = value
-        elif "/" in name and "kubernetes.io/" not in name:
+        elif is_extended(name):
             used[_REQUESTS + name] = value
     return used
 

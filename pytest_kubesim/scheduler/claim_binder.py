@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_kubesim.apimachinery import meta, status, timestamps
 from pytest_kubesim.client_go.resources import PODS, RESOURCECLAIMS
+from pytest_kubesim.registry.resource.allocations import FINALIZER
 from pytest_kubesim.scheduler.pod_claims import ClaimError, allocation_of, users_of
 from pytest_kubesim.wire import ConnectionLost
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from pytest_kubesim.scheduler.framework import Handle
     from pytest_kubesim.scheduler.pod_info import PodInfo
 
-FINALIZER = "resource.kubernetes.io/delete-protection"
 _STEPS = 5
 """How often a conflict is tried again (`retry.DefaultRetry`)."""
 

@@ -21,8 +21,8 @@ from pytest_kubesim.apimachinery import meta, quantity
 from pytest_kubesim.scheduler import consumable_capacity as capacities
 from pytest_kubesim.scheduler import devices as dev
 from pytest_kubesim.scheduler.consumable_capacity import CapacityError
-from pytest_kubesim.scheduler.devices import Device, Pool, SelectorError, tolerates
-from pytest_kubesim.scheduler.node_selection import NOTHING
+from pytest_kubesim.scheduler.devices import Device, Pool, SelectorError
+from pytest_kubesim.scheduler.node_selection import NOTHING, tolerated
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -419,8 +419,7 @@ def is_named(request: str, names: list[str]) -> bool:
 def _tolerated(request: Request, device: Device) -> bool:
     tolerations: list[Object] = request.spec.get("tolerations") or []
     return all(
-        taint.get("effect") not in ("NoSchedule", "NoExecute")
-        or any(tolerates(toleration, taint) for toleration in tolerations)
+        taint.get("effect") not in ("NoSchedule", "NoExecute") or tolerated(tolerations, taint)
         for taint in device.obj.get("taints") or ()
     )
 

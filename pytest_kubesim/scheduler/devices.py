@@ -20,6 +20,7 @@ import attrs
 from pytest_kubesim.apimachinery.cel import program
 from pytest_kubesim.apimachinery.cel.errors import CELError, CompileError
 from pytest_kubesim.registry.resource import requests
+from pytest_kubesim.registry.resource.device_taint_rule import selects
 from pytest_kubesim.scheduler.node_selection import NOTHING
 
 if TYPE_CHECKING:
@@ -116,24 +117,19 @@ def indexed(slices: Iterable[Object], rules: Iterable[Object] = ()) -> Slices:
 
 def _tainted(entry: Object, rules: list[Object]) -> Object:
     spec: Object = entry["spec"]
+    driver, pool = spec["driver"], spec["pool"]["name"]
     devices: list[Object] = spec.get("devices") or []
-    changed = devices
-    for rule in rules:
-        selector: Object | None = rule["spec"].get("deviceSelector")
-        if (
-            selector is None
-            or selector.get("driver") not in (None, spec["driver"])
-            or selector.get("pool") not in (None, spec["pool"]["name"])
-        ):
-            continue
-        taint: Object = rule["spec"]["taint"]
-        changed = [
-            {**device, "taints": [*(device.get("taints") or ()), taint]}
-            if selector.get("device") in (None, device["name"])
-            else device
-            for device in changed
-        ]
-    return entry if changed is devices else {**entry, "spec": {**spec, "devices": changed}}
+    added = [
+        [rule["spec"]["taint"] for rule in rules if selects(rule, driver, pool, device["name"])]
+        for device in devices
+    ]
+    if not any(added):
+        return entry
+    changed = [
+        {**device, "taints": [*(device.get("taints") or ()), *taints]} if taints else device
+        for device, taints in zip(devices, added, strict=True)
+    ]
+    return {**entry, "spec": {**spec, "devices": changed}}
 
 
 def pools_for(slices: Slices, node: str, here: Callable[[Object], bool]) -> list[Pool]:
@@ -222,17 +218,6 @@ def _devices(driver: str, pool: str, entries: list[Object]) -> tuple[Device, ...
         if not entry["spec"].get("sharedCounters")
         for device in entry["spec"].get("devices") or ()
     )
-
-
-def tolerates(toleration: Object, taint: Object) -> bool:
-    """Whether a device toleration is for a taint."""
-    if toleration.get("effect") and toleration["effect"] != taint.get("effect"):
-        return False
-    if toleration.get("key") and toleration["key"] != taint.get("key"):
-        return False
-    if (toleration.get("operator") or "Equal") == "Equal":
-        return (toleration.get("value") or "") == (taint.get("value") or "")
-    return toleration["operator"] == "Exists"
 
 
 # -- selectors --------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from pytest_kubesim.apimachinery import meta, quantity
+from pytest_kubesim.registry.pod_template import resource_names
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -31,10 +32,7 @@ DELEGATED = "extended resources of devices"
 
 def is_extended(resource: str) -> bool:
     """Whether devices may stand for a resource (`IsDRAExtendedResourceName`)."""
-    if resource.startswith(CLASS_PREFIX):
-        return True
-    is_native = "/" not in resource or "kubernetes.io/" in resource
-    return not is_native and not resource.startswith("requests.")
+    return resource.startswith(CLASS_PREFIX) or resource_names.is_extended(resource)
 
 
 def classes_by_resource(classes: Iterable[Object]) -> dict[str, Object]:

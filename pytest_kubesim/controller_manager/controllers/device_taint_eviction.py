@@ -22,12 +22,14 @@ from pytest_kubesim.client_go.resources import (
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import device_taints, fields
 from pytest_kubesim.controller_manager.controller import Controller, Result
-from pytest_kubesim.controller_manager.device_taints import NO_EXECUTE, Eviction
+from pytest_kubesim.controller_manager.device_taints import Eviction
+from pytest_kubesim.controller_manager.node_fit import NO_EXECUTE
 from pytest_kubesim.controller_manager.pod_status_patch import (
     changes_pod_condition,
     patch_pod_status,
     with_pod_condition,
 )
+from pytest_kubesim.registry.resource import device_taint_rule
 from pytest_kubesim.sim.clock import NS
 
 if TYPE_CHECKING:
@@ -297,12 +299,12 @@ class DeviceTaintEvictionController(Controller):
         evicting = {**rule, "spec": {**fields.spec(rule), "taint": taint}}
         pods, namespaces = self._pending(rule, [evicting])
         published = sum(
-            device_taints.rule_matches(rule, *device_taints.pool_of(entry), device["name"])
+            device_taint_rule.selects(rule, *device_taints.pool_of(entry), device["name"])
             for entry in device_taints.newest(self.slices.list())
             for device in fields.objects(fields.spec(entry), "devices")
         )
         allocated = sum(
-            device_taints.rule_matches(rule, entry["driver"], entry["pool"], entry["device"])
+            device_taint_rule.selects(rule, entry["driver"], entry["pool"], entry["device"])
             for claim in self.claims.list()
             for entry in device_taints.results_of(claim)
         )

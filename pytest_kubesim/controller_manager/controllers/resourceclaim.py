@@ -20,6 +20,7 @@ from pytest_kubesim.client_go.resources import PODS
 from pytest_kubesim.client_go.store import key_of
 from pytest_kubesim.controller_manager import fields, pods
 from pytest_kubesim.controller_manager.controller import RETRIABLE, Controller, SyncError
+from pytest_kubesim.registry.resource.allocations import FINALIZER
 
 if TYPE_CHECKING:
     from pytest_kubesim.apimachinery.meta import Object
@@ -28,7 +29,6 @@ CLAIMS = GroupVersionResource("resource.k8s.io", "v1", "resourceclaims")
 TEMPLATES = GroupVersionResource("resource.k8s.io", "v1", "resourceclaimtemplates")
 
 ANNOTATION = "resource.kubernetes.io/pod-claim-name"
-FINALIZER = "resource.kubernetes.io/delete-protection"
 FIELD_MANAGER = "ResourceClaimController"
 LONGEST_BASE = 57
 

@@ -19,6 +19,8 @@ from pytest_kubesim.registry.resource import names, requests
 from pytest_kubesim.registry.resource.requests import Names
 from pytest_kubesim.registry.strategies import STATUS, semantically_equal
 
+FINALIZER = "resource.kubernetes.io/delete-protection"
+"""Keeps a claim while it is allocated."""
 MAX_RESERVED = 256
 MAX_RESULTS = 32
 MAX_CONDITIONS = 8

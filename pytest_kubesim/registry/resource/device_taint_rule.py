@@ -22,6 +22,17 @@ from pytest_kubesim.registry.strategies import (
 )
 
 
+def selects(rule: Object, driver: str, pool: str, device: str) -> bool:
+    """Whether a rule taints a device; without a selector it taints none."""
+    selector: Object | None = parts.spec(rule).get("deviceSelector")
+    if selector is None:
+        return False
+    return all(
+        selector.get(key) in (None, value)
+        for key, value in (("driver", driver), ("pool", pool), ("device", device))
+    )
+
+
 def _taint(obj: Object) -> Object:
     return parts.struct(parts.spec(obj), "taint")
 

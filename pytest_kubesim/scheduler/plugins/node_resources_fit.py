@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from pytest_kubesim.client_go.resources import DEVICECLASSES
+from pytest_kubesim.registry.pod_template.resource_names import is_extended
 from pytest_kubesim.scheduler import extended_resources as extended
 from pytest_kubesim.scheduler import framework as fwk
 from pytest_kubesim.scheduler.framework import MAX_NODE_SCORE
@@ -91,10 +92,9 @@ class NodeResourcesFit:
         return _why_not(requests, node, state.data.get(extended.DELEGATED) or _NONE)
 
     def _ignores(self, name: str) -> bool:
-        group, slash, _ = name.partition("/")
-        if not slash or "kubernetes.io/" in name or name.startswith("requests."):
+        if not is_extended(name):
             return False
-        return name in self._ignored or group in self._ignored_groups
+        return name in self._ignored or name.partition("/")[0] in self._ignored_groups
 
     def score(self, state: CycleState, pod: PodInfo, node: NodeInfo) -> int:
         """The mean of the free shares of cpu and memory, after the pod, or as configured."""
